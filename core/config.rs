@@ -1,0 +1,196 @@
+//! What the admin wants, as data: the part of the configuration that decisions depend on.
+//!
+//! The shell reads YAML, merges includes and checks it; what reaches the core is this. It travels in the journal
+//! (`config installed`) and in snapshots, so fields are added at the end and never change their meaning. It holds
+//! no secret and nothing read from the environment.
+
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use core::fmt;
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::{Severities, Severity, matcher::Matcher};
+
+/// The decision part of one configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Receivers in the order of the file; names are unique.
+    pub receivers: Vec<Receiver>,
+    /// The root of the routing tree. It has a receiver and no matchers.
+    pub route: Route,
+    /// Which severity words have which rank.
+    pub severities: Severities,
+    /// How long an alert without an end stays firing after it was last seen, in milliseconds.
+    pub resolve_timeout_ms: u64,
+    /// When transient failures are given up.
+    pub give_up: GiveUp,
+    /// Labels that every own alert carries, such as the server's name.
+    pub own_labels: BTreeMap<SmolStr, SmolStr>,
+}
+
+/// The age at which a delivery that fails transiently becomes a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GiveUp {
+    /// Age in milliseconds for deliveries without a critical alert.
+    pub after_ms: u64,
+    /// Age in milliseconds for deliveries with a critical alert.
+    pub critical_after_ms: u64,
+}
+
+impl Default for GiveUp {
+    fn default() -> GiveUp {
+        const HOUR_MS: u64 = 3_600_000;
+        GiveUp { after_ms: 24 * HOUR_MS, critical_after_ms: 72 * HOUR_MS }
+    }
+}
+
+/// A named set of actions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receiver {
+    /// Its name, unique.
+    pub name: SmolStr,
+    /// Its actions in the order of the file; none means that nobody is told.
+    pub actions: Vec<ActionSpec>,
+}
+
+/// Which action of which receiver. It survives edits of the action's settings, and its place in the file if it
+/// has a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ActionId {
+    /// The receiver's name.
+    pub receiver: SmolStr,
+    /// The action's key in the config: `email`, `program`.
+    pub kind: SmolStr,
+    /// The `name` setting, else the position among the receiver's actions, counted from 0.
+    pub name: SmolStr,
+}
+
+/// `receiver/kind/name`, as the command line takes and shows it.
+impl fmt::Display for ActionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.receiver, self.kind, self.name)
+    }
+}
+
+/// What the router must know of one action. How it acts is the handler's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionSpec {
+    /// Which action this is.
+    pub id: ActionId,
+    /// Whether it is told of resolves.
+    pub send_resolved: bool,
+    /// Most attempts under way at once. A call that carries a batch is one attempt.
+    pub max_in_flight: u32,
+    /// Most deliveries that one call may carry.
+    pub batch_max: u32,
+    /// Most attempts in any 60 s; `None` means no limit. What is over the limit becomes a digest.
+    pub max_per_minute: Option<u32>,
+    /// Longest time for one attempt, in milliseconds.
+    pub timeout_ms: u64,
+    /// Whether it is never given up for its age.
+    pub patient: bool,
+}
+
+/// One node of the routing tree. `None` means the parent's value; the root's `None` is Alertmanager's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Who is told. The root must name one.
+    pub receiver: Option<SmolStr>,
+    /// All of them must match.
+    pub matchers: Vec<Matcher>,
+    /// Which labels make the group.
+    pub group_by: Option<GroupBy>,
+    /// Wait before the first notification of a new group, in milliseconds; default 30 s, may be 0.
+    pub group_wait_ms: Option<u64>,
+    /// Wait between looks at a group, in milliseconds; default 5 min, more than 0.
+    pub group_interval_ms: Option<u64>,
+    /// Wait before the same is told again, in milliseconds; default 4 h, more than 0.
+    pub repeat_interval_ms: Option<u64>,
+    /// Whether siblings after this one are looked at when it matched. Not inherited.
+    pub goes_on: bool,
+    /// Group, or tell each occurrence. Inherited.
+    pub notify: Option<Notify>,
+    /// Whether an alert that fires and resolves within group_wait is told once. Inherited; default no.
+    pub tell_short: Option<bool>,
+    /// Children in the order of the file.
+    pub routes: Vec<Route>,
+}
+
+/// Which labels make the group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupBy {
+    /// `...`: every label, so each alert is a group of its own.
+    All,
+    /// These labels, sorted by name; absent ones are simply absent. Empty: one group for the route.
+    Labels(Vec<SmolStr>),
+}
+
+/// How a route tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notify {
+    /// One notification for a group, with group_wait, group_interval and repeat_interval.
+    #[default]
+    Group,
+    /// One notification for each occurrence, at once (AMS² style).
+    Each,
+}
+
+/// What becomes of the pending deliveries of an action that a new config no longer has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Removed {
+    /// They are carried out by the actions of this receiver instead.
+    MoveTo(SmolStr),
+    /// They become dead letters, with this reason kept.
+    Drop,
+}
+
+/// A configuration as it is installed: what the core reads, and the text for those who come after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Install {
+    /// The decision part.
+    pub config: Config,
+    /// The merged text after includes, with secret references, never values.
+    pub text: String,
+    /// The version of the decision rules that this config was proved with; see [`RULE_VERSION`].
+    pub rule_version: u32,
+    /// What becomes of deliveries that wait for actions that are gone.
+    pub removed: Vec<(ActionId, Removed)>,
+    /// Who installed it: `start`, `signal`, `http`, or a client's name.
+    pub by: SmolStr,
+}
+
+/// The version of the decision rules in this crate. A change of any rule raises it, so that the change takes
+/// effect by a journaled input and replay decides as was decided then.
+pub const RULE_VERSION: u32 = 1;
+
+/// Alertmanager's defaults for what the root route leaves open, in milliseconds.
+pub const GROUP_WAIT_MS: u64 = 30_000;
+/// See [`GROUP_WAIT_MS`].
+pub const GROUP_INTERVAL_MS: u64 = 300_000;
+/// See [`GROUP_WAIT_MS`].
+pub const REPEAT_INTERVAL_MS: u64 = 4 * 3_600_000;
+/// Alertmanager's `resolve_timeout`, in milliseconds.
+pub const RESOLVE_TIMEOUT_MS: u64 = 300_000;
+
+impl Config {
+    /// A config with one receiver and one route: what tests and the built-in default start from.
+    pub fn single(receiver: Receiver, route: Route) -> Config {
+        let route = Route { receiver: Some(receiver.name.clone()), ..route };
+        Config {
+            receivers: [receiver].into(),
+            route,
+            severities: Severities::default(),
+            resolve_timeout_ms: RESOLVE_TIMEOUT_MS,
+            give_up: GiveUp::default(),
+            own_labels: BTreeMap::new(),
+        }
+    }
+
+    /// The age at which a delivery of this severity is given up, in milliseconds.
+    pub fn give_up_ms(&self, severity: Option<Severity>) -> u64 {
+        match severity {
+            Some(Severity::Critical) => self.give_up.critical_after_ms,
+            _ => self.give_up.after_ms,
+        }
+    }
+}

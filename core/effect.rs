@@ -1,0 +1,430 @@
+//! What follows from an input: attempts to make, decisions to keep, and when to come back.
+
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use core::fmt;
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::{
+    At, Fingerprint, Wall,
+    config::ActionId,
+    input::{DeliveryId, FailureKind, Position},
+};
+
+/// What the shell must do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make one attempt now and append its outcome.
+    Deliver(Box<Deliver>),
+    /// Keep this decision for those who ask why.
+    Record(Record),
+    /// The earliest timer is due at this time: append [`crate::Input::Advanced`] then, if nothing came before.
+    /// [`At::NEVER`] when no timer is left.
+    Wake(At),
+}
+
+/// One attempt at one delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deliver {
+    /// The same on every attempt.
+    pub delivery: DeliveryId,
+    /// Who carries it out.
+    pub action: ActionId,
+    /// Which attempt this is, counted from 1.
+    pub attempt: u32,
+    /// Whether the far end may have it already: an earlier attempt's outcome was lost in a crash.
+    pub maybe_duplicate: bool,
+    /// What to say. One, or for a digest several, oldest first.
+    pub notifications: Vec<Arc<Notification>>,
+    /// Recipients still to be told, by position in the action's list; `None` means all.
+    pub unfinished: Option<Vec<u16>>,
+    /// What the far end gave back with the last delivery of this group and action.
+    pub memo: Option<Vec<u8>>,
+    /// Whether resolved alerts are to be shown.
+    pub send_resolved: bool,
+}
+
+/// What is to be said about one group, or one occurrence, at one moment. Shared by all actions of a receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    /// Alertmanager's group key: route key, `:`, group labels.
+    pub group_key: Arc<str>,
+    /// Labels that make the group, sorted by name.
+    pub group_labels: Arc<[(SmolStr, SmolStr)]>,
+    /// The receiver's name.
+    pub receiver: SmolStr,
+    /// Which notification of its group, from 1; of all, for `notify: each`.
+    pub number: u64,
+    /// Why now.
+    pub reason: NotifyReason,
+    /// When it was decided, on the journal's clock.
+    pub decided_at: At,
+    /// When it was decided, on the wall clock.
+    pub decided_wall: Wall,
+    /// Position of the config whose texts it is written with.
+    pub config: Position,
+    /// The alerts in Alertmanager's order (job, instance, labels).
+    pub alerts: Arc<[Noted]>,
+}
+
+/// One alert of a notification: 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// Where its text stands.
+    pub position: Position,
+    /// Its row in the router's table while the delivery is pending, for the router's own use.
+    pub(crate) row: u32,
+    /// State and end: 0 while firing, else 1 + how long before the decision it ended, see [`Noted::ended_before_ms`].
+    pub(crate) end: u32,
+}
+
+impl Noted {
+    /// Whether the alert was firing when this was decided.
+    pub fn is_firing(&self) -> bool {
+        self.end == 0
+    }
+
+    /// How long before the decision a resolved alert ended, in milliseconds, exact below 12 days and to the
+    /// second above; `None` while firing.
+    pub fn ended_before_ms(&self) -> Option<u64> {
+        let coded = self.end.checked_sub(1)?;
+        Some(match coded.checked_sub(Self::FINE) {
+            None => u64::from(coded),
+            Some(seconds) => u64::from(seconds) * 1000 + u64::from(Self::FINE),
+        })
+    }
+
+    /// Below this many milliseconds before the decision the end is kept to the millisecond.
+    const FINE: u32 = 1 << 30;
+
+    pub(crate) fn firing(position: Position, row: u32) -> Noted {
+        Noted { position, row, end: 0 }
+    }
+
+    pub(crate) fn resolved(position: Position, row: u32, ended_before_ms: u64) -> Noted {
+        let end = match ended_before_ms.checked_sub(u64::from(Self::FINE)) {
+            None => ended_before_ms as u32 + 1,
+            Some(rest) => {
+                u32::try_from(rest / 1000).unwrap_or(u32::MAX).min(u32::MAX - Self::FINE - 1) + Self::FINE + 1
+            }
+        };
+        Noted { position, row, end }
+    }
+}
+
+/// Why a group is told now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum NotifyReason {
+    /// Nothing was told about this group before.
+    FirstTime,
+    /// Alerts fire that were not told as firing.
+    NewAlerts,
+    /// No alert fires any more.
+    AllResolved,
+    /// Some alerts resolved.
+    SomeResolved,
+    /// The repeat interval is over.
+    RepeatDue,
+    /// `notify: each`: it happened, or happened once more.
+    Occurrence,
+    /// `notify: each`: it ended.
+    Ended,
+    /// It fired and resolved within group_wait, and the route says `tell_short`.
+    Short,
+}
+
+impl NotifyReason {
+    /// The word in JSON, logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            NotifyReason::FirstTime => "first_time",
+            NotifyReason::NewAlerts => "new_alerts",
+            NotifyReason::AllResolved => "all_resolved",
+            NotifyReason::SomeResolved => "some_resolved",
+            NotifyReason::RepeatDue => "repeat_due",
+            NotifyReason::Occurrence => "occurrence",
+            NotifyReason::Ended => "ended",
+            NotifyReason::Short => "short",
+        }
+    }
+}
+
+/// Why a group is not told now.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum HoldReason {
+    /// The same was told, and the repeat interval is not over.
+    NothingNew,
+    /// The same waits to be delivered already.
+    AlreadyPending,
+    /// It fired and resolved before anybody was told.
+    ResolvedBeforeTold,
+    /// It ended, and this action is not told of ends.
+    ResolvesNotSent,
+    /// A repeat would be due, but somebody took charge of every firing alert.
+    Acknowledged {
+        /// Who.
+        by: SmolStr,
+    },
+    /// An own alert about this very action.
+    AboutItself,
+    /// The receiver has no action.
+    NobodyToTell,
+}
+
+impl HoldReason {
+    /// The word in JSON, logs and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            HoldReason::NothingNew => "nothing_new",
+            HoldReason::AlreadyPending => "already_pending",
+            HoldReason::ResolvedBeforeTold => "resolved_before_told",
+            HoldReason::ResolvesNotSent => "resolves_not_sent",
+            HoldReason::Acknowledged { .. } => "acknowledged",
+            HoldReason::AboutItself => "about_itself",
+            HoldReason::NobodyToTell => "nobody_to_tell",
+        }
+    }
+}
+
+/// What was decided about one thing, or why nothing was.
+pub type Reason = Result<NotifyReason, HoldReason>;
+
+/// A decision with its reason, as people ask for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The journal record that caused it.
+    pub seq: u64,
+    /// When it was decided: a timer's due time, or the record's time.
+    pub at: At,
+    /// What was decided.
+    pub what: Decided,
+}
+
+/// What was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decided {
+    /// An alert began, came back, happened once more, changed or ended.
+    Alert {
+        /// Its name.
+        alert: Fingerprint,
+        /// Where its text stands.
+        position: Position,
+        /// What it did.
+        change: AlertChange,
+    },
+    /// An alert's `id` came a second time: nothing happened.
+    DuplicateId {
+        /// Its name.
+        alert: Fingerprint,
+        /// Where the second copy stands.
+        position: Position,
+    },
+    /// An alert joined a group of a route.
+    Routed {
+        /// Its name.
+        alert: Fingerprint,
+        /// The group it joined.
+        group_key: Arc<str>,
+        /// Who will be told.
+        receiver: SmolStr,
+    },
+    /// A notification was made for an action.
+    Notify {
+        /// The delivery that carries it.
+        delivery: DeliveryId,
+        /// The group.
+        group_key: Arc<str>,
+        /// Who tells it.
+        action: ActionId,
+        /// Why now.
+        reason: NotifyReason,
+        /// How many alerts fire in it.
+        firing: u32,
+        /// How many are resolved in it.
+        resolved: u32,
+    },
+    /// Nothing was told, for this reason. Recorded when the reason changes, not at each look.
+    Hold {
+        /// The group.
+        group_key: Arc<str>,
+        /// Who would have told it; `None` when it concerns the whole group.
+        action: Option<ActionId>,
+        /// Why not.
+        reason: HoldReason,
+        /// The alerts concerned, where it is not the whole group.
+        alerts: Vec<Fingerprint>,
+    },
+    /// A pending delivery was replaced by a newer one that says all it would have said.
+    Superseded {
+        /// The one that goes.
+        delivery: DeliveryId,
+        /// The one that inherits its attempts, backoff and age.
+        by: DeliveryId,
+    },
+    /// Deliveries over the rate limit were put into one.
+    Digested {
+        /// The digest.
+        digest: DeliveryId,
+        /// The deliveries in it.
+        deliveries: Vec<DeliveryId>,
+        /// Who tells it.
+        action: ActionId,
+    },
+    /// An attempt ended.
+    Attempt {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// Who tried.
+        action: ActionId,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// What the far end said.
+        result: AttemptResult,
+        /// How long it took, in milliseconds.
+        took_ms: u32,
+        /// What comes next.
+        next: Next,
+    },
+    /// An outcome came for a delivery that is no longer pending; it changes nothing.
+    LateOutcome {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// A delivery was given up and is kept until an operator retries or drops it.
+    DeadLetter {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// Who should have told it.
+        action: ActionId,
+        /// Why it was given up.
+        reason: DeadReason,
+    },
+    /// An operator retried or dropped a delivery.
+    Operator {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// What was done: `retry` or `drop`.
+        verb: SmolStr,
+        /// Who.
+        by: SmolStr,
+    },
+    /// Somebody took charge of an alert, or gave it back.
+    Acknowledge {
+        /// The alert.
+        alert: Fingerprint,
+        /// Who; `None` when the acknowledgement ended.
+        by: Option<SmolStr>,
+        /// Until when; `None` until it changes.
+        until: Option<At>,
+    },
+    /// The state of an action's far end changed: it fails, is probed, or is back.
+    Breaker {
+        /// Which action.
+        action: ActionId,
+        /// Whether deliveries now wait for a single probe.
+        open: bool,
+    },
+    /// A configuration took effect.
+    Config {
+        /// Its position.
+        position: Position,
+        /// Who installed it.
+        by: SmolStr,
+    },
+    /// The process started or is about to stop.
+    Process {
+        /// Whether it started.
+        started: bool,
+        /// Deliveries that were under way and whose outcome is unknown.
+        unknown_outcomes: u32,
+    },
+    /// The wall clock was set.
+    WallClock {
+        /// How far it moved against the journal's clock, in milliseconds.
+        moved_ms: i64,
+    },
+}
+
+/// What an alert did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum AlertChange {
+    /// It fires and was not known, or had ended.
+    Fired,
+    /// It happened once more.
+    Occurred,
+    /// Its annotations or times changed while it fires.
+    Updated,
+    /// Its sender said that it ended.
+    Resolved,
+    /// It was not seen for the resolve timeout, or its announced end passed.
+    TimedOut,
+    /// It arrived as ended and was not known to fire.
+    ArrivedResolved,
+}
+
+/// What the far end said to one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AttemptResult {
+    /// It left and nobody will confirm.
+    Sent,
+    /// The far end took charge, in its own words.
+    Delivered(String),
+    /// It failed.
+    Failed(FailureKind, String),
+    /// The process died before the outcome was kept.
+    Unknown,
+}
+
+/// What comes after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Next {
+    /// Nothing: it is done.
+    Done,
+    /// Another try, not before this time.
+    Retry(At),
+    /// It is given up.
+    DeadLetter,
+}
+
+/// Why a delivery was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeadReason {
+    /// The far end refused it for good.
+    Permanent(String),
+    /// It failed for too long; the last failure's words.
+    TooOld(String),
+    /// It was being attempted when the process died, three times.
+    Crashes,
+    /// A new config has no such action, and nothing said where its deliveries go.
+    ActionRemoved,
+    /// An operator dropped it at a config change.
+    Dropped,
+}
+
+impl DeadReason {
+    /// The word in JSON, logs and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            DeadReason::Permanent(_) => "permanent",
+            DeadReason::TooOld(_) => "too_old",
+            DeadReason::Crashes => "crashes",
+            DeadReason::ActionRemoved => "action_removed",
+            DeadReason::Dropped => "dropped",
+        }
+    }
+}
+
+/// For people: the reason in a sentence.
+impl fmt::Display for DeadReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeadReason::Permanent(words) => write!(f, "refused for good: {words}"),
+            DeadReason::TooOld(words) => write!(f, "failed for too long; last: {words}"),
+            DeadReason::Crashes => f.write_str("the process died three times while attempting it"),
+            DeadReason::ActionRemoved => f.write_str("its action is gone from the config"),
+            DeadReason::Dropped => f.write_str("dropped at a config change"),
+        }
+    }
+}

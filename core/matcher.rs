@@ -1,0 +1,484 @@
+//! Matchers: `name op "value"`, with Alertmanager's exact meaning, plus order operators on severities and numbers.
+//!
+//! A missing label is the empty string. Regexes are RE2 syntax, anchored at both ends. Order operators compare the
+//! ranks of severities when the label is `severity` (or the matcher's value is a severity word), else decimals of
+//! at most 18 digits, exactly; what has neither rank nor number matches no order operator.
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::{Severities, Severity, decimal::Decimal};
+
+/// How a matcher compares. The order is Alertmanager's sort order, then ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Op {
+    /// `=`: equal.
+    Equal,
+    /// `!=`: not equal.
+    NotEqual,
+    /// `=~`: the whole value matches the regex.
+    Regex,
+    /// `!~`: the whole value does not match the regex.
+    NotRegex,
+    /// `>=`: rank or number at least.
+    AtLeast,
+    /// `>`: rank or number more.
+    More,
+    /// `<=`: rank or number at most.
+    AtMost,
+    /// `<`: rank or number less.
+    Less,
+}
+
+impl Op {
+    /// As written.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Op::Equal => "=",
+            Op::NotEqual => "!=",
+            Op::Regex => "=~",
+            Op::NotRegex => "!~",
+            Op::AtLeast => ">=",
+            Op::More => ">",
+            Op::AtMost => "<=",
+            Op::Less => "<",
+        }
+    }
+
+    /// Whether it compares order.
+    pub fn is_order(self) -> bool {
+        matches!(self, Op::AtLeast | Op::More | Op::AtMost | Op::Less)
+    }
+}
+
+/// A matcher as written, checked by [`Matcher::parse`] or [`Matcher::compile`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Matcher {
+    /// The label's name.
+    pub name: SmolStr,
+    /// The value or regex. Compared before the operator, as Alertmanager sorts matchers.
+    pub value: SmolStr,
+    /// How it compares.
+    pub op: Op,
+}
+
+/// Why a text is not a matcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatcherError {
+    /// Where in the text, in characters from 0.
+    pub column: usize,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+impl fmt::Display for MatcherError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (character {})", self.message, self.column + 1)
+    }
+}
+
+impl core::error::Error for MatcherError {}
+
+/// Longest regex in bytes.
+pub const REGEX_BYTES_MAX: usize = 8 * 1024;
+/// Largest compiled regex in bytes: an alert's path through the router must stay cheap.
+const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
+
+/// A matcher that is ready to compare.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The matcher as written.
+    pub matcher: Matcher,
+    test: Test,
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    Equal,
+    NotEqual,
+    /// The regex, and whether it must match.
+    Regex(regex::Regex, bool),
+    /// A regex that is only literals joined by `|`, and whether one of them must equal.
+    OneOf(Vec<SmolStr>, bool),
+    Rank(Severity),
+    Number(Decimal),
+}
+
+impl Matcher {
+    /// Reads one matcher: `severity >= major`, `event = "Virus Found"`, `site=~"bos.*"`. Name and value are each
+    /// bare or in double quotes with Go's escapes.
+    pub fn parse(text: &str) -> Result<Matcher, MatcherError> {
+        let mut found = parse_list(text)?;
+        match (found.pop(), found.is_empty()) {
+            (Some(matcher), true) => Ok(matcher),
+            (None, _) => Err(MatcherError {
+                column: 0,
+                message: "a matcher is missing: write `name = \"value\"`".into(),
+            }),
+            (Some(_), false) => Err(MatcherError {
+                column: 0,
+                message: "more than one matcher: write each as an entry of its own".into(),
+            }),
+        }
+    }
+
+    /// Makes it ready to compare. Fails for a regex that is broken or too large and for an order operator whose
+    /// value is neither a severity nor a number.
+    pub fn compile(&self, severities: &Severities) -> Result<Compiled, MatcherError> {
+        let fail = |message: String| MatcherError { column: 0, message };
+        let test = match self.op {
+            Op::Equal => Test::Equal,
+            Op::NotEqual => Test::NotEqual,
+            Op::Regex | Op::NotRegex => self.compile_regex().map_err(fail)?,
+            _ => match (severities.rank(&self.value), Decimal::parse(&self.value)) {
+                (_, Some(number)) if self.name != "severity" => Test::Number(number),
+                (Some(rank), _) => Test::Rank(rank),
+                (None, Some(number)) => Test::Number(number),
+                (None, None) => {
+                    return Err(fail(format!(
+                        "`{}` is neither a severity nor a number of at most 18 digits, so `{}` cannot compare with it",
+                        self.value,
+                        self.op.symbol()
+                    )));
+                }
+            },
+        };
+        Ok(Compiled { matcher: self.clone(), test })
+    }
+
+    fn compile_regex(&self) -> Result<Test, String> {
+        let must = self.op == Op::Regex;
+        if self.value.len() > REGEX_BYTES_MAX {
+            return Err(format!(
+                "the regex is {} bytes long; at most {REGEX_BYTES_MAX} are allowed",
+                self.value.len()
+            ));
+        }
+        if is_literal_choice(&self.value) {
+            return Ok(Test::OneOf(self.value.split('|').map(SmolStr::new).collect(), must));
+        }
+        regex::RegexBuilder::new(&format!("^(?:{})$", self.value))
+            .size_limit(REGEX_COMPILED_BYTES_MAX)
+            .dfa_size_limit(REGEX_COMPILED_BYTES_MAX)
+            .nest_limit(64)
+            .build()
+            .map(|regex| Test::Regex(regex, must))
+            .map_err(|error| format!("the regex `{}` is not valid: {error}", self.value))
+    }
+}
+
+/// Only letters, digits and characters without meaning, joined by `|`.
+fn is_literal_choice(regex: &str) -> bool {
+    regex.chars().all(|c| {
+        c.is_alphanumeric() || matches!(c, '|' | ' ' | '_' | '-' | '/' | ':' | ',' | '@' | '%' | '=')
+    })
+}
+
+/// `name op "value"`, with spaces around neither, as Alertmanager prints it.
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.chars().all(|c| !is_reserved(c)) && !self.name.is_empty() {
+            write!(f, "{}{}\"", self.name, self.op.symbol())?;
+            for c in self.value.chars() {
+                match c {
+                    '\\' => f.write_str("\\\\")?,
+                    '\n' => f.write_str("\\n")?,
+                    '"' => f.write_str("\\\"")?,
+                    c => write!(f, "{c}")?,
+                }
+            }
+            f.write_str("\"")
+        } else {
+            write!(f, "{}{}{}", go_quote(&self.name), self.op.symbol(), go_quote(&self.value))
+        }
+    }
+}
+
+/// Go's `%q`: a double-quoted string literal, printable characters as they are.
+pub fn go_quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+impl Compiled {
+    /// Whether a label with this value matches; a missing label is `""`.
+    pub fn matches(&self, value: &str, severities: &Severities) -> bool {
+        let ordered = |ordering: Option<core::cmp::Ordering>| {
+            ordering.is_some_and(|ordering| match self.matcher.op {
+                Op::AtLeast => ordering.is_ge(),
+                Op::More => ordering.is_gt(),
+                Op::AtMost => ordering.is_le(),
+                _ => ordering.is_lt(),
+            })
+        };
+        match &self.test {
+            Test::Equal => value == self.matcher.value,
+            Test::NotEqual => value != self.matcher.value,
+            Test::Regex(regex, must) => regex.is_match(value) == *must,
+            Test::OneOf(values, must) => values.iter().any(|known| known == value) == *must,
+            Test::Rank(rank) => ordered(severities.rank(value).map(|have| have.cmp(rank))),
+            Test::Number(number) => ordered(Decimal::parse(value).map(|have| have.cmp(number))),
+        }
+    }
+
+    /// The values one of which the label must have, where that is all the matcher says; never with `""` in it.
+    pub(crate) fn choices(&self) -> Option<&[SmolStr]> {
+        let choices = match &self.test {
+            Test::Equal => core::slice::from_ref(&self.matcher.value),
+            Test::OneOf(values, true) => values,
+            _ => return None,
+        };
+        choices.iter().all(|value| !value.is_empty()).then_some(choices)
+    }
+}
+
+/// Reads a list: `{a="b", c!="d"}` or the same without braces; one comma may trail. Order operators included.
+pub fn parse_list(text: &str) -> Result<Vec<Matcher>, MatcherError> {
+    let mut reader = Reader { rest: text, column: 0 };
+    reader.skip_space();
+    let braced = reader.take("{");
+    let mut found = Vec::new();
+    loop {
+        reader.skip_space();
+        if reader.rest.is_empty() || reader.rest.starts_with('}') {
+            break;
+        }
+        let name = reader.word("a label name")?;
+        reader.skip_space();
+        let op = reader.operator()?;
+        reader.skip_space();
+        let value = reader.word("a value; write `\"\"` for an empty one")?;
+        found.push(Matcher { name: name.into(), op, value: value.into() });
+        reader.skip_space();
+        if !reader.take(",") {
+            break;
+        }
+    }
+    reader.skip_space();
+    if braced != reader.take("}") {
+        return Err(reader.error(if braced { "a `}` is missing" } else { "a `{` is missing at the start" }));
+    }
+    reader.skip_space();
+    if reader.rest.is_empty() {
+        Ok(found)
+    } else {
+        Err(reader.error("expected a comma or the end; quote values with special characters"))
+    }
+}
+
+/// Whether a bare word may not hold this character.
+fn is_reserved(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '{' | '}' | '!' | '=' | '~' | ',' | '\\' | '"' | '\'' | '`' | '<' | '>')
+}
+
+struct Reader<'a> {
+    rest: &'a str,
+    column: usize,
+}
+
+impl Reader<'_> {
+    fn error(&self, message: &str) -> MatcherError {
+        MatcherError { column: self.column, message: message.to_string() }
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.column += self.rest[..bytes].chars().count();
+        self.rest = &self.rest[bytes..];
+    }
+
+    fn skip_space(&mut self) {
+        let blank = self.rest.len() - self.rest.trim_start().len();
+        self.advance(blank);
+    }
+
+    fn take(&mut self, token: &str) -> bool {
+        let found = self.rest.starts_with(token);
+        if found {
+            self.advance(token.len());
+        }
+        found
+    }
+
+    fn operator(&mut self) -> Result<Op, MatcherError> {
+        let longest_first =
+            [Op::NotEqual, Op::Regex, Op::NotRegex, Op::AtLeast, Op::AtMost, Op::More, Op::Less, Op::Equal];
+        longest_first
+            .into_iter()
+            .find(|op| self.take(op.symbol()))
+            .ok_or_else(|| self.error("expected one of = != =~ !~ >= > <= <"))
+    }
+
+    fn word(&mut self, what: &str) -> Result<String, MatcherError> {
+        if self.rest.starts_with('"') {
+            return self.quoted();
+        }
+        let end = self.rest.find(is_reserved).unwrap_or(self.rest.len());
+        if end == 0 {
+            return Err(self.error(&format!("expected {what}")));
+        }
+        let word = self.rest[..end].to_string();
+        self.advance(end);
+        Ok(word)
+    }
+
+    /// A Go string literal: `\x` and octal escapes give bytes, and the bytes must be UTF-8 in the end.
+    fn quoted(&mut self) -> Result<String, MatcherError> {
+        self.advance(1);
+        let mut bytes = Vec::new();
+        loop {
+            let c = self.rest.chars().next().ok_or_else(|| self.error("the closing quote is missing"))?;
+            self.advance(c.len_utf8());
+            match c {
+                '"' => break,
+                '\n' => return Err(self.error("a quoted value may not hold a line break; write `\\n`")),
+                '\\' => self.escape(&mut bytes)?,
+                c => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        String::from_utf8(bytes).map_err(|_| self.error("the quoted text is not UTF-8"))
+    }
+
+    fn escape(&mut self, bytes: &mut Vec<u8>) -> Result<(), MatcherError> {
+        let c = self.rest.chars().next().ok_or_else(|| self.error("a backslash stands at the end"))?;
+        self.advance(c.len_utf8());
+        let simple = match c {
+            'a' => 0x07,
+            'b' => 0x08,
+            'f' => 0x0c,
+            'n' => b'\n',
+            'r' => b'\r',
+            't' => b'\t',
+            'v' => 0x0b,
+            '\\' => b'\\',
+            '"' => b'"',
+            'x' => self.number(2, 16)? as u8,
+            'u' | 'U' => {
+                let code = self.number(if c == 'u' { 4 } else { 8 }, 16)?;
+                let c = char::from_u32(code).ok_or_else(|| self.error("no such Unicode character"))?;
+                bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                return Ok(());
+            }
+            '0'..='7' => {
+                let high = c as u32 - '0' as u32;
+                u8::try_from(high * 64 + self.number(2, 8)?)
+                    .map_err(|_| self.error("an octal escape is over 377"))?
+            }
+            _ => return Err(self.error("unknown escape; a backslash is written `\\\\`")),
+        };
+        bytes.push(simple);
+        Ok(())
+    }
+
+    fn number(&mut self, digits: usize, radix: u32) -> Result<u32, MatcherError> {
+        let text = self.rest.get(..digits).filter(|text| text.chars().all(|c| c.is_digit(radix)));
+        let value = text.and_then(|text| u32::from_str_radix(text, radix).ok());
+        let value = value.ok_or_else(|| self.error("an escape lacks digits"))?;
+        self.advance(digits);
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(text: &str, value: &str) -> bool {
+        let severities = Severities::default();
+        Matcher::parse(text).expect(text).compile(&severities).expect(text).matches(value, &severities)
+    }
+
+    #[test]
+    fn values_match_as_alertmanager_says() {
+        let rows = [
+            ("foo=bar", "bar", true),
+            ("foo=\"\"", "", true),
+            ("foo!=x", "", true),
+            ("foo=~\".*\"", "", true),
+            ("foo=~\"b\"", "abc", false),
+            ("foo=~\"team-(A|B)\"", "team-B", true),
+            ("foo=~\"a|b\"", "b", true),
+            ("foo=~\"a|b\"", "ab", false),
+            ("foo!~\"a|b\"", "c", true),
+            ("foo=~\"a.c\"", "a\nc", false),
+            ("foo = \"\\u263a\"", "☺", true),
+        ];
+        for (text, value, expected) in rows {
+            assert_eq!(matches(text, value), expected, "{text} against {value:?}");
+        }
+    }
+
+    #[test]
+    fn order_operators_compare_ranks_and_exact_numbers() {
+        let rows = [
+            ("severity >= major", "critical", true),
+            ("severity >= major", "error", true),
+            ("severity >= major", "warning", false),
+            ("severity < major", "purple", false),
+            ("severity >= info", "", false),
+            ("load > 1.5", "1.50", false),
+            ("load > 1.5", "1.500001", true),
+            ("load <= 3", "two", false),
+            ("load <= 3", "1e0", false),
+        ];
+        for (text, value, expected) in rows {
+            assert_eq!(matches(text, value), expected, "{text} against {value:?}");
+        }
+    }
+
+    #[test]
+    fn broken_matchers_say_where() {
+        let rows = [
+            ("foo", 3, "expected one of"),
+            ("foo=", 4, "expected a value"),
+            ("=x", 0, "expected a label name"),
+            ("foo=\"a", 6, "closing quote"),
+            ("foo=\"\\q\"", 7, "unknown escape"),
+            ("{foo=bar", 8, "`}` is missing"),
+            ("foo=bar}", 8, "`{` is missing"),
+            ("foo=a b", 6, "expected a comma"),
+        ];
+        for (text, column, message) in rows {
+            let error = parse_list(text).expect_err(text);
+            assert!(error.message.contains(message) && error.column == column, "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn broken_values_do_not_compile() {
+        let severities = Severities::default();
+        for text in ["a=~\"(\"", "a=~\"((a{1000}){1000}){1000}\"", "severity >= purple", "load > 1e3"] {
+            assert!(Matcher::parse(text).expect(text).compile(&severities).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn matchers_print_as_they_parse() {
+        for text in ["a=\"b\"", "a!=\"x\\\"y\"", "a=~\"l\\nm\"", "\"a b\"=\"c\"", "n>=\"5\""] {
+            assert_eq!(Matcher::parse(text).expect(text).to_string(), text);
+        }
+    }
+}

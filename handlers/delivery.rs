@@ -1,0 +1,129 @@
+//! What an action is given: one delivery with its texts read back, ready to be rendered.
+
+use std::sync::Arc;
+
+use ams2_core::{At, Fingerprint, Severity, Wall, effect::NotifyReason, input::DeliveryId};
+use smol_str::SmolStr;
+
+/// One delivery as an action sees it. Everything in it is the same on every attempt but `attempt`,
+/// `maybe_duplicate`, `unfinished` and `memo`, so that retries send the same bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The same on every attempt: `Message-ID` of a mail, `Idempotency-Key` of a web hook.
+    pub id: DeliveryId,
+    /// Which attempt this is, counted from 1.
+    pub attempt: u32,
+    /// Whether the far end may have it already: an earlier attempt's outcome was lost in a crash.
+    pub maybe_duplicate: bool,
+    /// Whether it is a test from `ams2 action test`, to be marked as one.
+    pub test: bool,
+    /// The receiver's name.
+    pub receiver: SmolStr,
+    /// Where this server's console is seen from outside, without a slash at the end; may be empty.
+    pub external_url: SmolStr,
+    /// What is told: one group, or for a digest several, oldest first. Never empty.
+    pub groups: Vec<Group>,
+    /// Set when this is a digest of what was over the action's rate limit.
+    pub digest: Option<Digest>,
+    /// Recipients still to be told, by position in the action's list; `None` means all.
+    pub unfinished: Option<Vec<u16>>,
+    /// What the far end gave back with the last delivery of this group and action.
+    pub memo: Option<Vec<u8>>,
+}
+
+/// One group at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Alertmanager's group key.
+    pub key: Arc<str>,
+    /// Labels that make the group, sorted by name.
+    pub labels: Arc<[(SmolStr, SmolStr)]>,
+    /// Why it is told now.
+    pub reason: NotifyReason,
+    /// Which notification of its group, from 1.
+    pub number: u64,
+    /// When it was decided, on the wall clock: the time that texts show.
+    pub decided: Wall,
+    /// When it was decided, on the journal's clock.
+    pub decided_at: At,
+    /// The alerts in Alertmanager's order; at most the action's `max_alerts`, unless the action asks for all.
+    pub alerts: Vec<Alert>,
+    /// How many alerts fire in all, shown or not.
+    pub firing: u32,
+    /// How many resolved in all, shown or not.
+    pub resolved: u32,
+}
+
+/// What a digest stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Digest {
+    /// The deliveries that were put into it, oldest first.
+    pub deliveries: Vec<DeliveryId>,
+}
+
+/// One alert with its text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// Its name.
+    pub fingerprint: Fingerprint,
+    /// The sequence number that it was accepted under.
+    pub sequence: u64,
+    /// Whether it fires; else it is resolved.
+    pub firing: bool,
+    /// Labels, sorted by name.
+    pub labels: Vec<(SmolStr, SmolStr)>,
+    /// Annotations, sorted by name.
+    pub annotations: Vec<(SmolStr, SmolStr)>,
+    /// When it began.
+    pub starts_at: Wall,
+    /// When it ended; `None` while it fires.
+    pub ends_at: Option<Wall>,
+    /// Where it came from, as Alertmanager's `generatorURL`; may be empty.
+    pub generator_url: SmolStr,
+    /// Rank of its severity word, if it has one.
+    pub severity: Option<Severity>,
+    /// Who sent it: a client's name, `local`, or `ams2` for own alerts.
+    pub client: SmolStr,
+}
+
+impl Alert {
+    /// The value of label `name`; absent labels are `""`.
+    pub fn label(&self, name: &str) -> &str {
+        value(&self.labels, name)
+    }
+
+    /// The value of annotation `name`; absent ones are `""`.
+    pub fn annotation(&self, name: &str) -> &str {
+        value(&self.annotations, name)
+    }
+
+    /// What happened, by name: the label `event`, else `alertname`, else `""`.
+    pub fn event(&self) -> &str {
+        match self.label("event") {
+            "" => self.label("alertname"),
+            event => event,
+        }
+    }
+}
+
+impl Delivery {
+    /// Every alert that is told, over all groups.
+    pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.groups.iter().flat_map(|group| &group.alerts)
+    }
+
+    /// The highest severity among the alerts that fire, else among all.
+    pub fn severity(&self) -> Option<Severity> {
+        let firing = self.alerts().filter(|alert| alert.firing).filter_map(|alert| alert.severity).max();
+        firing.or_else(|| self.alerts().filter_map(|alert| alert.severity).max())
+    }
+
+    /// Whether anything fires.
+    pub fn is_firing(&self) -> bool {
+        self.groups.iter().any(|group| group.firing > 0)
+    }
+}
+
+fn value<'a>(pairs: &'a [(SmolStr, SmolStr)], name: &str) -> &'a str {
+    pairs.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+}

@@ -1,0 +1,2 @@
+//! The ams2 program.
+fn main() {}
