@@ -47,12 +47,8 @@ pub struct Deliver {
 /// What is to be said about one group, or one occurrence, at one moment. Shared by all actions of a receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
-    /// Alertmanager's group key: route key, `:`, group labels.
-    pub group_key: Arc<str>,
-    /// Labels that make the group, sorted by name.
-    pub group_labels: Arc<[(SmolStr, SmolStr)]>,
-    /// The receiver's name.
-    pub receiver: SmolStr,
+    /// Which group.
+    pub group: Arc<GroupName>,
     /// Which notification of its group, from 1; of all, for `notify: each`.
     pub number: u64,
     /// Why now.
@@ -67,48 +63,64 @@ pub struct Notification {
     pub alerts: Arc<[Noted]>,
 }
 
+/// What names a group. For `notify: each` it names the route alone, and has no labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GroupName {
+    /// Alertmanager's group key: route key, `:`, group labels.
+    pub key: String,
+    /// Labels that make the group, sorted by name.
+    pub labels: Vec<(SmolStr, SmolStr)>,
+}
+
 /// One alert of a notification: 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noted {
     /// Where its text stands.
     pub position: Position,
-    /// Its row in the router's table while the delivery is pending, for the router's own use.
-    pub(crate) row: u32,
-    /// State and end: 0 while firing, else 1 + how long before the decision it ended, see [`Noted::ended_before_ms`].
-    pub(crate) end: u32,
+    /// How long before the decision it began, coded.
+    start: u32,
+    /// 0 while firing, else 1 + how long before the decision it ended, coded.
+    end: u32,
 }
 
+/// Below this many milliseconds a time before the decision is kept to the millisecond (12 days), above to the
+/// second.
+const FINE: u32 = 1 << 30;
+
 impl Noted {
+    /// An alert that began so long before the decision, and ended so long before it, if it ended.
+    pub(crate) fn new(position: Position, began_before_ms: u64, ended_before_ms: Option<u64>) -> Noted {
+        let end = ended_before_ms.map_or(0, |ms| code(ms).min(u32::MAX - 1) + 1);
+        Noted { position, start: code(began_before_ms), end }
+    }
+
     /// Whether the alert was firing when this was decided.
     pub fn is_firing(&self) -> bool {
         self.end == 0
     }
 
-    /// How long before the decision a resolved alert ended, in milliseconds, exact below 12 days and to the
-    /// second above; `None` while firing.
+    /// How long before the decision the alert began, in milliseconds; 0 for one that is to begin later.
+    pub fn began_before_ms(&self) -> u64 {
+        decode(self.start)
+    }
+
+    /// How long before the decision a resolved alert ended, in milliseconds; `None` while firing.
     pub fn ended_before_ms(&self) -> Option<u64> {
-        let coded = self.end.checked_sub(1)?;
-        Some(match coded.checked_sub(Self::FINE) {
-            None => u64::from(coded),
-            Some(seconds) => u64::from(seconds) * 1000 + u64::from(Self::FINE),
-        })
+        self.end.checked_sub(1).map(decode)
     }
+}
 
-    /// Below this many milliseconds before the decision the end is kept to the millisecond.
-    const FINE: u32 = 1 << 30;
-
-    pub(crate) fn firing(position: Position, row: u32) -> Noted {
-        Noted { position, row, end: 0 }
+fn code(ms: u64) -> u32 {
+    match ms.checked_sub(u64::from(FINE)) {
+        None => ms as u32,
+        Some(rest) => u32::try_from(rest / 1000).unwrap_or(u32::MAX).saturating_add(FINE),
     }
+}
 
-    pub(crate) fn resolved(position: Position, row: u32, ended_before_ms: u64) -> Noted {
-        let end = match ended_before_ms.checked_sub(u64::from(Self::FINE)) {
-            None => ended_before_ms as u32 + 1,
-            Some(rest) => {
-                u32::try_from(rest / 1000).unwrap_or(u32::MAX).min(u32::MAX - Self::FINE - 1) + Self::FINE + 1
-            }
-        };
-        Noted { position, row, end }
+fn decode(code: u32) -> u64 {
+    match code.checked_sub(FINE) {
+        None => u64::from(code),
+        Some(seconds) => u64::from(seconds) * 1000 + u64::from(FINE),
     }
 }
 
@@ -224,7 +236,7 @@ pub enum Decided {
         /// Its name.
         alert: Fingerprint,
         /// The group it joined.
-        group_key: Arc<str>,
+        group: Arc<GroupName>,
         /// Who will be told.
         receiver: SmolStr,
     },
@@ -233,7 +245,7 @@ pub enum Decided {
         /// The delivery that carries it.
         delivery: DeliveryId,
         /// The group.
-        group_key: Arc<str>,
+        group: Arc<GroupName>,
         /// Who tells it.
         action: ActionId,
         /// Why now.
@@ -246,7 +258,7 @@ pub enum Decided {
     /// Nothing was told, for this reason. Recorded when the reason changes, not at each look.
     Hold {
         /// The group.
-        group_key: Arc<str>,
+        group: Arc<GroupName>,
         /// Who would have told it; `None` when it concerns the whole group.
         action: Option<ActionId>,
         /// Why not.
@@ -426,5 +438,24 @@ impl fmt::Display for DeadReason {
             DeadReason::ActionRemoved => f.write_str("its action is gone from the config"),
             DeadReason::Dropped => f.write_str("dropped at a config change"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_the_decision_keep_milliseconds_for_days_and_seconds_for_years() {
+        assert_eq!(size_of::<Noted>(), 16);
+        let year_ms = 365 * 86_400_000;
+        for (ms, within) in [(0, 0), (1, 0), (86_400_000, 0), (u64::from(FINE), 0), (50 * year_ms, 1000)] {
+            let noted = Noted::new(Position::arrived(1), ms, Some(ms));
+            assert!(noted.began_before_ms().abs_diff(ms) <= within, "{ms}");
+            assert!(noted.ended_before_ms().is_some_and(|ended| ended.abs_diff(ms) <= within), "{ms}");
+            assert!(!noted.is_firing());
+        }
+        assert!(Noted::new(Position::arrived(1), u64::MAX, None).is_firing());
+        assert!(!Noted::new(Position::arrived(1), 0, Some(u64::MAX)).is_firing());
     }
 }

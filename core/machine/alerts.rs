@@ -1,0 +1,392 @@
+//! Alerts: what an arrival means for what is known, and what becomes of alerts as time goes by.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::hash::Hasher;
+use siphasher::sip::SipHasher13;
+
+use super::{
+    Machine,
+    interner::{Interner, Sym},
+    routing::Labels,
+    state::{Alert, Member},
+    timers::Due,
+};
+use crate::{
+    AlertRef, At, Wall,
+    config::Notify,
+    effect::{AlertChange, Decided, NotifyReason},
+    input::Position,
+};
+
+/// Most `id`s that are remembered, and for how long.
+pub(crate) const IDS_MAX: usize = 1_000_000;
+pub(crate) const IDS_AGE_MS: u64 = 24 * 3_600_000;
+
+/// When something is due with an alert: its end, or the end of its acknowledgement.
+pub(super) fn due(alert: &Alert) -> At {
+    let end = if alert.firing { alert.ends } else { At::NEVER };
+    let acknowledged = alert.acknowledged.as_ref().and_then(|ack| ack.until).unwrap_or(At::NEVER);
+    end.min(acknowledged)
+}
+
+/// An alert of the table as something with labels.
+pub(super) struct RowLabels<'a> {
+    pub strings: &'a Interner,
+    pub labels: &'a [(Sym, Sym)],
+}
+
+impl Labels for RowLabels<'_> {
+    fn value(&self, name: &str) -> &str {
+        let found = self.labels.iter().find(|(known, _)| self.strings.text(*known) == name);
+        found.map_or("", |(_, value)| self.strings.text(*value))
+    }
+}
+
+/// Generator URL and annotations in one piece of memory: each string with its length (LEB128) before it.
+pub(super) struct Text;
+
+impl Text {
+    pub fn of(alert: &AlertRef<'_>) -> Box<[u8]> {
+        let strings = core::iter::once(alert.generator_url().unwrap_or(""))
+            .chain(alert.annotations().flat_map(|(name, value)| [name, value]));
+        let mut bytes = Vec::with_capacity(strings.clone().map(|text| text.len() + 2).sum());
+        for text in strings {
+            let mut length = text.len();
+            while length >= 0x80 {
+                bytes.push(length as u8 | 0x80);
+                length >>= 7;
+            }
+            bytes.push(length as u8);
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        bytes.into()
+    }
+
+    pub fn strings(bytes: &[u8]) -> impl Iterator<Item = &str> {
+        let mut rest = bytes;
+        core::iter::from_fn(move || {
+            let (mut length, mut shift) = (0usize, 0);
+            loop {
+                let (&byte, tail) = rest.split_first()?;
+                rest = tail;
+                length |= usize::from(byte & 0x7F) << shift;
+                shift += 7;
+                if byte < 0x80 {
+                    break;
+                }
+            }
+            let (text, tail) = rest.split_at_checked(length)?;
+            rest = tail;
+            core::str::from_utf8(text).ok()
+        })
+    }
+
+    fn equals(bytes: &[u8], alert: &AlertRef<'_>) -> bool {
+        let mut known = Text::strings(bytes);
+        let mut next = || known.next().unwrap_or("");
+        next() == alert.generator_url().unwrap_or("")
+            && alert.annotations().all(|(name, value)| next() == name && next() == value)
+            && known.next().is_none()
+    }
+}
+
+impl Machine {
+    /// One alert arrived, or was raised by the router itself.
+    pub(super) fn accept(
+        &mut self,
+        client: &str,
+        alert: AlertRef<'_>,
+        position: Position,
+        about: Option<u32>,
+    ) {
+        self.state.totals.arrived += 1;
+        if self.is_duplicate(client, &alert) {
+            self.state.totals.duplicates += 1;
+            self.record(Decided::DuplicateId { alert: alert.fingerprint(), position });
+            return;
+        }
+        let identity = self.identity(alert.labels());
+        let (starts, ends, by_timeout) = self.times_of(&alert);
+        match self.find_alert(identity, &alert) {
+            Some(row) => self.seen_again(row, &alert, position, starts, ends, by_timeout),
+            None => self.seen_first(client, &alert, position, identity, starts, ends, by_timeout, about),
+        }
+    }
+
+    /// Start, end and whether the end is only the timeout, by Alertmanager's rules.
+    fn times_of(&self, alert: &AlertRef<'_>) -> (Wall, At, bool) {
+        let offset = self.state.wall_offset();
+        let times = alert.times();
+        let starts = times.starts_at.or(times.ends_at).unwrap_or(self.now.wall(offset));
+        match times.ends_at {
+            Some(ends) => (starts, ends.at(offset), false),
+            None => {
+                let timeout =
+                    self.state.config().map_or(crate::config::RESOLVE_TIMEOUT_MS, |c| c.resolve_timeout_ms);
+                (starts, self.now.plus(timeout), true)
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn seen_first(
+        &mut self,
+        client: &str,
+        alert: &AlertRef<'_>,
+        position: Position,
+        identity: u64,
+        starts: Wall,
+        ends: At,
+        by_timeout: bool,
+        about: Option<u32>,
+    ) {
+        let word = alert.label("severity");
+        let severity = self.state.config().and_then(|config| config.severities.rank(word));
+        if severity.is_none() && !word.is_empty() {
+            self.state.totals.unknown_severity += 1;
+        }
+        let strings = &mut self.state.strings;
+        let labels =
+            alert.labels().map(|(name, value)| (strings.intern(name), strings.intern(value))).collect();
+        let firing = ends > self.now;
+        let row = self.state.alerts.insert(Alert {
+            labels,
+            text: Text::of(alert),
+            identity,
+            fingerprint: alert.fingerprint(),
+            position,
+            starts,
+            ends,
+            updated: self.now,
+            changed: self.now,
+            client: self.state.strings.intern(client),
+            severity,
+            firing,
+            by_timeout,
+            one_shot: is_one_shot(alert),
+            members: Box::default(),
+            pins: 0,
+            acknowledged: None,
+            armed: At::NEVER,
+        });
+        let alerts = &self.state.alerts;
+        self.alert_table.insert_unique(identity, row, |&row| alerts[row].identity);
+        if let Some(action) = about {
+            self.state.about.insert(row, action);
+        }
+        self.own_text_uses(position, 1);
+        self.arm_alert(row);
+        self.changed(row, if firing { AlertChange::Fired } else { AlertChange::ArrivedResolved });
+    }
+
+    /// A known alert arrived: Alertmanager's merge, then what that amounts to.
+    fn seen_again(
+        &mut self,
+        row: u32,
+        alert: &AlertRef<'_>,
+        position: Position,
+        starts: Wall,
+        ends: At,
+        by_timeout: bool,
+    ) {
+        let now = self.now;
+        let offset = self.state.wall_offset();
+        let known = &mut self.state.alerts[row];
+        let (old_starts, old_ends) = (known.starts, known.ends.wall(offset));
+        let inside = |moment: Wall| old_starts < moment && moment < old_ends;
+        let (was_firing, is_resolved) = (known.firing, ends <= now);
+        let (mut starts, mut ends, mut by_timeout) = (starts, ends, by_timeout);
+        if inside(starts) || inside(ends.wall(offset)) {
+            starts = starts.min(old_starts);
+            if is_resolved && !was_firing {
+                ends = ends.max(known.ends);
+            } else if !is_resolved && known.ends > ends && !known.by_timeout {
+                (ends, by_timeout) = (known.ends, false);
+            }
+        }
+        let same_text = Text::equals(&known.text, alert);
+        let same = same_text && known.starts == starts;
+        (known.starts, known.ends, known.by_timeout, known.updated) = (starts, ends, by_timeout, now);
+        known.firing = ends > now;
+        let is_firing = known.firing;
+        if !same_text {
+            known.text = Text::of(alert);
+        }
+        let change = match (was_firing, is_firing) {
+            (true, true) if is_one_shot(alert) => Some(AlertChange::Occurred),
+            (true, true) if same => None,
+            (true, true) => Some(AlertChange::Updated),
+            (false, true) => Some(AlertChange::Fired),
+            (true, false) => Some(AlertChange::Resolved),
+            (false, false) => None,
+        };
+        if !matches!(change, None | Some(AlertChange::Updated | AlertChange::Resolved)) {
+            known.one_shot = is_one_shot(alert);
+        }
+        // A mere refresh that is the newest text of the alert lets the older one go with its segment.
+        let old_position = core::mem::replace(&mut known.position, position);
+        if old_position != position && (old_position.is_raised() || position.is_raised()) {
+            self.own_text_uses(position, 1);
+            self.own_text_uses(old_position, -1);
+        }
+        self.arm_alert(row);
+        match change {
+            None => self.state.totals.refreshed += 1,
+            Some(change) => self.changed(row, change),
+        }
+    }
+
+    /// An alert began, ended, changed or happened once more: records it and tells those who must know.
+    fn changed(&mut self, row: u32, change: AlertChange) {
+        let alert = &mut self.state.alerts[row];
+        if change != AlertChange::Updated {
+            alert.changed = self.now;
+        }
+        let (fingerprint, position) = (alert.fingerprint, alert.position);
+        let ack_ended = change != AlertChange::Updated && alert.acknowledged.take().is_some();
+        self.record(Decided::Alert { alert: fingerprint, position, change });
+        if ack_ended {
+            self.record(Decided::Acknowledge { alert: fingerprint, by: None, until: None });
+        }
+        if self.state.alerts[row].members.is_empty() {
+            self.join(row);
+        } else if change != AlertChange::Updated {
+            for index in 0..self.state.alerts[row].members.len() {
+                if let Member::Group(group) = self.state.alerts[row].members[index] {
+                    self.touch(group);
+                }
+            }
+        }
+        self.tell_each(row, change);
+        self.forget_if_over(row);
+    }
+
+    /// Tells routes with `notify: each`.
+    pub(super) fn tell_each(&mut self, row: u32, change: AlertChange) {
+        let reason = match change {
+            AlertChange::Fired | AlertChange::Occurred => NotifyReason::Occurrence,
+            AlertChange::Resolved => NotifyReason::Ended,
+            AlertChange::TimedOut if !self.state.alerts[row].one_shot => NotifyReason::Ended,
+            _ => return,
+        };
+        for index in 0..self.state.alerts[row].members.len() {
+            if let Member::Each(route) = self.state.alerts[row].members[index] {
+                self.notify_each(row, route, reason);
+            }
+        }
+    }
+
+    /// Finds the routes of an alert and makes it a member of their groups.
+    pub(super) fn join(&mut self, row: u32) {
+        let alert = &self.state.alerts[row];
+        let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
+        let routes = self.routing.routes(&labels);
+        let mut members = Vec::with_capacity(routes.len());
+        for route in routes {
+            members.push(match self.routing.nodes[route as usize].notify {
+                Notify::Each => Member::Each(route),
+                Notify::Group => Member::Group(self.join_group(row, route)),
+            });
+        }
+        self.state.alerts[row].members = members.into();
+    }
+
+    /// An alert's end or the end of its acknowledgement has come.
+    pub(super) fn alert_due(&mut self, row: u32) {
+        let now = self.now;
+        let alert = &mut self.state.alerts[row];
+        if alert.acknowledged.as_ref().is_some_and(|ack| ack.until.is_some_and(|until| until <= now)) {
+            alert.acknowledged = None;
+            let fingerprint = alert.fingerprint;
+            self.record(Decided::Acknowledge { alert: fingerprint, by: None, until: None });
+            for index in 0..self.state.alerts[row].members.len() {
+                if let Member::Group(group) = self.state.alerts[row].members[index] {
+                    self.touch(group);
+                }
+            }
+        }
+        let alert = &mut self.state.alerts[row];
+        if alert.firing && alert.ends <= now {
+            alert.firing = false;
+            self.changed(row, AlertChange::TimedOut);
+        }
+        if self.state.alerts.find(row).is_some() {
+            self.arm_alert(row);
+        }
+    }
+
+    pub(super) fn arm_alert(&mut self, row: u32) {
+        let alert = &mut self.state.alerts[row];
+        let due = due(alert);
+        self.timers.arm(&mut alert.armed, due, Due::Alert(row));
+    }
+
+    /// Forgets an alert that ended and that no group and no pending delivery needs.
+    pub(super) fn forget_if_over(&mut self, row: u32) {
+        let Some(alert) = self.state.alerts.find(row) else { return };
+        let in_group = alert.members.iter().any(|member| matches!(member, Member::Group(_)));
+        if alert.firing || in_group || alert.pins > 0 {
+            return;
+        }
+        let alert = self.state.alerts.remove(row).expect("it was found above");
+        if let Ok(entry) = self.alert_table.find_entry(alert.identity, |&known| known == row) {
+            entry.remove();
+        }
+        for (name, value) in alert.labels {
+            self.state.strings.release(name);
+            self.state.strings.release(value);
+        }
+        self.state.strings.release(alert.client);
+        self.state.about.remove(&row);
+        self.own_text_uses(alert.position, -1);
+    }
+
+    fn is_duplicate(&mut self, client: &str, alert: &AlertRef<'_>) -> bool {
+        let Some(id) = alert.id() else { return false };
+        let key = self.keyed_hash([client.as_bytes(), id.as_bytes()].into_iter());
+        let ids = &mut self.state.ids;
+        while let Some((at, oldest)) = ids.order.front().copied()
+            && (ids.order.len() >= IDS_MAX || self.now.since(at) > IDS_AGE_MS)
+        {
+            ids.known.remove(&oldest);
+            ids.order.pop_front();
+        }
+        if !ids.known.insert(key) {
+            return true;
+        }
+        ids.order.push_back((self.now, key));
+        false
+    }
+
+    fn identity<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.state.seed[0], self.state.seed[1]);
+        for (name, value) in labels {
+            // No UTF-8 text holds the byte 0xFF.
+            hasher.write(name.as_bytes());
+            hasher.write_u8(0xFF);
+            hasher.write(value.as_bytes());
+            hasher.write_u8(0xFF);
+        }
+        hasher.finish()
+    }
+
+    fn find_alert(&self, identity: u64, alert: &AlertRef<'_>) -> Option<u32> {
+        let strings = &self.state.strings;
+        let same = |row: &u32| {
+            let known = &self.state.alerts[*row];
+            known.identity == identity
+                && known.labels.len() == alert.labels().len()
+                && known.labels.iter().zip(alert.labels()).all(
+                    |((known_name, known_value), (name, value))| {
+                        strings.text(*known_name) == name && strings.text(*known_value) == value
+                    },
+                )
+        };
+        self.alert_table.find(identity, same).copied()
+    }
+}
+
+/// Something that happened, not something that lasts: it has a name of its own and no end.
+fn is_one_shot(alert: &AlertRef<'_>) -> bool {
+    alert.id().is_some() && alert.times().ends_at.is_none()
+}

@@ -1,0 +1,621 @@
+//! Groups: when they are looked at, and whether a look leads to a notification or is held, and why.
+//!
+//! The grid is Alertmanager's: the first look after group_wait, later ones at multiples of group_interval after
+//! the first. Looks that could change nothing do not happen: a group at rest is due when its repeat is.
+
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use core::{cmp::Ordering, hash::Hasher};
+use siphasher::sip::SipHasher13;
+use smol_str::SmolStr;
+
+use super::{
+    Machine,
+    interner::{Interner, Sym},
+    state::{Alert, Group, Lane, LaneRef, Member, NotificationRow},
+    timers::Due,
+};
+use crate::{
+    At, Reason,
+    config::GroupBy,
+    effect::{Decided, GroupName, HoldReason, Noted, Notification, NotifyReason},
+    matcher::go_quote,
+};
+
+/// What a group looks like to one action at one moment: rows, and identities sorted.
+#[derive(Default)]
+pub(super) struct Sets {
+    pub noted: Vec<Noted>,
+    pub rows: Vec<u32>,
+    pub firing: Vec<u64>,
+    pub resolved: Vec<u64>,
+}
+
+impl Machine {
+    /// Makes the alert a member of its group of this route, and answers which that is.
+    pub(super) fn join_group(&mut self, row: u32, route: u32) -> u32 {
+        let labels = self.group_labels(row, route);
+        let hash = self.group_hash(route, &labels);
+        let groups = &self.state.groups;
+        let same = |group: &u32| groups[*group].route == route && *groups[*group].labels == *labels;
+        let group = match self.group_table.find(hash, same) {
+            Some(group) => *group,
+            None => self.new_group(row, route, labels, hash),
+        };
+        self.insert_member(group, row);
+        self.touch(group);
+        if self.moving.is_some() {
+            return group;
+        }
+        let (alert, name) = (self.state.alerts[row].fingerprint, self.state.groups[group].name.clone());
+        let receiver = self.routing.nodes[route as usize].receiver;
+        let receiver =
+            self.state.config().map(|c| c.receivers[receiver as usize].name.clone()).unwrap_or_default();
+        self.record(Decided::Routed { alert, group: name, receiver });
+        group
+    }
+
+    fn new_group(&mut self, row: u32, route: u32, labels: Box<[(Sym, Sym)]>, hash: u64) -> u32 {
+        let strings = &mut self.state.strings;
+        let texts: Vec<(SmolStr, SmolStr)> = labels
+            .iter()
+            .map(|(name, value)| (strings.text(*name).into(), strings.text(*value).into()))
+            .collect();
+        for (name, value) in &texts {
+            strings.intern(name);
+            strings.intern(value);
+        }
+        let node = &self.routing.nodes[route as usize];
+        let printed: Vec<String> = texts.iter().map(|(n, v)| alloc::format!("{n}={}", go_quote(v))).collect();
+        let key = alloc::format!("{}:{{{}}}", node.key, printed.join(", "));
+        // Alertmanager's rule: an alert that began long enough ago does not wait once more.
+        let starts = self.state.alerts[row].starts.at(self.state.wall_offset());
+        let waited = starts.plus(node.group_wait_ms) <= self.now;
+        let first = if waited { self.now } else { self.now.plus(node.group_wait_ms) };
+        let receiver = node.receiver;
+        let lanes =
+            self.actions_of(receiver).into_iter().map(|action| Lane { action, ..Lane::default() }).collect();
+        let group = self.state.groups.insert(Group {
+            route,
+            name: Arc::new(GroupName { key, labels: texts }),
+            labels,
+            members: Vec::new(),
+            anchor: None,
+            looked: At(0),
+            next: first,
+            number: 0,
+            lanes,
+            hold: None,
+            armed: At::NEVER,
+        });
+        let Machine { state, group_table, .. } = self;
+        group_table.insert_unique(hash, group, |&group| {
+            hash_group(state.seed, &state.strings, state.groups[group].route, &state.groups[group].labels)
+        });
+        self.adopt(group);
+        self.arm_group(group);
+        group
+    }
+
+    /// The actions of a receiver, by number.
+    pub(super) fn actions_of(&self, receiver: u32) -> Vec<u32> {
+        let Some(config) = self.state.config() else { return Vec::new() };
+        let actions = config.receivers.get(receiver as usize).map_or(&[][..], |receiver| &receiver.actions);
+        actions.iter().filter_map(|action| self.state.action(&action.id)).collect()
+    }
+
+    fn group_labels(&self, row: u32, route: u32) -> Box<[(Sym, Sym)]> {
+        let labels = &self.state.alerts[row].labels;
+        match &self.routing.nodes[route as usize].group_by {
+            GroupBy::All => labels.clone(),
+            GroupBy::Labels(names) => {
+                let strings = &self.state.strings;
+                labels
+                    .iter()
+                    .filter(|(name, _)| names.iter().any(|n| n == strings.text(*name)))
+                    .copied()
+                    .collect()
+            }
+        }
+    }
+
+    fn group_hash(&self, route: u32, labels: &[(Sym, Sym)]) -> u64 {
+        hash_group(self.state.seed, &self.state.strings, route, labels)
+    }
+
+    /// Puts the alert at its place in Alertmanager's order, unless it is there.
+    fn insert_member(&mut self, group: u32, row: u32) {
+        let state = &mut self.state;
+        let order = |other: &u32| order(&state.strings, &state.alerts[*other], &state.alerts[row]);
+        let members = &state.groups[group].members;
+        if let Err(place) = members.binary_search_by(order) {
+            state.groups[group].members.insert(place, row);
+        }
+    }
+
+    /// Something about the group changed: it is looked at on the next point of its grid.
+    pub(super) fn touch(&mut self, group: u32) {
+        let now = self.now;
+        let interval = self.routing.nodes[self.state.groups[group].route as usize].group_interval_ms;
+        let row = &mut self.state.groups[group];
+        if let Some(anchor) = row.anchor {
+            row.next = row.next.min(grid_after(anchor, interval, now));
+            self.arm_group(group);
+        }
+    }
+
+    fn arm_group(&mut self, group: u32) {
+        let row = &mut self.state.groups[group];
+        let next = row.next;
+        self.timers.arm(&mut row.armed, next, Due::Group(group));
+    }
+
+    /// Looks at a group: decides for each of its actions, and makes what notifications that takes.
+    pub(super) fn look(&mut self, group: u32) {
+        let now = self.now;
+        let row = &mut self.state.groups[group];
+        row.anchor.get_or_insert(now);
+        row.looked = now;
+        row.next = At::NEVER;
+        let sets = self.sets(group, None);
+        if self.state.groups[group].lanes.is_empty() {
+            self.hold_group(group, HoldReason::NobodyToTell);
+        }
+        let mut made: Vec<(NotifyReason, Option<u32>, u32)> = Vec::new();
+        for lane in 0..self.state.groups[group].lanes.len() {
+            let own;
+            let seen = match self.excluded(group, lane) {
+                false => (&sets, None),
+                true => {
+                    let action = self.state.groups[group].lanes[lane].action;
+                    own = self.sets(group, Some(action));
+                    (&own, Some(action))
+                }
+            };
+            match self.decide(group, lane, seen.0) {
+                Ok(reason) => {
+                    let known = made.iter().find(|(r, without, _)| *r == reason && *without == seen.1);
+                    let notification = match known {
+                        Some((_, _, notification)) => *notification,
+                        None => {
+                            let notification = self.notification(group, reason, seen.0);
+                            made.push((reason, seen.1, notification));
+                            notification
+                        }
+                    };
+                    self.notify(group, lane, notification, seen.0, reason);
+                }
+                Err(hold) => self.hold(group, lane, hold, seen.0),
+            }
+        }
+        self.sweep(group);
+        self.schedule_look(group);
+    }
+
+    /// Whether the group holds own alerts about the lane's action, which it must not tell.
+    fn excluded(&self, group: u32, lane: usize) -> bool {
+        let group = &self.state.groups[group];
+        let action = group.lanes[lane].action;
+        !self.state.about.is_empty()
+            && group.members.iter().any(|row| self.state.about.get(row) == Some(&action))
+    }
+
+    /// The group as it is now, without own alerts about `without`.
+    fn sets(&self, group: u32, without: Option<u32>) -> Sets {
+        let mut sets = Sets::default();
+        for &row in &self.state.groups[group].members {
+            if without.is_some() && self.state.about.get(&row) == without.as_ref() {
+                continue;
+            }
+            let alert = &self.state.alerts[row];
+            sets.noted.push(self.noted(alert));
+            sets.rows.push(row);
+            if alert.firing { sets.firing.push(alert.identity) } else { sets.resolved.push(alert.identity) }
+        }
+        sets.firing.sort_unstable();
+        sets.resolved.sort_unstable();
+        sets
+    }
+
+    /// The alert as a notification decided now shows it.
+    fn noted(&self, alert: &Alert) -> Noted {
+        let began = self.now.wall(self.state.wall_offset()).0.saturating_sub(alert.starts.0);
+        let ended = (!alert.firing).then(|| self.now.since(alert.ends));
+        Noted::new(alert.position, u64::try_from(began).unwrap_or(0), ended)
+    }
+
+    /// Alertmanager's `needsUpdate`, with the newest pending notification standing in for the log.
+    fn decide(&mut self, group: u32, lane: usize, sets: &Sets) -> Reason {
+        let row = &self.state.groups[group];
+        if sets.noted.is_empty() {
+            return Err(HoldReason::AboutItself);
+        }
+        let lane = &row.lanes[lane];
+        let spec = &self.state.actions[lane.action as usize].spec;
+        let send_resolved = spec.send_resolved;
+        let node = &self.routing.nodes[row.route as usize];
+        let pending = lane.pending.back().map(|delivery| self.told_by(*delivery));
+        let (base_firing, base_resolved): (&[u64], &[u64]) = match (&pending, &lane.entry) {
+            (Some((firing, resolved)), _) => (firing, resolved),
+            (None, Some(entry)) => (&entry.firing, &entry.resolved),
+            (None, None) => (&[], &[]),
+        };
+        let known = pending.is_some() || lane.entry.is_some();
+        if !is_subset(&sets.firing, base_firing) {
+            return Ok(if base_firing.is_empty() {
+                NotifyReason::FirstTime
+            } else {
+                NotifyReason::NewAlerts
+            });
+        }
+        if sets.firing.is_empty() && known && !base_firing.is_empty() {
+            return if send_resolved {
+                Ok(NotifyReason::AllResolved)
+            } else {
+                Err(HoldReason::ResolvesNotSent)
+            };
+        }
+        if !sets.firing.is_empty() && send_resolved && !is_subset(&sets.resolved, base_resolved) {
+            return Ok(NotifyReason::SomeResolved);
+        }
+        let short = sets
+            .resolved
+            .iter()
+            .any(|id| base_firing.binary_search(id).is_err() && base_resolved.binary_search(id).is_err());
+        if short {
+            return if node.tell_short {
+                Ok(NotifyReason::Short)
+            } else {
+                Err(HoldReason::ResolvedBeforeTold)
+            };
+        }
+        if pending.is_some() {
+            return Err(HoldReason::AlreadyPending);
+        }
+        let repeat_due =
+            lane.entry.as_ref().is_some_and(|entry| entry.at.plus(node.repeat_interval_ms) < self.now);
+        if sets.firing.is_empty() || !repeat_due {
+            return Err(HoldReason::NothingNew);
+        }
+        match self.everybody_acknowledged(sets) {
+            Some(by) => Err(HoldReason::Acknowledged { by }),
+            None => Ok(NotifyReason::RepeatDue),
+        }
+    }
+
+    /// Who took charge, if somebody did of every alert that fires.
+    fn everybody_acknowledged(&self, sets: &Sets) -> Option<SmolStr> {
+        let mut by = None;
+        for alert in sets.rows.iter().map(|row| &self.state.alerts[*row]).filter(|alert| alert.firing) {
+            by = Some(&alert.acknowledged.as_ref()?.by);
+        }
+        by.cloned()
+    }
+
+    /// What a pending delivery of a group tells: identities of firing and resolved alerts, sorted.
+    pub(super) fn told_by(&self, delivery: u32) -> (Vec<u64>, Vec<u64>) {
+        let row = &self.state.notifications[self.state.deliveries[delivery].notification];
+        let (mut firing, mut resolved) = (Vec::new(), Vec::new());
+        for (noted, alert) in row.notification.alerts.iter().zip(&row.rows) {
+            let identity = self.state.alerts[*alert].identity;
+            if noted.is_firing() { firing.push(identity) } else { resolved.push(identity) }
+        }
+        firing.sort_unstable();
+        resolved.sort_unstable();
+        (firing, resolved)
+    }
+
+    /// Keeps the reason of a hold, once for as long as it stays the same.
+    fn hold(&mut self, group: u32, lane: usize, reason: HoldReason, sets: &Sets) {
+        let now = self.now;
+        let row = &mut self.state.groups[group];
+        let lane_row = &mut row.lanes[lane];
+        if reason == HoldReason::ResolvesNotSent
+            && let Some(entry) = &mut lane_row.entry
+        {
+            // Alertmanager logs success here, so that what fires again is told again.
+            *entry = super::state::Entry {
+                firing: Box::default(),
+                resolved: sets.resolved.clone().into(),
+                at: now,
+                number: entry.number,
+                memo: entry.memo.take(),
+            };
+        }
+        let alerts = match reason {
+            HoldReason::ResolvedBeforeTold => {
+                let entry = lane_row.entry.as_ref();
+                let told = |id: u64| {
+                    entry.is_some_and(|e| {
+                        e.firing.binary_search(&id).is_ok() || e.resolved.binary_search(&id).is_ok()
+                    })
+                };
+                let alerts =
+                    sets.rows.iter().map(|row| &self.state.alerts[*row]).filter(|alert| !alert.firing);
+                alerts.filter(|a| !told(a.identity)).map(|a| a.fingerprint).collect()
+            }
+            _ => Vec::new(),
+        };
+        let row = &mut self.state.groups[group];
+        let lane_row = &mut row.lanes[lane];
+        if lane_row.hold.as_ref() != Some(&reason) || !alerts.is_empty() {
+            lane_row.hold = Some(reason.clone());
+            let (name, action) = (row.name.clone(), lane_row.action);
+            let action = Some(self.state.actions[action as usize].spec.id.clone());
+            self.record(Decided::Hold { group: name, action, reason, alerts });
+        }
+    }
+
+    fn hold_group(&mut self, group: u32, reason: HoldReason) {
+        let row = &mut self.state.groups[group];
+        if row.hold.as_ref() != Some(&reason) {
+            row.hold = Some(reason.clone());
+            let name = row.name.clone();
+            self.record(Decided::Hold { group: name, action: None, reason, alerts: Vec::new() });
+        }
+    }
+
+    /// Makes a notification of a group, used by nobody yet.
+    fn notification(&mut self, group: u32, reason: NotifyReason, sets: &Sets) -> u32 {
+        let row = &mut self.state.groups[group];
+        row.number += 1;
+        let (name, number) = (row.name.clone(), row.number);
+        let lane_key = self.keyed_hash([name.key.as_bytes()].into_iter()) as u64;
+        let notification =
+            self.add_notification(name, number, reason, sets.noted.as_slice().into(), lane_key);
+        self.state.notifications[notification].rows = sets.rows.clone();
+        notification
+    }
+
+    fn add_notification(
+        &mut self,
+        group: Arc<GroupName>,
+        number: u64,
+        reason: NotifyReason,
+        alerts: Arc<[Noted]>,
+        lane_key: u64,
+    ) -> u32 {
+        let config = self.state.config.as_ref().map_or_else(Default::default, |(_, position)| *position);
+        let notification = Notification {
+            group,
+            number,
+            reason,
+            decided_at: self.now,
+            decided_wall: self.now.wall(self.state.wall_offset()),
+            config,
+            alerts,
+        };
+        let notification = Arc::new(notification);
+        self.state.notifications.insert(NotificationRow {
+            notification,
+            uses: 0,
+            lane_key,
+            rows: Vec::new(),
+            pins: 0,
+        })
+    }
+
+    /// A new delivery for one lane of a group; it replaces waiting ones that say nothing more.
+    fn notify(&mut self, group: u32, lane: usize, notification: u32, sets: &Sets, reason: NotifyReason) {
+        let action = self.state.groups[group].lanes[lane].action;
+        self.state.groups[group].lanes[lane].hold = None;
+        let lane_ref = LaneRef::Group { group, lane: lane as u16 };
+        let heir = self.add_delivery(notification, action, lane_ref);
+        self.state.notifications[notification].pins += 1;
+        for row in &sets.rows {
+            self.state.alerts[*row].pins += 1;
+        }
+        self.record_notify(heir, reason);
+        while let Some(&newest) = self.state.groups[group].lanes[lane].pending.back()
+            && self.says_nothing_more(group, lane, newest, sets)
+        {
+            self.supersede(newest, heir);
+        }
+        self.state.groups[group].lanes[lane].pending.push_back(heir);
+        self.ready_head(lane_ref, action);
+    }
+
+    /// Whether the lane's newest pending delivery may go because `sets` tells all that only it would tell.
+    fn says_nothing_more(&self, group: u32, lane: usize, newest: u32, sets: &Sets) -> bool {
+        use super::state::DeliveryState;
+        if self.state.deliveries[newest].state != DeliveryState::Waiting {
+            return false;
+        }
+        let lane = &self.state.groups[group].lanes[lane];
+        let before = lane.pending.len().checked_sub(2).map(|i| self.told_by(lane.pending[i]));
+        let (told_firing, told_resolved): (&[u64], &[u64]) = match (&before, &lane.entry) {
+            (Some((firing, resolved)), _) => (firing, resolved),
+            (None, Some(entry)) => (&entry.firing, &entry.resolved),
+            (None, None) => (&[], &[]),
+        };
+        let (firing, resolved) = self.told_by(newest);
+        let send_resolved = self.state.actions[lane.action as usize].spec.send_resolved;
+        let carried = |ids: &[u64], told: &[u64], now: &[u64]| {
+            ids.iter().all(|id| told.binary_search(id).is_ok() || now.binary_search(id).is_ok())
+        };
+        carried(&firing, told_firing, &sets.firing)
+            && (!send_resolved || carried(&resolved, told_resolved, &sets.resolved))
+    }
+
+    /// Lets resolved alerts go once every action was told of them or need not be.
+    pub(super) fn sweep(&mut self, group: u32) {
+        let Some(row) = self.state.groups.find(group) else { return };
+        if row.anchor.is_none() || row.lanes.iter().any(|lane| !lane.pending.is_empty()) {
+            return;
+        }
+        let looked = row.looked;
+        let alerts = &self.state.alerts;
+        let gone: Vec<u32> = row
+            .members
+            .iter()
+            .copied()
+            .filter(|&row| !alerts[row].firing && alerts[row].changed <= looked)
+            .collect();
+        if !gone.is_empty() {
+            let mut sorted = gone.clone();
+            sorted.sort_unstable();
+            let row = &mut self.state.groups[group];
+            row.members.retain(|member| sorted.binary_search(member).is_err());
+        }
+        for row in gone {
+            let alert = &mut self.state.alerts[row];
+            alert.members = alert.members.iter().copied().filter(|m| *m != Member::Group(group)).collect();
+            let others = alert.members.iter().any(|member| matches!(member, Member::Group(_)));
+            if !others {
+                // The next time that it fires it finds its routes anew.
+                alert.members = Box::default();
+            }
+            self.forget_if_over(row);
+        }
+        if self.state.groups[group].members.is_empty() {
+            self.end_group(group);
+        }
+    }
+
+    /// Removes an empty group, unless an action still believes that something in it fires.
+    fn end_group(&mut self, group: u32) {
+        let row = &self.state.groups[group];
+        let believed = row.lanes.iter().any(|lane| lane.entry.as_ref().is_some_and(|e| !e.firing.is_empty()));
+        if !believed {
+            self.remove_group(group);
+        }
+    }
+
+    /// Takes a group away, with its labels' uses.
+    pub(super) fn remove_group(&mut self, group: u32) -> Option<Group> {
+        let row = self.state.groups.find(group)?;
+        let hash = self.group_hash(row.route, &row.labels);
+        if let Ok(entry) = self.group_table.find_entry(hash, |&known| known == group) {
+            entry.remove();
+        }
+        let row = self.state.groups.remove(group)?;
+        for (name, value) in &row.labels {
+            self.state.strings.release(*name);
+            self.state.strings.release(*value);
+        }
+        Some(row)
+    }
+
+    /// Sets the next look at a group at rest: when its repeat is due, on the grid.
+    pub(super) fn schedule_look(&mut self, group: u32) {
+        let Some(row) = self.state.groups.find(group) else { return };
+        let Some(anchor) = row.anchor else { return };
+        let node = &self.routing.nodes[row.route as usize];
+        if !row.members.iter().any(|alert| self.state.alerts[*alert].firing) {
+            return;
+        }
+        let mut next = row.next;
+        for lane in row.lanes.iter().filter(|lane| lane.pending.is_empty()) {
+            let Some(entry) = &lane.entry else { continue };
+            let due = entry.at.plus(node.repeat_interval_ms);
+            // A repeat that an acknowledgement holds comes up again when that ends or something changes.
+            if !matches!(lane.hold, Some(HoldReason::Acknowledged { .. })) || due >= self.now {
+                next = next.min(grid_after(anchor, node.group_interval_ms, due.max(self.now)));
+            }
+        }
+        self.state.groups[group].next = next;
+        self.arm_group(group);
+    }
+
+    /// Tells one occurrence, or an end, to the actions of a route with `notify: each`.
+    pub(super) fn notify_each(&mut self, row: u32, route: u32, reason: NotifyReason) {
+        let node = &self.routing.nodes[route as usize];
+        let (name, receiver) = (node.each.clone(), node.receiver);
+        let alert = &self.state.alerts[row];
+        let (identity, noted) = (alert.identity, self.noted(alert));
+        let fingerprint = alert.fingerprint;
+        let actions = self.actions_of(receiver);
+        if actions.is_empty() {
+            let reason = HoldReason::NobodyToTell;
+            self.record(Decided::Hold { group: name, action: None, reason, alerts: [fingerprint].into() });
+            return;
+        }
+        let mut notification = None;
+        for action in actions {
+            let spec = &self.state.actions[action as usize].spec;
+            let hold = if self.state.about.get(&row) == Some(&action) {
+                Some(HoldReason::AboutItself)
+            } else if reason == NotifyReason::Ended && !spec.send_resolved {
+                Some(HoldReason::ResolvesNotSent)
+            } else {
+                None
+            };
+            if let Some(reason) = hold {
+                let action = Some(spec.id.clone());
+                self.record(Decided::Hold {
+                    group: name.clone(),
+                    action,
+                    reason,
+                    alerts: [fingerprint].into(),
+                });
+                continue;
+            }
+            let number = self.state.delivery_counter + 1;
+            let notification = *notification.get_or_insert_with(|| {
+                self.add_notification(name.clone(), number, reason, [noted].into(), identity)
+            });
+            let lane = LaneRef::Detached(identity);
+            let delivery = self.add_delivery(notification, action, lane);
+            self.record_notify(delivery, reason);
+            self.state.detached.entry((identity, action)).or_default().push_back(delivery);
+            self.ready_head(lane, action);
+        }
+    }
+}
+
+/// The first point of the grid after `now`.
+fn grid_after(anchor: At, interval_ms: u64, now: At) -> At {
+    match now.0.checked_sub(anchor.0) {
+        None => anchor,
+        Some(past) => anchor.plus((past / interval_ms + 1).saturating_mul(interval_ms)),
+    }
+}
+
+/// Whether every element of `part` is in `whole`; both sorted.
+fn is_subset(part: &[u64], whole: &[u64]) -> bool {
+    part.len() <= whole.len() && part.iter().all(|id| whole.binary_search(id).is_ok())
+}
+
+pub(super) fn hash_group(seed: [u64; 2], strings: &Interner, route: u32, labels: &[(Sym, Sym)]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
+    hasher.write_u32(route);
+    for (name, value) in labels {
+        hasher.write(strings.text(*name).as_bytes());
+        hasher.write_u8(0xFF);
+        hasher.write(strings.text(*value).as_bytes());
+        hasher.write_u8(0xFF);
+    }
+    hasher.finish()
+}
+
+/// Alertmanager's order of alerts in a notification: by `job`, by `instance`, then label sets by size and content.
+fn order(strings: &Interner, a: &Alert, b: &Alert) -> Ordering {
+    let value = |alert: &Alert, name: &str| {
+        alert.labels.iter().find(|(known, _)| strings.text(*known) == name).map(|(_, value)| *value)
+    };
+    for name in ["job", "instance"] {
+        let ordering = match (value(a, name), value(b, name)) {
+            (Some(x), Some(y)) => strings.text(x).cmp(strings.text(y)),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => Ordering::Equal,
+        };
+        if ordering.is_ne() {
+            return ordering;
+        }
+    }
+    a.labels.len().cmp(&b.labels.len()).then_with(|| {
+        for ((a_name, a_value), (b_name, b_value)) in a.labels.iter().zip(&b.labels) {
+            match strings.text(*a_name).cmp(strings.text(*b_name)) {
+                // The smaller name is missing in the other set, and who lacks it comes first.
+                Ordering::Less => return Ordering::Greater,
+                Ordering::Greater => return Ordering::Less,
+                Ordering::Equal => {}
+            }
+            let ordering = strings.text(*a_value).cmp(strings.text(*b_value));
+            if ordering.is_ne() {
+                return ordering;
+            }
+        }
+        Ordering::Equal
+    })
+}

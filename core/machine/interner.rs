@@ -1,0 +1,116 @@
+//! Strings kept once: a label is two numbers. Numbers never reach an effect, and nothing is ordered by them.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::hash::Hasher;
+use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
+
+/// The number of a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Sym(u32);
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Interner {
+    seed: [u64; 2],
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    #[serde(skip)]
+    table: HashTable<u32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Slot {
+    text: Box<str>,
+    /// How many labels use it; 0 means free.
+    uses: u32,
+}
+
+impl Interner {
+    pub fn new(seed: [u64; 2]) -> Interner {
+        Interner { seed, ..Interner::default() }
+    }
+
+    /// The number of `text`, with one use more.
+    pub fn intern(&mut self, text: &str) -> Sym {
+        let hash = self.hash(text);
+        if let Some(&number) = self.table.find(hash, |&number| &*self.slots[number as usize].text == text) {
+            self.slots[number as usize].uses += 1;
+            return Sym(number);
+        }
+        let slot = Slot { text: text.into(), uses: 1 };
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.slots[number as usize] = slot;
+                number
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
+            }
+        };
+        let Interner { seed, slots, table, .. } = self;
+        table.insert_unique(hash, number, |&number| hash_text(*seed, &slots[number as usize].text));
+        Sym(number)
+    }
+
+    /// One use less; the last one frees the string.
+    pub fn release(&mut self, sym: Sym) {
+        let slot = &mut self.slots[sym.0 as usize];
+        slot.uses -= 1;
+        if slot.uses == 0 {
+            let text = core::mem::take(&mut slot.text);
+            let hash = self.hash(&text);
+            if let Ok(entry) = self.table.find_entry(hash, |&number| number == sym.0) {
+                entry.remove();
+            }
+            self.free.push(sym.0);
+        }
+    }
+
+    pub fn text(&self, sym: Sym) -> &str {
+        &self.slots[sym.0 as usize].text
+    }
+
+    /// Makes the lookup table again, after a snapshot was read.
+    pub fn rebuild(&mut self) {
+        let Interner { seed, slots, table, .. } = self;
+        table.clear();
+        for (slot, number) in slots.iter().zip(0u32..) {
+            if slot.uses > 0 {
+                let hash = hash_text(*seed, &slot.text);
+                table.insert_unique(hash, number, |&number| hash_text(*seed, &slots[number as usize].text));
+            }
+        }
+    }
+
+    fn hash(&self, text: &str) -> u64 {
+        hash_text(self.seed, text)
+    }
+}
+
+fn hash_text(seed: [u64; 2], text: &str) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_lives_as_long_as_it_is_used() {
+        let mut strings = Interner::new([1, 2]);
+        let (a, b) = (strings.intern("site"), strings.intern("boston"));
+        assert_eq!(strings.intern("site"), a);
+        strings.release(a);
+        assert_eq!(strings.text(a), "site");
+        strings.release(a);
+        let c = strings.intern("paris");
+        assert_eq!((strings.text(c), strings.text(b)), ("paris", "boston"));
+        assert_ne!(strings.intern("site"), b);
+        strings.rebuild();
+        assert_eq!(strings.intern("boston"), b);
+    }
+}

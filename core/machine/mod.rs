@@ -1,0 +1,311 @@
+//! The router: one state machine folded over the journal.
+//!
+//! Three families of methods. [`Machine::apply`] takes the next record and [`Machine::step`] works on it within a
+//! budget; [`Machine::next_effect`] gives what follows, in order; everything else asks and changes nothing.
+//! Before a record's own input every timer due by its time fires, in order, at its due time; after it, timers that
+//! it made due fire in the same record.
+
+mod alerts;
+mod deliveries;
+mod groups;
+mod interner;
+mod operate;
+mod own;
+mod query;
+mod routing;
+mod slab;
+mod snapshot;
+mod state;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf};
+pub use snapshot::SnapshotError;
+pub use state::Totals;
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use hashbrown::HashTable;
+
+use crate::{
+    At, Effect, Record,
+    effect::Decided,
+    input::{Input, JournalRecord, Position},
+};
+use routing::Routing;
+use state::{OwnAlert, State};
+use timers::{Due, Timers};
+
+/// The router. See the module's head.
+#[derive(Debug, Default)]
+pub struct Machine {
+    state: State,
+    /// Compiled from the state's config.
+    routing: Routing,
+    /// Alerts by identity.
+    alert_table: HashTable<u32>,
+    /// Groups by route and labels.
+    group_table: HashTable<u32>,
+    /// Deliveries by id.
+    delivery_table: HashTable<u32>,
+    timers: Timers,
+    job: Option<Job>,
+    effects: VecDeque<Effect>,
+    /// The time that decisions are made at: a timer's due time or the record's.
+    now: At,
+    /// The record under way.
+    seq: u64,
+    /// Own alerts raised by the record so far.
+    raised: u16,
+    /// Own alerts to raise at the end of the record's input.
+    to_raise: Vec<OwnAlert>,
+    /// Deliveries given up in this record, by action: how many, and the last one's reason.
+    given_up: BTreeMap<u32, (u32, alloc::string::String)>,
+    /// A config change that is under way.
+    moving: Option<operate::Moving>,
+}
+
+/// A record that is being worked on.
+#[derive(Debug)]
+struct Job {
+    record: JournalRecord,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Timers due by the record's time.
+    Before,
+    /// The input itself, from this item on.
+    Items(usize),
+    /// Alerts are routed anew after a config change, from this row on.
+    Reroute(u32),
+    /// Own alerts.
+    Own,
+    /// Timers that the input made due.
+    After,
+}
+
+/// Whether a record is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Call [`Machine::step`] again.
+    More,
+    /// The next record may come.
+    Done,
+}
+
+impl Machine {
+    /// A router that knows nothing yet.
+    pub fn new() -> Machine {
+        Machine::default()
+    }
+
+    /// Takes the next record of the journal. The one before must be done.
+    ///
+    /// # Panics
+    /// If a record is still under way, or if this one is not the next: both would be mistakes of the shell that
+    /// lose alerts if they passed.
+    pub fn apply(&mut self, record: JournalRecord) {
+        assert!(self.job.is_none(), "record {} came before the last one was done", record.seq);
+        assert!(
+            self.state.next_seq == 0 || self.state.next_seq == record.seq,
+            "record {} came where {} was due",
+            record.seq,
+            self.state.next_seq
+        );
+        assert!(record.at >= self.state.at, "the journal's clock fell");
+        self.seq = record.seq;
+        self.raised = 0;
+        self.job = Some(Job { record, phase: Phase::Before });
+    }
+
+    /// Works on the record for about `budget` units of some microseconds each.
+    pub fn step(&mut self, budget: u32) -> Step {
+        let Some(mut job) = self.job.take() else { return Step::Done };
+        let mut left = i64::from(budget.max(1));
+        while left > 0 {
+            let Some(next) = self.step_once(&mut job, &mut left) else {
+                self.state.at = job.record.at;
+                self.state.next_seq = job.record.seq + job.record.input.sequences();
+                let due = self.next_due();
+                self.effects.push_back(Effect::Wake(due));
+                return Step::Done;
+            };
+            job.phase = next;
+        }
+        self.job = Some(job);
+        Step::More
+    }
+
+    /// Takes a record and works on it to its end.
+    pub fn apply_whole(&mut self, record: JournalRecord) {
+        self.apply(record);
+        while self.step(u32::MAX) == Step::More {}
+    }
+
+    /// The next effect, in order.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// The due time of the earliest timer; [`At::NEVER`] without one.
+    pub fn next_due(&mut self) -> At {
+        loop {
+            let Some((at, due)) = self.timers.peek() else { return At::NEVER };
+            if self.due_time(due) == at {
+                return at;
+            }
+            self.timers.pop();
+            self.rearm(at, due);
+        }
+    }
+
+    /// The sequence number that the next record must have.
+    pub fn next_seq(&self) -> u64 {
+        self.state.next_seq.max(1)
+    }
+
+    /// The time of the last record.
+    pub fn at(&self) -> At {
+        self.state.at
+    }
+
+    /// One piece of work; the phase that comes next, or `None` when the record is done.
+    fn step_once(&mut self, job: &mut Job, left: &mut i64) -> Option<Phase> {
+        match job.phase {
+            Phase::Before => {
+                Some(if self.fire_one(job.record.at, left) { Phase::Before } else { Phase::Items(0) })
+            }
+            Phase::Items(item) => {
+                self.now = job.record.at;
+                Some(self.apply_item(&job.record.input, item, left))
+            }
+            Phase::Reroute(row) => Some(self.reroute(row, left)),
+            Phase::Own => {
+                self.raise_own();
+                Some(Phase::After)
+            }
+            Phase::After => self.fire_one(job.record.at, left).then_some(Phase::After),
+        }
+    }
+
+    /// Applies one item of the input.
+    fn apply_item(&mut self, input: &Input, item: usize, left: &mut i64) -> Phase {
+        *left -= 1;
+        match input {
+            Input::Alerts(arrival) => {
+                let Some(alert) = arrival.batch.alert(item) else { return Phase::Own };
+                self.accept(&arrival.client, alert, Position::arrived(self.seq + item as u64), None);
+                return if item + 1 < arrival.batch.len() { Phase::Items(item + 1) } else { Phase::Own };
+            }
+            Input::Own(event) => self.own_event(event),
+            Input::Outcome(outcome) => self.outcome(outcome),
+            Input::Acknowledge(acknowledge) => self.acknowledge(acknowledge),
+            Input::Deliveries(command) => self.command(command),
+            Input::ConfigInstalled(install) => {
+                if self.install(install) {
+                    return Phase::Reroute(0);
+                }
+            }
+            Input::Started(started) => self.started(started),
+            Input::Stopping => self.stopping(),
+            Input::WallClock(offset) => self.wall_clock(*offset),
+            Input::Advanced => {}
+            Input::Carried(carried) => self.carried(carried),
+        }
+        Phase::Own
+    }
+
+    /// Fires the earliest timer due by `limit`; whether there was one.
+    fn fire_one(&mut self, limit: At, left: &mut i64) -> bool {
+        let due_at = self.next_due();
+        if due_at > limit || due_at == At::NEVER {
+            return false;
+        }
+        let Some((at, due)) = self.timers.peek() else { return false };
+        self.timers.pop();
+        // A timer that was due before the last record came too late to fire then: it fires at that record's time.
+        self.now = at.max(self.state.at);
+        *left -= 1;
+        match due {
+            Due::Alert(row) => {
+                self.state.alerts[row].armed = At::NEVER;
+                self.alert_due(row);
+            }
+            Due::Group(row) => {
+                self.state.groups[row].armed = At::NEVER;
+                *left -= self.state.groups[row].members.len() as i64 / 16;
+                self.look(row);
+            }
+            Due::Action(number) => {
+                self.state.actions[number as usize].armed = At::NEVER;
+                self.dispatch(number);
+            }
+        }
+        true
+    }
+
+    /// When a thing is really due.
+    fn due_time(&self, due: Due) -> At {
+        match due {
+            Due::Alert(row) => self.state.alerts.find(row).map_or(At::NEVER, alerts::due),
+            Due::Group(row) => self.state.groups.find(row).map_or(At::NEVER, |group| group.next),
+            Due::Action(number) => {
+                self.state.actions.get(number as usize).map_or(At::NEVER, |action| action.next)
+            }
+        }
+    }
+
+    /// An entry came up early: puts in the true one, if this was the row's newest.
+    fn rearm(&mut self, came_up: At, due: Due) {
+        let true_due = self.due_time(due);
+        let armed = match due {
+            Due::Alert(row) => self.state.alerts.find_mut(row).map(|alert| &mut alert.armed),
+            Due::Group(row) => self.state.groups.find_mut(row).map(|group| &mut group.armed),
+            Due::Action(number) => {
+                self.state.actions.get_mut(number as usize).map(|action| &mut action.armed)
+            }
+        };
+        if let Some(armed) = armed
+            && *armed == came_up
+        {
+            *armed = At::NEVER;
+            self.timers.arm(armed, true_due, due);
+        }
+    }
+
+    /// Sets every timer from the rows, after a snapshot was read.
+    fn arm_all(&mut self) {
+        for (row, alert) in self.state.alerts.iter_mut() {
+            let due = alerts::due(alert);
+            self.timers.arm(&mut alert.armed, due, Due::Alert(row));
+        }
+        for (row, group) in self.state.groups.iter_mut() {
+            let next = group.next;
+            self.timers.arm(&mut group.armed, next, Due::Group(row));
+        }
+        for number in 0..self.state.actions.len() as u32 {
+            self.schedule(number);
+        }
+    }
+
+    fn record(&mut self, what: Decided) {
+        self.effects.push_back(Effect::Record(Record { seq: self.seq, at: self.now, what }));
+    }
+
+    /// A keyed hash that is the same on every machine and in every release.
+    fn keyed_hash<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> u128 {
+        use siphasher::sip128::{Hasher128, SipHasher13};
+        let mut hasher = SipHasher13::new_with_keys(self.state.seed[0], self.state.seed[1]);
+        for part in parts {
+            core::hash::Hasher::write(&mut hasher, &(part.len() as u64).to_le_bytes());
+            core::hash::Hasher::write(&mut hasher, part);
+        }
+        hasher.finish128().as_u128()
+    }
+}

@@ -1,0 +1,396 @@
+//! What operators and the process itself do: start and stop, install a config, acknowledge, retry and drop.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    format,
+    string::String,
+    vec::Vec,
+};
+use smol_str::SmolStr;
+
+use super::{
+    Machine, Phase,
+    alerts::RowLabels,
+    interner::Interner,
+    routing::{Labels, Routing},
+    state::{ActionState, Group, Lane, LaneRef, Member, OwnAlert, never},
+};
+use crate::{
+    At, Severity,
+    config::{ActionId, ActionSpec, Install, Removed},
+    effect::{AlertChange, DeadReason, Decided},
+    input::{
+        Acknowledge, Acknowledged, Carried, DeliveryCommand, DeliverySelection, DeliveryVerb, Position,
+        Started,
+    },
+};
+
+/// How far the wall clock may be set without a word, in milliseconds.
+const CLOCK_JUMP_MS: u64 = 2_000;
+
+/// A config change under way: the groups of before, by key and receiver, and their group_interval.
+#[derive(Debug, Default)]
+pub(super) struct Moving {
+    groups: BTreeMap<(String, SmolStr), (Group, u64)>,
+    /// Lanes that no new group took over.
+    strays: Vec<Lane>,
+    removed: Vec<(ActionId, Removed)>,
+}
+
+impl Machine {
+    /// The process started on this journal.
+    pub(super) fn started(&mut self, started: &Started) {
+        let first = self.state.incarnation == 0;
+        if first {
+            self.state.seed = started.seed;
+            self.state.strings = Interner::new(started.seed);
+        }
+        let crashed = !first && !self.state.stopping;
+        self.state.incarnation = started.incarnation.max(1);
+        self.state.wall_offset_ms = started.wall_offset_ms;
+        self.state.stopping = false;
+        let unknown_outcomes = self.forget_attempts(crashed);
+        self.record(Decided::Process { started: true, unknown_outcomes });
+        let how = if crashed { " after a crash" } else { "" };
+        let summary =
+            format!("ams2 {} started{how}; {unknown_outcomes} deliveries are tried again", started.version);
+        self.to_raise.push(OwnAlert::new("Startup", "14", Severity::Info, summary));
+        for damage in &started.damage {
+            let summary = format!("damage was set aside: {damage}");
+            self.to_raise.push(OwnAlert::new("Journal Damaged", "", Severity::Critical, summary));
+        }
+    }
+
+    /// The process ends in order: attempts still under way are tried again at the next start.
+    pub(super) fn stopping(&mut self) {
+        self.state.stopping = true;
+        self.record(Decided::Process { started: false, unknown_outcomes: 0 });
+        self.to_raise.push(OwnAlert::new("Shutdown", "13", Severity::Minor, "ams2 stops".into()));
+    }
+
+    /// The wall clock was set.
+    pub(super) fn wall_clock(&mut self, offset_ms: i64) {
+        let moved_ms = offset_ms.saturating_sub(self.state.wall_offset_ms);
+        self.state.wall_offset_ms = offset_ms;
+        self.record(Decided::WallClock { moved_ms });
+        if moved_ms.unsigned_abs() >= CLOCK_JUMP_MS {
+            let summary = format!("the wall clock moved by {moved_ms} ms; timers are not affected");
+            self.to_raise.push(OwnAlert::new("Clock Jumped", "", Severity::Warning, summary));
+        }
+    }
+
+    /// Puts a config in force; whether alerts must be routed anew.
+    pub(super) fn install(&mut self, install: &Install) -> bool {
+        let routing = match Routing::compile(&install.config) {
+            Ok(routing) => routing,
+            Err(error) => {
+                let summary =
+                    format!("a configuration in the journal cannot be used, the old one stays: {error}");
+                self.to_raise.push(OwnAlert::new("Configuration Refused", "", Severity::Major, summary));
+                return false;
+            }
+        };
+        let mut moving = Moving { removed: install.removed.clone(), ..Moving::default() };
+        let groups: Vec<u32> = self.state.groups.iter().map(|(group, _)| group).collect();
+        for group in groups {
+            let interval = self.routing.nodes[self.state.groups[group].route as usize].group_interval_ms;
+            let receiver = self.receiver_name(self.state.groups[group].route);
+            if let Some(row) = self.remove_group(group) {
+                moving.groups.insert((row.name.key.clone(), receiver), (row, interval));
+            }
+        }
+        self.routing = routing;
+        let position = Position::arrived(self.seq);
+        self.state.config = Some((install.config.clone(), position));
+        self.install_actions(&install.config.receivers);
+        self.moving = Some(moving);
+        self.record(Decided::Config { position, by: install.by.clone() });
+        let summary = format!("a configuration was installed by {}", install.by);
+        self.to_raise.push(OwnAlert::new("Configuration Changed", "12", Severity::Info, summary));
+        true
+    }
+
+    fn receiver_name(&self, route: u32) -> SmolStr {
+        let receiver = self.routing.nodes[route as usize].receiver;
+        self.state.config().map(|config| config.receivers[receiver as usize].name.clone()).unwrap_or_default()
+    }
+
+    fn install_actions(&mut self, receivers: &[crate::config::Receiver]) {
+        for action in &mut self.state.actions {
+            action.present = false;
+        }
+        for spec in receivers.iter().flat_map(|receiver| &receiver.actions) {
+            match self.state.action(&spec.id) {
+                Some(number) => {
+                    let action = &mut self.state.actions[number as usize];
+                    (action.spec, action.present) = (spec.clone(), true);
+                    if spec.max_per_minute.is_none() {
+                        action.recent.clear();
+                    }
+                }
+                None => self.state.actions.push(new_action(spec)),
+            }
+        }
+    }
+
+    /// Routes alerts anew, from `row` on.
+    pub(super) fn reroute(&mut self, row: u32, left: &mut i64) -> Phase {
+        if row >= self.state.alerts.bound() {
+            self.finish_move();
+            return Phase::Own;
+        }
+        *left -= 2;
+        if let Some(alert) = self.state.alerts.find_mut(row) {
+            let was_in_group = alert.members.iter().any(|member| matches!(member, Member::Group(_)));
+            let was_routed = !core::mem::take(&mut alert.members).is_empty();
+            let labels = RowLabels { strings: &self.state.strings, labels: &self.state.alerts[row].labels };
+            let severity = self
+                .state
+                .config
+                .as_ref()
+                .and_then(|(config, _)| config.severities.rank(labels.value("severity")));
+            let alert = &mut self.state.alerts[row];
+            alert.severity = severity;
+            if alert.firing || was_in_group {
+                self.join(row);
+                if !was_routed {
+                    // It came before there was any config: nobody was told yet.
+                    self.tell_each(row, AlertChange::Fired);
+                }
+            }
+            self.forget_if_over(row);
+        }
+        Phase::Reroute(row + 1)
+    }
+
+    /// A new group takes over what the group of the same key and receiver knew.
+    pub(super) fn adopt(&mut self, group: u32) {
+        let Some(mut moving) = self.moving.take() else { return };
+        let route = self.state.groups[group].route;
+        let key = (self.state.groups[group].name.key.clone(), self.receiver_name(route));
+        if let Some((old, interval)) = moving.groups.remove(&key) {
+            let same_grid = self.routing.nodes[route as usize].group_interval_ms == interval;
+            let row = &mut self.state.groups[group];
+            row.number = old.number;
+            if same_grid {
+                (row.anchor, row.looked, row.next) = (old.anchor, old.looked, old.next);
+            }
+            for lane in old.lanes {
+                match row.lanes.iter_mut().zip(0u16..).find(|(known, _)| known.action == lane.action) {
+                    Some((known, number)) => {
+                        for delivery in &lane.pending {
+                            self.state.deliveries[*delivery].lane = LaneRef::Group { group, lane: number };
+                        }
+                        *known = lane;
+                    }
+                    None => moving.strays.push(lane),
+                }
+            }
+        }
+        self.moving = Some(moving);
+    }
+
+    /// Every alert is routed: what is left of the old groups, and of actions that are gone, is seen to.
+    fn finish_move(&mut self) {
+        let Some(moving) = self.moving.take() else { return };
+        let left = moving.groups.into_values().flat_map(|(group, _)| group.lanes);
+        for lane in moving.strays.into_iter().chain(left) {
+            for delivery in lane.pending {
+                self.detach(delivery);
+            }
+        }
+        for number in 0..self.state.actions.len() as u32 {
+            let action = &self.state.actions[number as usize];
+            if !action.present && action.pending > 0 {
+                let id = &action.spec.id;
+                let fate = moving.removed.iter().find(|(removed, _)| removed == id).map(|(_, fate)| fate);
+                self.clear_action(number, fate);
+            }
+        }
+        for number in 0..self.state.actions.len() as u32 {
+            self.schedule(number);
+        }
+    }
+
+    /// A delivery goes on in a lane of its own group's making, outside any group.
+    fn detach(&mut self, delivery: u32) {
+        let row = &self.state.deliveries[delivery];
+        let (lane, action, notification) = (row.lane, row.action, row.notification);
+        self.unpin(delivery, lane);
+        let key = self.state.notifications[notification].lane_key;
+        let lane = LaneRef::Detached(key);
+        self.state.deliveries[delivery].lane = lane;
+        self.state.detached.entry((key, action)).or_default().push_back(delivery);
+        self.ready_head(lane, action);
+    }
+
+    /// Moves or gives up what waits for an action that the config no longer has.
+    fn clear_action(&mut self, number: u32, fate: Option<&Removed>) {
+        use super::state::DeliveryState;
+        let waiting: Vec<u32> = self
+            .state
+            .deliveries
+            .iter()
+            .filter(|(_, row)| row.action == number && row.state == DeliveryState::Waiting)
+            .map(|(delivery, _)| delivery)
+            .collect();
+        let target = fate.and_then(|fate| match fate {
+            Removed::MoveTo(receiver) => {
+                self.state.config()?.receivers.iter().position(|known| known.name == *receiver)
+            }
+            Removed::Drop => None,
+        });
+        let heirs = target.map(|receiver| self.actions_of(receiver as u32)).unwrap_or_default();
+        for delivery in waiting {
+            let parts = self.state.digests.get(&delivery).cloned().unwrap_or_else(|| [delivery].into());
+            for &heir in &heirs {
+                for &part in &parts {
+                    self.move_to(part, heir);
+                }
+            }
+            if heirs.is_empty() {
+                let reason = if fate == Some(&Removed::Drop) {
+                    DeadReason::Dropped
+                } else {
+                    DeadReason::ActionRemoved
+                };
+                self.give_up(delivery, reason);
+            } else {
+                self.conclude(delivery, None);
+            }
+        }
+    }
+
+    fn move_to(&mut self, delivery: u32, action: u32) {
+        let row = &self.state.deliveries[delivery];
+        let (notification, created, old) = (row.notification, row.created, row.id);
+        let key = self.state.notifications[notification].lane_key;
+        let moved = self.add_delivery(notification, action, LaneRef::Detached(key));
+        self.state.deliveries[moved].created = created;
+        let by = self.state.deliveries[moved].id;
+        self.state.detached.entry((key, action)).or_default().push_back(moved);
+        self.record(Decided::Superseded { delivery: old, by });
+        self.ready_head(LaneRef::Detached(key), action);
+    }
+
+    /// Somebody takes charge of every firing alert that matches, or gives it back.
+    pub(super) fn acknowledge(&mut self, acknowledge: &Acknowledge) {
+        let severities = self.state.config().map(|config| config.severities.clone()).unwrap_or_default();
+        let matchers =
+            acknowledge.matchers.iter().map(|m| m.compile(&severities)).collect::<Result<Vec<_>, _>>();
+        let Ok(matchers) = matchers else { return };
+        if matchers.is_empty() || acknowledge.until.is_some_and(|until| until <= self.now) {
+            return;
+        }
+        let strings = &self.state.strings;
+        let rows: Vec<u32> = self
+            .state
+            .alerts
+            .iter()
+            .filter(|(_, alert)| alert.firing && (!acknowledge.withdraw || alert.acknowledged.is_some()))
+            .filter(|(_, alert)| {
+                let labels = RowLabels { strings, labels: &alert.labels };
+                matchers.iter().all(|m| m.matches(labels.value(&m.matcher.name), &severities))
+            })
+            .map(|(row, _)| row)
+            .collect();
+        let since = self.now.wall(self.state.wall_offset());
+        for row in rows {
+            let alert = &mut self.state.alerts[row];
+            alert.acknowledged = (!acknowledge.withdraw).then(|| {
+                let (by, until, comment) =
+                    (acknowledge.by.clone(), acknowledge.until, acknowledge.comment.clone());
+                alloc::boxed::Box::new(Acknowledged { by, since, until, comment })
+            });
+            let fingerprint = alert.fingerprint;
+            let by = (!acknowledge.withdraw).then(|| acknowledge.by.clone());
+            self.arm_alert(row);
+            self.record(Decided::Acknowledge { alert: fingerprint, by, until: acknowledge.until });
+            for index in 0..self.state.alerts[row].members.len() {
+                if let Member::Group(group) = self.state.alerts[row].members[index] {
+                    self.touch(group);
+                }
+            }
+        }
+    }
+
+    /// An operator retries or drops deliveries.
+    pub(super) fn command(&mut self, command: &DeliveryCommand) {
+        use super::state::DeliveryState;
+        let dead = |row: &super::state::Delivery| matches!(row.state, DeliveryState::Dead(_));
+        let rows: Vec<u32> = match &command.which {
+            DeliverySelection::One(id) => self.find_delivery(*id).into_iter().collect(),
+            DeliverySelection::DeadLetters => {
+                self.state.deliveries.iter().filter(|(_, row)| dead(row)).map(|(number, _)| number).collect()
+            }
+            DeliverySelection::DeadLettersOf(id) => {
+                let action = self.state.action(id);
+                let of = |row: &super::state::Delivery| Some(row.action) == action && dead(row);
+                self.state.deliveries.iter().filter(|(_, row)| of(row)).map(|(number, _)| number).collect()
+            }
+        };
+        for row in rows {
+            let delivery = self.state.deliveries[row].id;
+            let (verb, done) = match command.verb {
+                DeliveryVerb::Retry => {
+                    self.retry_now(row);
+                    ("retry", true)
+                }
+                DeliveryVerb::Drop => ("drop", self.drop_now(row)),
+            };
+            if done {
+                self.record(Decided::Operator { delivery, verb: verb.into(), by: command.by.clone() });
+            }
+        }
+    }
+
+    /// Texts were written again: who pointed to the old places points to the new ones.
+    pub(super) fn carried(&mut self, carried: &Carried) {
+        let moves: BTreeMap<Position, Position> = carried
+            .items
+            .iter()
+            .zip(0u64..)
+            .map(|(item, i)| (item.from, Position::arrived(self.seq + i)))
+            .collect();
+        let moved = |position: &mut Position| {
+            if let Some(new) = moves.get(position) {
+                *position = *new;
+            }
+        };
+        for (_, alert) in self.state.alerts.iter_mut() {
+            moved(&mut alert.position);
+        }
+        if let Some((_, position)) = &mut self.state.config {
+            moved(position);
+        }
+        for (_, row) in self.state.notifications.iter_mut() {
+            let told = &row.notification;
+            let touched = moves.contains_key(&told.config)
+                || told.alerts.iter().any(|n| moves.contains_key(&n.position));
+            if touched {
+                let told = alloc::sync::Arc::make_mut(&mut row.notification);
+                moved(&mut told.config);
+                let mut alerts = told.alerts.to_vec();
+                alerts.iter_mut().for_each(|noted| moved(&mut noted.position));
+                told.alerts = alerts.into();
+            }
+        }
+    }
+}
+
+fn new_action(spec: &ActionSpec) -> ActionState {
+    ActionState {
+        spec: spec.clone(),
+        present: true,
+        in_flight: 0,
+        failures: 0,
+        open: false,
+        ramp: u32::MAX,
+        probe_at: At(0),
+        ready: alloc::collections::BTreeSet::new(),
+        recent: VecDeque::new(),
+        pending: 0,
+        armed: never(),
+        next: never(),
+    }
+}

@@ -1,0 +1,148 @@
+//! Own alerts: what ams2 says about itself, through the same path as every alert.
+//!
+//! Numbers and severities are those of the AMS² event table where it has them. An own alert about a delivery
+//! skips the action that failed, and its own failure raises no other.
+
+use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
+use smol_str::{SmolStr, ToSmolStr};
+
+use super::{
+    Machine,
+    state::{OwnAlert, OwnText},
+};
+use crate::{
+    BatchBuilder, Severity, Wall,
+    batch::AlertTimes,
+    input::{OwnEvent, Position},
+};
+
+/// The client name of own alerts. No client may have it.
+pub const OWN_CLIENT: &str = "ams2";
+
+/// The event that must never cause itself.
+const DELIVERY_FAILED: &str = "Delivery Failed";
+
+impl OwnAlert {
+    /// Something that happened: no action is excluded and nothing is resolved.
+    pub(super) fn new(
+        event: &'static str,
+        event_id: &'static str,
+        severity: Severity,
+        summary: String,
+    ) -> OwnAlert {
+        OwnAlert { event, event_id, severity, labels: Vec::new(), summary, resolved: false, about: None }
+    }
+}
+
+impl Machine {
+    /// Something that only the shell could see.
+    pub(super) fn own_event(&mut self, event: &OwnEvent) {
+        let own = match event {
+            OwnEvent::AccessDenied { from, what } => OwnAlert {
+                labels: vec![("client", from.clone())],
+                ..OwnAlert::new("Access Denied", "33", Severity::Minor, format!("{from} was refused: {what}"))
+            },
+            OwnEvent::DiskNearlyFull { resolved, free_bytes } => OwnAlert {
+                resolved: *resolved,
+                ..OwnAlert::new(
+                    "Disk Nearly Full",
+                    "",
+                    Severity::Major,
+                    format!(
+                        "{free_bytes} bytes are free on the disk of the data folder; clients are refused when it is full"
+                    ),
+                )
+            },
+            OwnEvent::ConfigRefused { why } => OwnAlert::new(
+                "Configuration Refused",
+                "",
+                Severity::Minor,
+                format!("a new configuration was refused, the old one stays: {why}"),
+            ),
+            OwnEvent::JournalDamaged { what } => OwnAlert::new(
+                "Journal Damaged",
+                "",
+                Severity::Critical,
+                format!("damage was set aside: {what}"),
+            ),
+        };
+        self.to_raise.push(own);
+    }
+
+    /// Raises what this record gave cause for.
+    pub(super) fn raise_own(&mut self) {
+        for (action, (count, last)) in core::mem::take(&mut self.given_up) {
+            let id = self.state.actions[action as usize].spec.id.clone();
+            self.to_raise.push(OwnAlert {
+                labels: vec![("receiver", id.receiver.clone()), ("action", id.to_smolstr())],
+                about: Some(action),
+                ..OwnAlert::new(
+                    DELIVERY_FAILED,
+                    "",
+                    Severity::Major,
+                    format!("{count} deliveries by {id} are dead letters now; last: {last}"),
+                )
+            });
+        }
+        for own in core::mem::take(&mut self.to_raise) {
+            self.raise(own);
+        }
+    }
+
+    fn raise(&mut self, own: OwnAlert) {
+        let position = Position::raised(self.seq, self.raised);
+        let mut builder = BatchBuilder::default();
+        let site = self.state.config().map(|config| config.own_labels.clone()).unwrap_or_default();
+        let fixed = [
+            ("event", SmolStr::new_static(own.event)),
+            ("event_id", SmolStr::new_static(own.event_id)),
+            ("severity", SmolStr::new_static(own.severity.word())),
+            ("source", SmolStr::new_static(OWN_CLIENT)),
+        ];
+        for (name, value) in site.iter().filter(|(name, _)| {
+            fixed.iter().all(|(known, _)| known != name) && own.labels.iter().all(|(known, _)| known != name)
+        }) {
+            builder.label(name, value);
+        }
+        for (name, value) in fixed.iter().chain(&own.labels) {
+            builder.label(name, value);
+        }
+        builder.annotation("summary", &own.summary);
+        // What lasts (a disk that is full) ends when the shell says so; the rest happened, and has a name of its own.
+        let lasts = own.event == "Disk Nearly Full";
+        let ends_at: Option<Wall> = own.resolved.then(|| self.now.wall(self.state.wall_offset()));
+        let id = (!lasts).then(|| format!("{position}"));
+        let built = builder.finish_alert(AlertTimes { starts_at: None, ends_at }, id.as_deref(), None);
+        if built.is_err() {
+            // The labels are ours and always valid: sorted, named, not empty.
+            return;
+        }
+        self.raised += 1;
+        let batch = Arc::new(builder.finish());
+        self.state.own_texts.insert(position, OwnText { batch: batch.clone(), uses: 1 });
+        if let Some(alert) = batch.alert(0) {
+            self.accept(OWN_CLIENT, alert, position, own.about);
+        }
+        self.own_text_uses(position, -1);
+    }
+
+    /// Counts who needs the text of an own alert; the last one lets it go.
+    pub(super) fn own_text_uses(&mut self, position: Position, by: i32) {
+        if let Some(text) = self.state.own_texts.get_mut(&position) {
+            text.uses = text.uses.saturating_add_signed(by);
+            if text.uses == 0 {
+                self.state.own_texts.remove(&position);
+            }
+        }
+    }
+
+    /// Whether a delivery tells nothing but failed deliveries: its own failure must not raise another.
+    pub(super) fn is_about_delivery(&self, delivery: u32) -> bool {
+        let notification = self.state.deliveries[delivery].notification;
+        self.state.notifications[notification].notification.alerts.iter().all(|noted| {
+            let text = self.state.own_texts.get(&noted.position);
+            text.and_then(|text| text.batch.alert(0))
+                .is_some_and(|alert| alert.label("event") == DELIVERY_FAILED)
+        })
+    }
+}

@@ -1,0 +1,327 @@
+//! Questions: read-only looks at the state, for APIs, people and the shell.
+
+use alloc::{sync::Arc, vec::Vec};
+use smol_str::SmolStr;
+
+use super::{
+    Machine, Totals,
+    alerts::{RowLabels, Text},
+    routing::Labels,
+    state::{Alert, DeliveryState, Group, Member},
+};
+use crate::{
+    AlertBatch, At, Config, Fingerprint, Severity, Wall,
+    config::ActionId,
+    effect::{DeadReason, GroupName, HoldReason, NotifyReason},
+    input::{Acknowledged, DeliveryId, Position},
+    matcher::Compiled,
+};
+
+/// One alert of the state.
+#[derive(Clone, Copy)]
+pub struct AlertView<'a> {
+    machine: &'a Machine,
+    alert: &'a Alert,
+}
+
+/// One group of the state.
+#[derive(Clone, Copy)]
+pub struct GroupView<'a> {
+    machine: &'a Machine,
+    group: &'a Group,
+}
+
+/// One delivery that is pending or dead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryView {
+    /// Its name.
+    pub id: DeliveryId,
+    /// Who carries it out.
+    pub action: ActionId,
+    /// Which group it tells of.
+    pub group: Arc<GroupName>,
+    /// Why it was made.
+    pub reason: NotifyReason,
+    /// How many alerts it tells of.
+    pub alerts: u32,
+    /// The first few of them: where their texts stand.
+    pub positions: Vec<Position>,
+    /// Where it stands.
+    pub standing: DeliveryStanding,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When it was decided, on the wall clock.
+    pub decided: Wall,
+    /// What the last failed attempt said.
+    pub last_failure: Option<alloc::string::String>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryStanding {
+    /// It waits, not to be attempted before this time on the wall clock.
+    Waiting(Wall),
+    /// An attempt is under way.
+    InFlight,
+    /// It is part of a digest.
+    InDigest,
+    /// It was given up.
+    Dead(DeadReason),
+}
+
+/// How many deliveries wait for an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingOf {
+    /// The action.
+    pub action: ActionId,
+    /// Whether the config in force has it.
+    pub present: bool,
+    /// Deliveries that wait or are under way.
+    pub pending: u32,
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// Whether its far end fails, so that one delivery at a time probes it.
+    pub open: bool,
+}
+
+impl Machine {
+    /// Every alert that fires, or that ended and is not told everywhere.
+    pub fn alerts(&self) -> impl Iterator<Item = AlertView<'_>> {
+        self.state.alerts.iter().map(|(_, alert)| AlertView { machine: self, alert })
+    }
+
+    /// Every group.
+    pub fn groups(&self) -> impl Iterator<Item = GroupView<'_>> {
+        self.state.groups.iter().map(|(_, group)| GroupView { machine: self, group })
+    }
+
+    /// Every delivery that is pending or dead.
+    pub fn deliveries(&self) -> impl Iterator<Item = DeliveryView> {
+        let offset = self.state.wall_offset();
+        self.state.deliveries.iter().filter(|(number, _)| !self.state.digests.contains_key(number)).map(
+            move |(_, row)| {
+                let told = &self.state.notifications[row.notification].notification;
+                DeliveryView {
+                    id: row.id,
+                    action: self.state.actions[row.action as usize].spec.id.clone(),
+                    group: told.group.clone(),
+                    reason: told.reason,
+                    alerts: told.alerts.len() as u32,
+                    positions: told.alerts.iter().take(3).map(|noted| noted.position).collect(),
+                    standing: match &row.state {
+                        DeliveryState::Waiting => DeliveryStanding::Waiting(row.due.wall(offset)),
+                        DeliveryState::InFlight => DeliveryStanding::InFlight,
+                        DeliveryState::InDigest(_) => DeliveryStanding::InDigest,
+                        DeliveryState::Dead(reason) => DeliveryStanding::Dead((**reason).clone()),
+                    },
+                    attempts: row.attempts,
+                    decided: told.decided_wall,
+                    last_failure: row.last_failure.as_deref().map(Into::into),
+                }
+            },
+        )
+    }
+
+    /// The text of an own alert.
+    pub fn own_text(&self, position: Position) -> Option<Arc<AlertBatch>> {
+        self.state.own_texts.get(&position).map(|text| text.batch.clone())
+    }
+
+    /// The config in force and where it stands.
+    pub fn config(&self) -> Option<(&Config, Position)> {
+        self.state.config.as_ref().map(|(config, position)| (config, *position))
+    }
+
+    /// What waits for each action.
+    pub fn pending(&self) -> Vec<PendingOf> {
+        let of = |action: &super::state::ActionState| PendingOf {
+            action: action.spec.id.clone(),
+            present: action.present,
+            pending: action.pending,
+            in_flight: action.in_flight,
+            open: action.open,
+        };
+        self.state.actions.iter().map(of).collect()
+    }
+
+    /// Counts since the journal began.
+    pub fn totals(&self) -> Totals {
+        self.state.totals
+    }
+
+    /// How many alerts, groups, and deliveries (pending and dead) there are.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.state.alerts.len(), self.state.groups.len(), self.state.deliveries.len())
+    }
+
+    /// The wall clock is this far ahead of the journal's clock, in milliseconds.
+    pub fn wall_offset_ms(&self) -> i64 {
+        self.state.wall_offset_ms
+    }
+
+    /// The incarnation of the last start; 0 before the first.
+    pub fn incarnation(&self) -> u64 {
+        self.state.incarnation
+    }
+
+    /// Positions below `seq` that pending deliveries, dead letters, live alerts or configs in use still need: the
+    /// `most` smallest, sorted. Their texts must be carried before the segment goes.
+    pub fn needed_before(&self, seq: u64, most: usize) -> Vec<Position> {
+        let mut needed = alloc::collections::BTreeSet::new();
+        let mut add = |position: Position| {
+            if position.seq() < seq && !position.is_raised() {
+                needed.insert(position);
+                if needed.len() > most {
+                    needed.pop_last();
+                }
+            }
+        };
+        self.state.alerts.iter().for_each(|(_, alert)| add(alert.position));
+        self.state.config.iter().for_each(|(_, position)| add(*position));
+        for (_, row) in self.state.notifications.iter() {
+            add(row.notification.config);
+            row.notification.alerts.iter().for_each(|noted| add(noted.position));
+        }
+        needed.into_iter().collect()
+    }
+}
+
+impl<'a> AlertView<'a> {
+    /// Its name.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.alert.fingerprint
+    }
+
+    /// Labels, sorted by name.
+    pub fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let strings = &self.machine.state.strings;
+        self.alert.labels.iter().map(move |(name, value)| (strings.text(*name), strings.text(*value)))
+    }
+
+    /// The value of label `name`; absent labels are `""`.
+    pub fn label(&self, name: &str) -> &'a str {
+        self.labels().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+    }
+
+    /// Annotations, sorted by name.
+    pub fn annotations(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let mut strings = Text::strings(&self.alert.text).skip(1);
+        core::iter::from_fn(move || Some((strings.next()?, strings.next()?)))
+    }
+
+    /// Where it came from; may be empty.
+    pub fn generator_url(&self) -> &'a str {
+        Text::strings(&self.alert.text).next().unwrap_or("")
+    }
+
+    /// Whether it fires.
+    pub fn is_firing(&self) -> bool {
+        self.alert.firing
+    }
+
+    /// When it began.
+    pub fn starts_at(&self) -> Wall {
+        self.alert.starts
+    }
+
+    /// When it ended, or will end if it is not seen again.
+    pub fn ends_at(&self) -> Wall {
+        self.alert.ends.wall(self.machine.state.wall_offset())
+    }
+
+    /// When it last arrived.
+    pub fn updated_at(&self) -> Wall {
+        self.alert.updated.wall(self.machine.state.wall_offset())
+    }
+
+    /// The sequence number of its newest version.
+    pub fn position(&self) -> Position {
+        self.alert.position
+    }
+
+    /// Who sent it first.
+    pub fn client(&self) -> &'a str {
+        self.machine.state.strings.text(self.alert.client)
+    }
+
+    /// The rank of its severity word.
+    pub fn severity(&self) -> Option<Severity> {
+        self.alert.severity
+    }
+
+    /// Who took charge of it, if somebody did.
+    pub fn acknowledged(&self) -> Option<&'a Acknowledged> {
+        self.alert.acknowledged.as_deref()
+    }
+
+    /// The names of the receivers that it is told to.
+    pub fn receivers(&self) -> Vec<SmolStr> {
+        let machine = self.machine;
+        let mut names = Vec::new();
+        for member in &self.alert.members {
+            let route = match member {
+                Member::Group(group) => machine.state.groups[*group].route,
+                Member::Each(route) => *route,
+            };
+            let name = machine.receiver_of(route);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Whether all of the matchers match.
+    pub fn matches(&self, matchers: &[Compiled]) -> bool {
+        let labels = RowLabels { strings: &self.machine.state.strings, labels: &self.alert.labels };
+        let severities = self.machine.state.config().map(|config| &config.severities);
+        let none = crate::Severities::default();
+        matchers.iter().all(|m| m.matches(labels.value(&m.matcher.name), severities.unwrap_or(&none)))
+    }
+}
+
+impl<'a> GroupView<'a> {
+    /// Its name.
+    pub fn name(&self) -> &'a GroupName {
+        &self.group.name
+    }
+
+    /// Who is told of it.
+    pub fn receiver(&self) -> SmolStr {
+        self.machine.receiver_of(self.group.route)
+    }
+
+    /// Its alerts in Alertmanager's order.
+    pub fn alerts(&self) -> impl Iterator<Item = AlertView<'a>> + use<'a> {
+        let machine = self.machine;
+        self.group.members.iter().map(move |row| AlertView { machine, alert: &machine.state.alerts[*row] })
+    }
+
+    /// When it is looked at next, on the wall clock; `None` when nothing can come of a look.
+    pub fn next_look(&self) -> Option<Wall> {
+        (self.group.next != At::NEVER).then(|| self.group.next.wall(self.machine.state.wall_offset()))
+    }
+
+    /// For each action: whether deliveries wait, when it was last told, and why it was not told at the last look.
+    pub fn lanes(
+        &self,
+    ) -> impl Iterator<Item = (&'a ActionId, usize, Option<Wall>, Option<&'a HoldReason>)> + use<'a> {
+        let machine = self.machine;
+        self.group.lanes.iter().map(move |lane| {
+            let told = lane.entry.as_ref().map(|entry| entry.at.wall(machine.state.wall_offset()));
+            (
+                &machine.state.actions[lane.action as usize].spec.id,
+                lane.pending.len(),
+                told,
+                lane.hold.as_ref(),
+            )
+        })
+    }
+}
+
+impl Machine {
+    fn receiver_of(&self, route: u32) -> SmolStr {
+        let receiver = self.routing.nodes[route as usize].receiver;
+        self.state.config().map(|config| config.receivers[receiver as usize].name.clone()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,291 @@
+//! The state: everything that decisions depend on, and nothing else. A snapshot is exactly this.
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use super::{
+    interner::{Interner, Sym},
+    slab::Slab,
+};
+use crate::{
+    AlertBatch, At, Fingerprint, Severity, Wall,
+    config::{ActionId, ActionSpec, Config},
+    effect::{GroupName, HoldReason, Notification},
+    input::{Acknowledged, DeliveryId, Position},
+};
+
+/// The fold over the journal.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// The sequence number after the last record's.
+    pub next_seq: u64,
+    /// The last record's time.
+    pub at: At,
+    /// The wall clock is this far ahead of the journal's clock, in milliseconds.
+    pub wall_offset_ms: i64,
+    /// See [`crate::input::Started`].
+    pub incarnation: u64,
+    /// Seed of identities; set by the first start and kept.
+    pub seed: [u64; 2],
+    /// Whether the last process announced its end.
+    pub stopping: bool,
+    /// The config in force, and where it stands.
+    pub config: Option<(Config, Position)>,
+    pub strings: Interner,
+    pub alerts: Slab<Alert>,
+    pub groups: Slab<Group>,
+    pub notifications: Slab<NotificationRow>,
+    pub deliveries: Slab<Delivery>,
+    pub actions: Vec<ActionState>,
+    /// Lanes that belong to no group: one alert told each time, retried dead letters, moved deliveries.
+    pub detached: BTreeMap<(u64, u32), VecDeque<u32>>,
+    /// Which deliveries a digest carries.
+    pub digests: BTreeMap<u32, Vec<u32>>,
+    pub ids: IdWindow,
+    /// Texts of own alerts, with how many rows need them.
+    pub own_texts: BTreeMap<Position, OwnText>,
+    /// Own alerts about an action's deliveries: that action does not tell them.
+    pub about: BTreeMap<u32, u32>,
+    /// Counts deliveries, for their ids.
+    pub delivery_counter: u64,
+    pub totals: Totals,
+}
+
+/// Counts since the journal began, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Alerts that arrived, refreshes and duplicates included.
+    pub arrived: u64,
+    /// Arrivals that only said that an alert still fires.
+    pub refreshed: u64,
+    /// Arrivals whose `id` had come before.
+    pub duplicates: u64,
+    /// Arrivals with a severity word that has no rank.
+    pub unknown_severity: u64,
+    /// Deliveries that ended well.
+    pub delivered: u64,
+    /// Deliveries given up.
+    pub dead_lettered: u64,
+}
+
+/// One alert: a label set that fires, or that fired and is not yet told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Alert {
+    /// Sorted by name.
+    pub labels: Box<[(Sym, Sym)]>,
+    /// Generator URL and annotations, each with its length before it; see `alerts::Text`.
+    pub text: Box<[u8]>,
+    /// Keyed hash of the labels: what dedup sets remember of an alert.
+    pub identity: u64,
+    pub fingerprint: Fingerprint,
+    pub position: Position,
+    pub starts: Wall,
+    pub ends: At,
+    /// When it last arrived.
+    pub updated: At,
+    /// When it last began or ended.
+    pub changed: At,
+    pub client: Sym,
+    pub severity: Option<Severity>,
+    pub firing: bool,
+    /// Whether its end is only the resolve timeout.
+    pub by_timeout: bool,
+    /// Whether it is something that happened, and so does not end by itself.
+    pub one_shot: bool,
+    pub members: Box<[Member]>,
+    /// Pending deliveries of groups that name it.
+    pub pins: u32,
+    pub acknowledged: Option<Box<Acknowledged>>,
+    #[serde(skip, default = "never")]
+    pub armed: At,
+}
+
+pub(crate) fn never() -> At {
+    At::NEVER
+}
+
+/// Where an alert is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Member {
+    /// As part of this group.
+    Group(u32),
+    /// Each time, by this route.
+    Each(u32),
+}
+
+/// A group of one route.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Group {
+    pub route: u32,
+    pub name: Arc<GroupName>,
+    pub labels: Box<[(Sym, Sym)]>,
+    /// Alerts in Alertmanager's order.
+    pub members: Vec<u32>,
+    /// The first look; later ones are at multiples of group_interval after it. `None` before it.
+    pub anchor: Option<At>,
+    /// The last look.
+    pub looked: At,
+    /// The next look; [`At::NEVER`] when nothing can come of it.
+    pub next: At,
+    /// How many notifications were made.
+    pub number: u64,
+    pub lanes: Vec<Lane>,
+    /// Why the whole group was last held, where it is not a lane's matter.
+    pub hold: Option<HoldReason>,
+    #[serde(skip, default = "never")]
+    pub armed: At,
+}
+
+/// What one action knows of one group: told, and still to tell, in order.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Lane {
+    pub action: u32,
+    pub entry: Option<Entry>,
+    pub pending: VecDeque<u32>,
+    /// Why nothing was told at the last look.
+    pub hold: Option<HoldReason>,
+}
+
+/// What was last told, as Alertmanager's notification log keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// Identities of what was told as firing, sorted.
+    pub firing: Box<[u64]>,
+    /// Identities of what was told as resolved, sorted.
+    pub resolved: Box<[u64]>,
+    pub at: At,
+    pub number: u64,
+    pub memo: Option<Box<[u8]>>,
+}
+
+/// A notification and how many deliveries carry it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NotificationRow {
+    pub notification: Arc<Notification>,
+    pub uses: u32,
+    /// The lane key for actions that tell outside a group.
+    pub lane_key: u64,
+    /// The alerts' rows, in order, while deliveries of a group are pending with it.
+    pub rows: Vec<u32>,
+    /// How many pending deliveries of a group pin those rows.
+    pub pins: u32,
+}
+
+/// One notification for one action.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    pub id: DeliveryId,
+    pub notification: u32,
+    pub action: u32,
+    pub lane: LaneRef,
+    pub state: DeliveryState,
+    pub attempts: u32,
+    /// Attempts that a crash cut off.
+    pub crashes: u8,
+    pub critical: bool,
+    pub maybe_duplicate: bool,
+    /// When it was first to be told; its age counts from here.
+    pub created: At,
+    /// Not to be attempted before.
+    pub due: At,
+    /// Recipients still to be told; `None` means all.
+    pub unfinished: Option<Box<[u16]>>,
+    pub last_failure: Option<Box<str>>,
+}
+
+/// Which lane a delivery waits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum LaneRef {
+    /// Lane `lane` of group `group`.
+    Group { group: u32, lane: u16 },
+    /// A lane of its own, by key.
+    Detached(u64),
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum DeliveryState {
+    /// Waits for its turn or its due time.
+    Waiting,
+    /// An attempt is under way.
+    InFlight,
+    /// Part of this digest.
+    InDigest(u32),
+    /// Given up, kept for an operator.
+    Dead(Box<crate::effect::DeadReason>),
+}
+
+/// An action of the config, or one that is gone and has dead letters.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ActionState {
+    pub spec: ActionSpec,
+    /// Whether the config in force has it.
+    pub present: bool,
+    pub in_flight: u32,
+    /// Transient failures in a row.
+    pub failures: u32,
+    /// Whether it is probed with one delivery at a time.
+    pub open: bool,
+    /// Most attempts at once while it comes back after failures.
+    pub ramp: u32,
+    /// No probe before.
+    pub probe_at: At,
+    /// Deliveries that may be attempted, by due time, then age.
+    pub ready: BTreeSet<(At, At, u32)>,
+    /// Times of the attempts within the last minute, where there is a limit.
+    pub recent: VecDeque<At>,
+    /// Pending deliveries.
+    pub pending: u32,
+    #[serde(skip, default = "never")]
+    pub armed: At,
+    #[serde(skip, default = "never")]
+    pub next: At,
+}
+
+/// The `id`s that clients gave, newest last.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct IdWindow {
+    pub order: VecDeque<(At, u128)>,
+    pub known: BTreeSet<u128>,
+}
+
+/// The text of an own alert.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OwnText {
+    pub batch: Arc<AlertBatch>,
+    pub uses: u32,
+}
+
+/// An own alert that a record gave cause for.
+#[derive(Debug)]
+pub(crate) struct OwnAlert {
+    pub event: &'static str,
+    pub event_id: &'static str,
+    pub severity: Severity,
+    pub labels: Vec<(&'static str, SmolStr)>,
+    pub summary: String,
+    pub resolved: bool,
+    /// The action that must not tell it.
+    pub about: Option<u32>,
+}
+
+impl State {
+    pub fn wall_offset(&self) -> i64 {
+        self.wall_offset_ms
+    }
+
+    pub fn config(&self) -> Option<&Config> {
+        self.config.as_ref().map(|(config, _)| config)
+    }
+
+    pub fn action(&self, id: &ActionId) -> Option<u32> {
+        self.actions.iter().position(|action| action.spec.id == *id).map(|number| number as u32)
+    }
+}
