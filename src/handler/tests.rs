@@ -1,0 +1,166 @@
+//! What the handler promises: outcomes for every attempt, and no action that holds up another.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ams2_core::{
+    At, BatchBuilder, Wall,
+    batch::AlertTimes,
+    effect::{GroupName, Notification, NotifyReason},
+    input::{DeliveryId, FailureKind},
+};
+use smol_str::SmolStr;
+
+use super::*;
+
+struct Memory;
+
+impl Texts for Memory {
+    fn alert(&self, position: Position) -> Result<StoredAlert, TextError> {
+        let mut builder = BatchBuilder::default();
+        builder.label("event", "E");
+        builder.label("seq", &position.to_string());
+        builder.finish_alert(AlertTimes::default(), None, None).expect("valid");
+        Ok(StoredAlert { client: "test".into(), at: At(0), batch: builder.finish() })
+    }
+}
+
+/// Does what its name says, and counts the calls.
+#[derive(Debug)]
+struct Scripted {
+    how: &'static str,
+    batch_max: usize,
+    calls: Arc<AtomicUsize>,
+}
+
+#[async_trait::async_trait]
+impl Action for Scripted {
+    fn batch_max(&self) -> usize {
+        self.batch_max
+    }
+
+    async fn deliver(&self, batch: &[Delivery], _: Duration) -> Vec<Result<Receipt, Failure>> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        match self.how {
+            "hang" => std::future::pending().await,
+            "panic" => panic!("an action's own fault"),
+            "short" => Vec::new(),
+            "long words" => vec![Ok(Receipt::delivered("ä".repeat(10_000))); batch.len()],
+            _ => vec![Ok(Receipt::delivered(batch[0].groups[0].alerts[0].label("seq"))); batch.len()],
+        }
+    }
+
+    async fn probe(&self, _: Duration) -> Result<String, String> {
+        Ok("well".into())
+    }
+}
+
+fn id(kind: &str) -> ActionId {
+    ActionId { receiver: "ops".into(), kind: kind.into(), name: "0".into() }
+}
+
+fn attempt(kind: &str, number: u128) -> Attempt {
+    let told = Notification {
+        group: Arc::new(GroupName { key: "{}:{}".into(), labels: vec![] }),
+        number: 1,
+        reason: NotifyReason::FirstTime,
+        decided_at: At(0),
+        decided_wall: Wall(0),
+        config: Position::default(),
+        alerts: Arc::from(
+            // The router alone makes these; a snapshot of one is the way in for a test.
+            vec![serde_json::from_str(r#"{"position":262144,"start":5,"end":0}"#).expect("a noted alert")],
+        ),
+    };
+    let deliver = Deliver {
+        delivery: DeliveryId(number),
+        action: id(kind),
+        attempt: 1,
+        maybe_duplicate: false,
+        notifications: vec![Arc::new(told)],
+        unfinished: None,
+        memo: None,
+        send_resolved: true,
+    };
+    Attempt { deliver: Box::new(deliver), own_texts: vec![] }
+}
+
+struct World {
+    handler: Handler,
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    calls: Arc<AtomicUsize>,
+}
+
+fn world(actions: &[(&'static str, usize, usize)]) -> World {
+    let (sender, outcomes) = mpsc::unbounded_channel();
+    let send: Outcomes = Arc::new(move |outcome| drop(sender.send(outcome)));
+    let handler = Handler::new(Arc::new(Memory), send, tokio::runtime::Handle::current());
+    let calls = Arc::new(AtomicUsize::new(0));
+    let ready = |how, slots, batch_max| Ready {
+        action: Arc::new(Scripted { how, batch_max, calls: calls.clone() }),
+        slots,
+        timeout: Duration::from_secs(3600),
+        max_alerts: 0,
+    };
+    handler.install(
+        actions.iter().map(|(how, slots, batch)| (id(how), ready(how, *slots, *batch))).collect(),
+        SmolStr::default(),
+    );
+    World { handler, outcomes, calls }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_hangs_holds_its_own_slots_and_nothing_else() {
+    let mut world = world(&[("hang", 2, 1), ("well", 1, 1)]);
+    for number in 0..10 {
+        world.handler.submit(attempt("hang", number));
+    }
+    for number in 100..200 {
+        world.handler.submit(attempt("well", number));
+    }
+    for _ in 0..100 {
+        let outcome = world.outcomes.recv().await.expect("an outcome");
+        assert!(outcome.delivery.0 >= 100 && outcome.result.is_ok());
+    }
+    let hanging = world.calls.load(Ordering::SeqCst) - 100;
+    assert_eq!(hanging, 2, "two slots, two calls");
+    // An hour later the deadline cuts the first two off, and the next two have their turn.
+    let outcome = world.outcomes.recv().await.expect("an outcome");
+    assert_eq!(outcome.result.expect_err("cut off").kind, FailureKind::Transient);
+}
+
+#[tokio::test]
+async fn every_attempt_has_an_outcome_whatever_the_action_does() {
+    for how in ["panic", "short", "long words", "well"] {
+        let mut world = world(&[(how, 1, 10)]);
+        for number in 0..5 {
+            world.handler.submit(attempt(how, number));
+        }
+        for _ in 0..5 {
+            let outcome = world.outcomes.recv().await.expect("an outcome");
+            match outcome.result {
+                Ok(Receipt::Delivered { reply, .. }) => assert!(reply.len() <= REPLY_BYTES_MAX, "{how}"),
+                other => assert!(other.is_err() && how != "well", "{how}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_goes_out_in_one_batch() {
+    let mut world = world(&[("well", 1, 100)]);
+    for number in 0..100 {
+        world.handler.submit(attempt("well", number));
+    }
+    for _ in 0..100 {
+        assert!(world.outcomes.recv().await.expect("an outcome").result.is_ok());
+    }
+    assert!(world.calls.load(Ordering::SeqCst) < 50, "{} calls", world.calls.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn an_action_that_is_gone_answers_for_good() {
+    let mut world = world(&[]);
+    world.handler.submit(attempt("gone", 1));
+    let outcome = world.outcomes.recv().await.expect("an outcome");
+    assert_eq!(outcome.result.expect_err("gone").kind, FailureKind::Permanent);
+}

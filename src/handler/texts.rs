@@ -1,0 +1,124 @@
+//! Texts: a pending delivery keeps positions, and what stands there is read back when it is attempted.
+
+use std::sync::Arc;
+
+use ams2_core::{
+    AlertBatch, AlertRef, At, Position, Severities, Wall,
+    effect::{Noted, Notification},
+};
+use ams2_handlers::{Alert, Delivery, Digest, Group};
+use smol_str::SmolStr;
+
+use super::Attempt;
+
+/// An alert as the journal keeps it.
+#[derive(Clone, Debug)]
+pub struct StoredAlert {
+    /// Who sent it.
+    pub client: SmolStr,
+    /// When it was accepted, on the journal's clock.
+    pub at: At,
+    /// The alert: a batch of one.
+    pub batch: AlertBatch,
+}
+
+/// Why a text cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TextError(pub String);
+
+/// Where texts stand: the journal.
+pub trait Texts: Send + Sync {
+    /// The alert that was accepted at this position.
+    fn alert(&self, position: Position) -> Result<StoredAlert, TextError>;
+}
+
+/// Puts together what an action sees. Every alert's times come from the decision, so that retries send the same.
+pub(super) fn delivery(
+    attempt: &Attempt,
+    texts: &dyn Texts,
+    max_alerts: usize,
+    external_url: &SmolStr,
+) -> Result<Delivery, TextError> {
+    let deliver = &attempt.deliver;
+    let groups = deliver
+        .notifications
+        .iter()
+        .map(|told| group(told, attempt, texts, max_alerts))
+        .collect::<Result<Vec<_>, _>>()?;
+    let digest = (deliver.notifications.len() > 1).then(|| Digest { deliveries: Vec::new() });
+    Ok(Delivery {
+        id: deliver.delivery,
+        attempt: deliver.attempt,
+        maybe_duplicate: deliver.maybe_duplicate,
+        test: false,
+        receiver: deliver.action.receiver.clone(),
+        external_url: external_url.clone(),
+        groups,
+        digest,
+        unfinished: deliver.unfinished.clone(),
+        memo: deliver.memo.clone(),
+    })
+}
+
+fn group(
+    told: &Notification,
+    attempt: &Attempt,
+    texts: &dyn Texts,
+    max_alerts: usize,
+) -> Result<Group, TextError> {
+    let shown = |noted: &&Noted| noted.is_firing() || attempt.deliver.send_resolved;
+    let most = if max_alerts == 0 { usize::MAX } else { max_alerts };
+    let count = |firing: bool| told.alerts.iter().filter(|noted| noted.is_firing() == firing).count() as u32;
+    let alerts = told
+        .alerts
+        .iter()
+        .filter(shown)
+        .take(most)
+        .map(|noted| alert(noted, told, attempt, texts))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Group {
+        key: told.group.key.as_str().into(),
+        labels: told.group.labels.as_slice().into(),
+        reason: told.reason,
+        number: told.number,
+        decided: told.decided_wall,
+        decided_at: told.decided_at,
+        alerts,
+        firing: count(true),
+        resolved: if attempt.deliver.send_resolved { count(false) } else { 0 },
+    })
+}
+
+fn alert(
+    noted: &Noted,
+    told: &Notification,
+    attempt: &Attempt,
+    texts: &dyn Texts,
+) -> Result<Alert, TextError> {
+    let position = noted.position;
+    let own: Option<&Arc<AlertBatch>> =
+        attempt.own_texts.iter().find(|(known, _)| *known == position).map(|(_, batch)| batch);
+    let (client, batch) = match own {
+        Some(batch) => (SmolStr::new_static("ams2"), (**batch).clone()),
+        None => texts.alert(position).map(|stored| (stored.client, stored.batch))?,
+    };
+    let text: AlertRef<'_> =
+        batch.alert(0).ok_or_else(|| TextError(format!("position {position} holds no alert")))?;
+    let before = |ms: u64| Wall(told.decided_wall.0.saturating_sub_unsigned(ms));
+    let own_pairs = |pairs: &mut dyn Iterator<Item = (&str, &str)>| -> Vec<(SmolStr, SmolStr)> {
+        pairs.map(|(name, value)| (name.into(), value.into())).collect()
+    };
+    Ok(Alert {
+        fingerprint: text.fingerprint(),
+        sequence: position.seq(),
+        firing: noted.is_firing(),
+        labels: own_pairs(&mut text.labels()),
+        annotations: own_pairs(&mut text.annotations()),
+        starts_at: before(noted.began_before_ms()),
+        ends_at: noted.ended_before_ms().map(before),
+        generator_url: text.generator_url().unwrap_or("").into(),
+        severity: Severities::default().rank(text.label("severity")),
+        client,
+    })
+}
