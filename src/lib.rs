@@ -7,3 +7,4 @@ pub mod handler;
 pub mod history;
 pub mod journal;
 pub mod originator;
+pub mod router;

@@ -1,0 +1,420 @@
+//! The router's thread: folds flushed records, hands attempts to the handler, keeps the newest decisions, and
+//! appends `advanced` when a timer is due and nothing else came.
+//!
+//! Records come from the journal's thread through a bounded mailbox: when the router is behind, the journal waits,
+//! and so do its clients. Questions overtake records, and are answered between steps of at most some milliseconds.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use ams2_core::{
+    At, Effect, Input, Machine, Record,
+    effect::{Decided, Deliver},
+    input::JournalRecord,
+    machine::Step,
+};
+
+use crate::handler::Attempt;
+
+/// Flushed batches that may wait for the router. A batch is at most what one flush of the journal carries.
+const BATCHES_MAX: usize = 64;
+/// Questions that may wait; more are refused.
+const QUESTIONS_MAX: usize = 1024;
+/// Decisions kept in memory for questions, until there is a history.
+const DECISIONS_MAX: usize = 10_000;
+/// Units of work between two looks at the questions: some milliseconds.
+const STEP_BUDGET: u32 = 2_000;
+/// How long to wait for an appended `advanced` before it is appended again.
+const ADVANCE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the router's thread needs of the journal.
+pub trait Append: Send + Sync + 'static {
+    /// Appends an input of our own; does not wait for the flush.
+    fn keep(&self, input: Input);
+    /// The journal's clock.
+    fn now(&self) -> At;
+}
+
+/// What the router's thread tells others.
+pub trait Follow: Send {
+    /// An attempt is to be made.
+    fn deliver(&mut self, attempt: Attempt);
+    /// A config took effect; called before any attempt that follows from it.
+    fn installed(&mut self, text: &str);
+    /// Something was decided.
+    fn decided(&mut self, record: &Record);
+}
+
+/// The machine and its newest decisions, as questions see them.
+#[derive(Debug, Default)]
+pub struct Folded {
+    /// The router.
+    pub machine: Machine,
+    /// The newest decisions, oldest first.
+    pub decisions: VecDeque<Record>,
+}
+
+type Question = Box<dyn FnOnce(&Folded) + Send>;
+
+/// A way to the router's thread. Clones lead to the same one.
+#[derive(Clone)]
+pub struct Router {
+    mailbox: Arc<Mailbox>,
+}
+
+/// Why a question was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// Too many questions wait.
+    #[error("too many questions wait for the router")]
+    Busy,
+    /// The router has stopped.
+    #[error("the router has stopped")]
+    Stopped,
+}
+
+struct Mailbox {
+    state: Mutex<Waiting>,
+    /// Something came.
+    filled: Condvar,
+    /// A batch was taken.
+    taken: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    batches: VecDeque<Vec<JournalRecord>>,
+    questions: VecDeque<Question>,
+    stop: bool,
+    stopped: bool,
+}
+
+enum Work {
+    Batch(Vec<JournalRecord>),
+    Question(Question),
+    TimedOut,
+    Stop,
+}
+
+impl Folded {
+    /// Folds a record in recovery: attempts and wake-ups that followed from it are history.
+    pub fn recover(&mut self, record: JournalRecord) {
+        self.machine.apply_whole(record);
+        while let Some(effect) = self.machine.next_effect() {
+            if let Effect::Record(record) = effect {
+                self.keep(record);
+            }
+        }
+    }
+
+    fn keep(&mut self, record: Record) {
+        if self.decisions.len() == DECISIONS_MAX {
+            self.decisions.pop_front();
+        }
+        self.decisions.push_back(record);
+    }
+}
+
+impl Router {
+    /// A way to a router that [`Router::start`] will run. Flushed records may wait in it already.
+    pub fn new() -> Router {
+        let mailbox = Mailbox { state: Mutex::default(), filled: Condvar::new(), taken: Condvar::new() };
+        Router { mailbox: Arc::new(mailbox) }
+    }
+
+    /// Starts the thread on what recovery folded.
+    pub fn start(
+        &self,
+        folded: Folded,
+        journal: Arc<dyn Append>,
+        follow: Box<dyn Follow>,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let mailbox = self.mailbox.clone();
+        std::thread::Builder::new().name("ams2-router".into()).spawn(move || {
+            // Whatever ends the thread, nobody waits for it for ever.
+            let guard = StoppedOnDrop(mailbox.clone());
+            Loop { folded, journal, follow, mailbox, queue: VecDeque::new(), asked_for: None }.run();
+            drop(guard);
+        })
+    }
+
+    /// Hands flushed records over, in order. Waits while the router is behind; `false` once it has stopped.
+    pub fn flushed(&self, batch: Vec<JournalRecord>) -> bool {
+        let mut state = self.mailbox.lock();
+        while state.batches.len() >= BATCHES_MAX && !state.stopped {
+            state = self.mailbox.taken.wait(state).unwrap_or_else(|e| e.into_inner());
+        }
+        if state.stopped {
+            return false;
+        }
+        state.batches.push_back(batch);
+        self.mailbox.filled.notify_one();
+        true
+    }
+
+    /// Asks the router something; the answer comes between two steps of its work.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Folded) -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        {
+            let mut state = self.mailbox.lock();
+            if state.stopped {
+                return Err(Unanswered::Stopped);
+            }
+            if state.questions.len() >= QUESTIONS_MAX {
+                return Err(Unanswered::Busy);
+            }
+            // Who asked may have gone away: then nobody misses the answer.
+            state.questions.push_back(Box::new(move |folded| drop(sender.send(question(folded)))));
+            self.mailbox.filled.notify_one();
+        }
+        answer.await.map_err(|_| Unanswered::Stopped)
+    }
+
+    /// Ends the thread once it has folded what was handed over.
+    pub fn stop(&self) {
+        self.mailbox.lock().stop = true;
+        self.mailbox.filled.notify_one();
+    }
+}
+
+impl Default for Router {
+    fn default() -> Router {
+        Router::new()
+    }
+}
+
+struct StoppedOnDrop(Arc<Mailbox>);
+
+impl Drop for StoppedOnDrop {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.stopped = true;
+        state.questions.clear();
+        self.0.taken.notify_all();
+    }
+}
+
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The next piece of work; `None` at once when nothing waits and `wait` is zero.
+    fn take(&self, wait: Option<Duration>) -> Work {
+        let mut state = self.lock();
+        loop {
+            if let Some(question) = state.questions.pop_front() {
+                return Work::Question(question);
+            }
+            if let Some(batch) = state.batches.pop_front() {
+                self.taken.notify_one();
+                return Work::Batch(batch);
+            }
+            if state.stop {
+                return Work::Stop;
+            }
+            let Some(wait) = wait else {
+                state = self.filled.wait(state).unwrap_or_else(|e| e.into_inner());
+                continue;
+            };
+            let (next, timeout) = self.filled.wait_timeout(state, wait).unwrap_or_else(|e| e.into_inner());
+            state = next;
+            let idle = state.questions.is_empty() && state.batches.is_empty() && !state.stop;
+            if timeout.timed_out() && idle {
+                return Work::TimedOut;
+            }
+        }
+    }
+
+    fn question(&self) -> Option<Question> {
+        self.lock().questions.pop_front()
+    }
+}
+
+struct Loop {
+    folded: Folded,
+    journal: Arc<dyn Append>,
+    follow: Box<dyn Follow>,
+    mailbox: Arc<Mailbox>,
+    queue: VecDeque<JournalRecord>,
+    /// The due time that an `advanced` was appended for.
+    asked_for: Option<At>,
+}
+
+impl Loop {
+    fn run(&mut self) {
+        loop {
+            while let Some(record) = self.queue.pop_front() {
+                self.fold(record);
+            }
+            let wait = self.wait();
+            match self.mailbox.take(wait) {
+                Work::Batch(batch) => self.queue.extend(batch),
+                Work::Question(question) => question(&self.folded),
+                Work::TimedOut => self.advance(),
+                Work::Stop => return,
+            }
+        }
+    }
+
+    /// How long until the earliest timer is due; `None` without one.
+    fn wait(&mut self) -> Option<Duration> {
+        let due = self.folded.machine.next_due();
+        if due == At::NEVER {
+            return None;
+        }
+        if self.asked_for == Some(due) {
+            return Some(ADVANCE_AGAIN);
+        }
+        Some(Duration::from_millis(due.since(self.journal.now())))
+    }
+
+    fn advance(&mut self) {
+        let due = self.folded.machine.next_due();
+        if due != At::NEVER && due <= self.journal.now() {
+            self.asked_for = Some(due);
+            self.journal.keep(Input::Advanced);
+        }
+    }
+
+    fn fold(&mut self, record: JournalRecord) {
+        let installed = match &record.input {
+            Input::ConfigInstalled(install) => Some(install.text.clone()),
+            _ => None,
+        };
+        self.folded.machine.apply(record);
+        loop {
+            let step = self.folded.machine.step(STEP_BUDGET);
+            while let Some(question) = self.mailbox.question() {
+                question(&self.folded);
+            }
+            if step == Step::Done {
+                break;
+            }
+        }
+        if let Some(text) = installed {
+            self.follow.installed(&text);
+        }
+        while let Some(effect) = self.folded.machine.next_effect() {
+            match effect {
+                Effect::Deliver(deliver) => {
+                    let own_texts = self.own_texts(&deliver);
+                    self.follow.deliver(Attempt { deliver, own_texts });
+                }
+                Effect::Record(record) => {
+                    self.follow.decided(&record);
+                    self.folded.keep(record);
+                }
+                Effect::Wake(_) => {}
+            }
+        }
+    }
+
+    fn own_texts(&self, deliver: &Deliver) -> Vec<(ams2_core::Position, Arc<ams2_core::AlertBatch>)> {
+        let noted = deliver.notifications.iter().flat_map(|told| told.alerts.iter());
+        noted
+            .filter(|noted| noted.position.is_raised())
+            .filter_map(|noted| Some((noted.position, self.folded.machine.own_text(noted.position)?)))
+            .collect()
+    }
+}
+
+/// One decision in a line of the log, for those who watch; `None` for what is not worth one.
+pub fn log_line(record: &Record) -> Option<(tracing::Level, String)> {
+    let line = match &record.what {
+        Decided::DeadLetter { delivery, action, reason } => (
+            tracing::Level::ERROR,
+            format!(
+                "delivery given up, kept as dead letter: delivery={delivery} action={action} reason={reason}"
+            ),
+        ),
+        Decided::Breaker { action, open: true } => (
+            tracing::Level::WARN,
+            format!("far end fails, probing with one delivery at a time: action={action}"),
+        ),
+        Decided::Breaker { action, open: false } => {
+            (tracing::Level::INFO, format!("far end is back: action={action}"))
+        }
+        Decided::WallClock { moved_ms } if moved_ms.abs() >= 2_000 => {
+            (tracing::Level::WARN, format!("the wall clock was set: moved_ms={moved_ms}"))
+        }
+        Decided::Config { position, by } => {
+            (tracing::Level::INFO, format!("configuration in force: sequence={position} by={by}"))
+        }
+        Decided::Process { started: true, unknown_outcomes } => {
+            (tracing::Level::INFO, format!("started: deliveries_tried_again={unknown_outcomes}"))
+        }
+        _ => return None,
+    };
+    Some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    struct Clock(Mutex<(u64, Vec<Input>)>);
+
+    impl Append for Clock {
+        fn keep(&self, input: Input) {
+            self.0.lock().expect("no panic").1.push(input);
+        }
+        fn now(&self) -> At {
+            At(self.0.lock().expect("no panic").0)
+        }
+    }
+
+    struct Watch(mpsc::Sender<Record>);
+
+    impl Follow for Watch {
+        fn deliver(&mut self, _: Attempt) {}
+        fn installed(&mut self, _: &str) {}
+        fn decided(&mut self, record: &Record) {
+            self.0.send(record.clone()).expect("the test listens");
+        }
+    }
+
+    fn started(seq: u64) -> JournalRecord {
+        let started = ams2_core::input::Started {
+            incarnation: 1,
+            seed: [1, 2],
+            wall_offset_ms: 0,
+            version: "test".into(),
+            damage: vec![],
+        };
+        JournalRecord { seq, at: At(0), input: Input::Started(started) }
+    }
+
+    #[tokio::test]
+    async fn questions_are_answered_and_an_overdue_timer_appends_advanced() {
+        let router = Router::new();
+        let clock = Arc::new(Clock(Mutex::new((0, vec![]))));
+        let (sender, decided) = mpsc::channel();
+        let thread =
+            router.start(Folded::default(), clock.clone(), Box::new(Watch(sender))).expect("a thread");
+        assert!(router.flushed(vec![started(1)]));
+        decided.recv().expect("the start is decided");
+        let next = router.ask(|folded| folded.machine.next_seq()).await.expect("an answer");
+        assert_eq!(next, 2);
+        // The own alert about the start times out after five minutes.
+        clock.0.lock().expect("no panic").0 = 10_000_000;
+        router.ask(|_| ()).await.expect("an answer");
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while clock.0.lock().expect("no panic").1.is_empty() && std::time::Instant::now() < deadline {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(clock.0.lock().expect("no panic").1, [Input::Advanced]);
+        router.stop();
+        thread.join().expect("no panic");
+        assert_eq!(router.ask(|_| ()).await, Err(Unanswered::Stopped));
+        assert!(!router.flushed(vec![]), "nobody waits for a router that has stopped");
+    }
+}
