@@ -1,1 +1,10 @@
-//! (room to be filled)
+//! The console's side of the server: queries and commands over HTTP. It asks the router, and changes things only by
+//! appending inputs; it never touches the machine.
+
+mod api;
+pub mod views;
+
+pub use api::{
+    AcknowledgeOrder, Api, DeliveryOrder, Done, Inputs, NotAppended, Operator, Problem, Reload, TestAnswer,
+    TestOrder, alerts, routes,
+};

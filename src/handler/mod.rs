@@ -112,6 +112,25 @@ impl Handler {
         }
     }
 
+    /// Makes one attempt with a made-up alert that says it is a test, outside any slot; `None` if there is no such
+    /// action.
+    pub async fn test(&self, id: &ActionId) -> Option<Result<Receipt, Failure>> {
+        let ready = {
+            let workers = self.workers.read().unwrap_or_else(|e| e.into_inner());
+            workers.get(id)?.ready.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        };
+        let url = self.shared.external_url.read().unwrap_or_else(|e| e.into_inner()).clone();
+        let delivery = texts::test_delivery(id, url);
+        let timeout = ready.timeout;
+        let call = ready.action.deliver(std::slice::from_ref(&delivery), timeout);
+        let answer = tokio::time::timeout(timeout + DEADLINE_GRACE, call).await;
+        let silence = || Failure::transient(format!("no answer within {timeout:?}"));
+        Some(match answer {
+            Ok(mut results) => results.pop().unwrap_or_else(|| Err(silence())).map(bounded),
+            Err(_) => Err(silence()),
+        })
+    }
+
     fn start_worker(&self, ready: Ready) -> Worker {
         // The router bounds the queue: see the module's head.
         let (queue, attempts) = mpsc::unbounded_channel();

@@ -122,3 +122,45 @@ fn alert(
         client,
     })
 }
+
+/// A made-up delivery for `ams2 action test`, marked as a test.
+pub(super) fn test_delivery(id: &ams2_core::config::ActionId, external_url: SmolStr) -> Delivery {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let labels: Vec<(SmolStr, SmolStr)> = [("event", "Test"), ("severity", "info"), ("source", "ams2")]
+        .map(|(name, value)| (SmolStr::new_static(name), SmolStr::new_static(value)))
+        .into();
+    let alert = Alert {
+        fingerprint: ams2_core::Fingerprint::of(labels.iter().map(|(n, v)| (n.as_str(), v.as_str()))),
+        sequence: 0,
+        firing: true,
+        labels,
+        annotations: vec![("summary".into(), format!("This is a test of the action {id}.").into())],
+        starts_at: Wall(now),
+        ends_at: None,
+        generator_url: SmolStr::default(),
+        severity: Some(ams2_core::Severity::Info),
+        client: SmolStr::new_static("ams2"),
+    };
+    Delivery {
+        id: ams2_core::DeliveryId(now.unsigned_abs().into()),
+        attempt: 1,
+        maybe_duplicate: false,
+        test: true,
+        receiver: id.receiver.clone(),
+        external_url,
+        groups: vec![Group {
+            key: "test".into(),
+            labels: Arc::from([]),
+            reason: ams2_core::effect::NotifyReason::Occurrence,
+            number: 1,
+            decided: Wall(now),
+            decided_at: At(0),
+            alerts: vec![alert],
+            firing: 1,
+            resolved: 0,
+        }],
+        digest: None,
+        unfinished: None,
+        memo: None,
+    }
+}

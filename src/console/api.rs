@@ -1,0 +1,483 @@
+//! `/api/v1/*` but the posting of alerts: queries, acknowledgements, words on deliveries, actions, and `/-/reload`.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use ams2_core::{
+    Severities,
+    config::ActionId,
+    input::{Acknowledge, DeliveryCommand, DeliveryId, DeliverySelection, DeliveryVerb, Input},
+    matcher::{Compiled, Matcher},
+};
+use axum::{
+    Extension, Json, Router as Routes,
+    extract::{Query, State, rejection::JsonRejection},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use super::views;
+use crate::{
+    handler::Handler,
+    router::{Router, Unanswered},
+};
+
+/// Most rows that one answer holds, unless `limit` asks for fewer.
+const ROWS_MAX: usize = 100_000;
+/// Longest acknowledgement: a year.
+const ACKNOWLEDGE_MS_MAX: u64 = 366 * 86_400_000;
+
+/// Who asks: put into each request by whoever authenticated it.
+#[derive(Clone, Debug)]
+pub struct Operator(pub SmolStr);
+
+/// Why an input was not appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the journal cannot take it now; try again in {} s", retry_after.as_secs())]
+pub struct NotAppended {
+    /// When to try again.
+    pub retry_after: Duration,
+}
+
+type Appended = Pin<Box<dyn Future<Output = Result<u64, NotAppended>> + Send>>;
+
+/// Where inputs go: answers with the sequence number once it is flushed.
+pub type Inputs = Arc<dyn Fn(Input) -> Appended + Send + Sync>;
+
+/// Loads the configuration again; `Err` holds every mistake as text, and the old one stays.
+pub type Reload =
+    Arc<dyn Fn(SmolStr) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// What the API stands on.
+#[derive(Clone)]
+pub struct Api {
+    /// Answers queries.
+    pub router: Router,
+    /// Takes commands.
+    pub inputs: Inputs,
+    /// Loads the configuration again.
+    pub reload: Reload,
+    /// Tests actions.
+    pub handler: Arc<Handler>,
+}
+
+/// The routes.
+pub fn routes(api: Api) -> Routes {
+    Routes::new()
+        .route("/api/v1/groups", get(groups))
+        .route("/api/v1/deliveries", get(deliveries))
+        .route("/api/v1/deliveries/retry", post(retry))
+        .route("/api/v1/deliveries/drop", post(drop_deliveries))
+        .route("/api/v1/acknowledgements", post(acknowledge))
+        .route("/api/v1/actions", get(actions))
+        .route("/api/v1/actions/test", post(test_action))
+        .route("/-/reload", post(reload))
+        .with_state(api)
+}
+
+/// `GET /api/v1/alerts`: mounted beside the POST that takes alerts.
+pub async fn alerts(State(api): State<Api>, Query(query): Query<RowQuery>) -> Result<Response, Problem> {
+    let matchers = query.matchers()?;
+    let limit = query.limit();
+    let alerts = api
+        .router
+        .ask(move |folded| {
+            let offset = folded.machine.wall_offset_ms();
+            let found = folded.machine.alerts().filter(|alert| alert.matches(&matchers));
+            found.take(limit).map(|alert| views::Alert::of(&alert, offset)).collect::<Vec<_>>()
+        })
+        .await?;
+    Ok(Json(alerts).into_response())
+}
+
+/// Filters of a query. Every `filter` must match.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowQuery {
+    /// Matchers as a list: `event="Virus Found",severity>=major`.
+    filter: Option<String>,
+    /// Most rows.
+    limit: Option<usize>,
+    /// For deliveries: `pending` or `dead`.
+    state: Option<String>,
+}
+
+impl RowQuery {
+    fn matchers(&self) -> Result<Vec<Compiled>, Problem> {
+        compile(&ams2_core::matcher::parse_list(self.filter.as_deref().unwrap_or("")).map_err(bad_matcher)?)
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(ROWS_MAX).min(ROWS_MAX)
+    }
+}
+
+fn compile(matchers: &[Matcher]) -> Result<Vec<Compiled>, Problem> {
+    let severities = Severities::default();
+    matchers.iter().map(|matcher| matcher.compile(&severities).map_err(bad_matcher)).collect()
+}
+
+async fn groups(State(api): State<Api>, Query(query): Query<RowQuery>) -> Result<Response, Problem> {
+    let limit = query.limit();
+    let groups = api
+        .router
+        .ask(move |folded| {
+            folded.machine.groups().take(limit).map(|g| views::Group::of(&g)).collect::<Vec<_>>()
+        })
+        .await?;
+    Ok(Json(groups).into_response())
+}
+
+async fn deliveries(State(api): State<Api>, Query(query): Query<RowQuery>) -> Result<Response, Problem> {
+    let limit = query.limit();
+    let dead = match query.state.as_deref() {
+        None => None,
+        Some("dead") => Some(true),
+        Some("pending") => Some(false),
+        Some(other) => {
+            return Err(Problem::bad(format!("state is `{other}`"), "write state=pending or state=dead"));
+        }
+    };
+    let rows = api
+        .router
+        .ask(move |folded| {
+            let shown = folded.machine.deliveries().map(|delivery| views::Delivery::of(&delivery));
+            shown
+                .filter(|row| dead.is_none_or(|dead| dead == (row.state == "dead")))
+                .take(limit)
+                .collect::<Vec<_>>()
+        })
+        .await?;
+    Ok(Json(rows).into_response())
+}
+
+/// Which deliveries: exactly one of the three.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryOrder {
+    /// One delivery, by id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Every dead letter of an action, as `receiver/kind/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// Every dead letter.
+    #[serde(skip_serializing_if = "is_false")]
+    pub all_dead: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl DeliveryOrder {
+    fn selection(&self) -> Result<DeliverySelection, Problem> {
+        match (&self.id, &self.action, self.all_dead) {
+            (Some(id), None, false) => DeliveryId::parse(id).map(DeliverySelection::One).ok_or_else(|| {
+                Problem::bad(
+                    format!("`{id}` is no delivery id"),
+                    "ids have 32 hex digits: `ams2 query deliveries` shows them",
+                )
+            }),
+            (None, Some(action), false) => Ok(DeliverySelection::DeadLettersOf(action_id(action)?)),
+            (None, None, true) => Ok(DeliverySelection::DeadLetters),
+            _ => {
+                Err(Problem::bad("which deliveries is not clear", "give exactly one of id, action, all_dead"))
+            }
+        }
+    }
+}
+
+fn action_id(text: &str) -> Result<ActionId, Problem> {
+    let mut parts = text.rsplitn(3, '/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(name), Some(kind), Some(receiver)) => {
+            Ok(ActionId { receiver: receiver.into(), kind: kind.into(), name: name.into() })
+        }
+        _ => Err(Problem::bad(
+            format!("`{text}` is no action"),
+            "write receiver/kind/name: `ams2 action list` shows them",
+        )),
+    }
+}
+
+async fn retry(
+    State(api): State<Api>,
+    Extension(operator): Extension<Operator>,
+    order: Result<Json<DeliveryOrder>, JsonRejection>,
+) -> Result<Response, Problem> {
+    order_deliveries(api, operator, order, DeliveryVerb::Retry).await
+}
+
+async fn drop_deliveries(
+    State(api): State<Api>,
+    Extension(operator): Extension<Operator>,
+    order: Result<Json<DeliveryOrder>, JsonRejection>,
+) -> Result<Response, Problem> {
+    order_deliveries(api, operator, order, DeliveryVerb::Drop).await
+}
+
+async fn order_deliveries(
+    api: Api,
+    operator: Operator,
+    order: Result<Json<DeliveryOrder>, JsonRejection>,
+    verb: DeliveryVerb,
+) -> Result<Response, Problem> {
+    let Json(order) = order?;
+    let which = order.selection()?;
+    let asked = which.clone();
+    let found = api
+        .router
+        .ask(move |folded| {
+            let dead = |d: &ams2_core::machine::DeliveryView| {
+                matches!(d.standing, ams2_core::machine::DeliveryStanding::Dead(_))
+            };
+            folded
+                .machine
+                .deliveries()
+                .filter(|d| match &asked {
+                    DeliverySelection::One(id) => d.id == *id,
+                    DeliverySelection::DeadLettersOf(action) => d.action == *action && dead(d),
+                    DeliverySelection::DeadLetters => dead(d),
+                })
+                .count()
+        })
+        .await?;
+    if found == 0 {
+        return Err(Problem {
+            status: StatusCode::NOT_FOUND,
+            detail: "no such delivery is pending or dead".into(),
+            mend: "`ams2 query deliveries` and `ams2 query dead-letters` show them".into(),
+            retry_after: None,
+        });
+    }
+    let input = Input::Deliveries(DeliveryCommand { which, verb, by: operator.0 });
+    let sequence = (api.inputs)(input).await?;
+    Ok(Json(Done { sequence, count: found }).into_response())
+}
+
+/// The answer to a command.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// Its sequence number in the journal.
+    pub sequence: u64,
+    /// How many things it concerns.
+    pub count: usize,
+}
+
+/// `POST /api/v1/acknowledgements`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AcknowledgeOrder {
+    /// Matchers, one an entry; all must match.
+    pub matchers: Vec<String>,
+    /// Who takes charge; the authenticated client when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// For how long, in seconds; until the alert changes when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// Why.
+    pub comment: String,
+    /// Takes it back.
+    #[serde(skip_serializing_if = "is_false")]
+    pub withdraw: bool,
+}
+
+async fn acknowledge(
+    State(api): State<Api>,
+    Extension(operator): Extension<Operator>,
+    order: Result<Json<AcknowledgeOrder>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(order) = order?;
+    let matchers = order
+        .matchers
+        .iter()
+        .map(|text| Matcher::parse(text).map_err(bad_matcher))
+        .collect::<Result<Vec<_>, _>>()?;
+    if matchers.is_empty() {
+        return Err(Problem::bad(
+            "no matcher says which alerts",
+            "give at least one, such as `event=\"Virus Found\"`",
+        ));
+    }
+    let compiled = compile(&matchers)?;
+    let ms = order.seconds.map(|seconds| seconds.saturating_mul(1000));
+    if ms.is_some_and(|ms| ms == 0 || ms > ACKNOWLEDGE_MS_MAX) {
+        return Err(Problem::bad("the time is 0 or more than a year", "give seconds from 1 to 31622400"));
+    }
+    let (count, now) = api
+        .router
+        .ask(move |folded| {
+            let firing =
+                folded.machine.alerts().filter(|alert| alert.is_firing() && alert.matches(&compiled));
+            (firing.count(), folded.machine.at())
+        })
+        .await?;
+    if count == 0 {
+        return Err(Problem {
+            status: StatusCode::NOT_FOUND,
+            detail: "no firing alert matches".into(),
+            mend: "`ams2 query alerts` shows what fires".into(),
+            retry_after: None,
+        });
+    }
+    let input = Input::Acknowledge(Acknowledge {
+        matchers,
+        by: order.by.map_or(operator.0, SmolStr::from),
+        until: ms.map(|ms| now.plus(ms)),
+        comment: order.comment,
+        withdraw: order.withdraw,
+    });
+    let sequence = (api.inputs)(input).await?;
+    Ok(Json(Done { sequence, count }).into_response())
+}
+
+async fn actions(State(api): State<Api>) -> Result<Response, Problem> {
+    let pending = api.router.ask(|folded| folded.machine.pending()).await?;
+    let rows: Vec<views::Action> = pending
+        .into_iter()
+        .filter(|of| of.present || of.pending > 0)
+        .map(|of| views::Action {
+            action: of.action.to_string(),
+            present: of.present,
+            pending: of.pending,
+            in_flight: of.in_flight,
+            failing: of.open,
+        })
+        .collect();
+    Ok(Json(rows).into_response())
+}
+
+/// `POST /api/v1/actions/test`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestOrder {
+    /// `receiver/kind/name`.
+    pub action: String,
+}
+
+/// What the far end said to a test.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TestAnswer {
+    /// `sent`, `delivered` or `failed`.
+    pub outcome: String,
+    /// The far end's words.
+    pub reply: String,
+}
+
+async fn test_action(
+    State(api): State<Api>,
+    order: Result<Json<TestOrder>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(order) = order?;
+    let id = action_id(&order.action)?;
+    let Some(result) = api.handler.test(&id).await else {
+        return Err(Problem {
+            status: StatusCode::NOT_FOUND,
+            detail: format!("there is no action `{}`", order.action),
+            mend: "`ams2 action list` shows them all".into(),
+            retry_after: None,
+        });
+    };
+    use ams2_core::input::Receipt;
+    let (outcome, reply) = match result {
+        Ok(Receipt::Sent) => ("sent", "nobody will confirm".to_owned()),
+        Ok(Receipt::Delivered { reply, .. }) => ("delivered", reply),
+        Err(failure) => ("failed", failure.reason),
+    };
+    Ok(Json(TestAnswer { outcome: outcome.into(), reply }).into_response())
+}
+
+async fn reload(
+    State(api): State<Api>,
+    Extension(operator): Extension<Operator>,
+) -> Result<Response, Problem> {
+    match (api.reload)(operator.0).await {
+        Ok(()) => Ok(StatusCode::OK.into_response()),
+        Err(mistakes) => Err(Problem {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            detail: format!("the new configuration was refused, the old one stays:\n{mistakes}"),
+            mend: "mend the file and reload again; `ams2 check FILE` shows the same".into(),
+            retry_after: None,
+        }),
+    }
+}
+
+/// An error answer: problem+json (RFC 9457) with what, where and how to mend it.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+    mend: String,
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    fn bad(detail: impl Into<String>, mend: impl Into<String>) -> Problem {
+        Problem {
+            status: StatusCode::BAD_REQUEST,
+            detail: detail.into(),
+            mend: mend.into(),
+            retry_after: None,
+        }
+    }
+}
+
+fn bad_matcher(error: ams2_core::matcher::MatcherError) -> Problem {
+    Problem::bad(error.to_string(), "a matcher is `name op \"value\"` with one of = != =~ !~ >= > <= <")
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Problem {
+        Problem {
+            status: rejection.status(),
+            detail: rejection.body_text(),
+            mend: "send JSON with Content-Type: application/json".into(),
+            retry_after: None,
+        }
+    }
+}
+
+impl From<Unanswered> for Problem {
+    fn from(why: Unanswered) -> Problem {
+        Problem {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            detail: why.to_string(),
+            mend: "try again shortly".into(),
+            retry_after: Some(Duration::from_secs(1)),
+        }
+    }
+}
+
+impl From<NotAppended> for Problem {
+    fn from(why: NotAppended) -> Problem {
+        Problem {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            detail: why.to_string(),
+            mend: "see `/-/ready` and the log".into(),
+            retry_after: Some(why.retry_after),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "mend": self.mend,
+        });
+        let mut response =
+            (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string())
+                .into_response();
+        if let Some(wait) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+        }
+        response
+    }
+}
