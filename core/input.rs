@@ -298,8 +298,13 @@ pub struct CarriedItem {
 /// A text that outlives its segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CarriedText {
-    /// An alert: a batch of one.
-    Alert(AlertBatch),
+    /// An alert.
+    Alert {
+        /// Who sent it.
+        client: SmolStr,
+        /// The alert: a batch of one.
+        batch: AlertBatch,
+    },
     /// A configuration's merged text.
     Config(String),
 }

@@ -1,6 +1,5 @@
 //! ams2: connects. The rooms stand in the order of an alert's way.
 
-pub mod cli;
 pub mod config;
 pub mod console;
 pub mod handler;

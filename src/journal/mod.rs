@@ -1,1 +1,113 @@
-//! (room to be filled)
+//! The journal: the durable, ordered log of every input. Nothing outside this folder knows the format on disk.
+//!
+//! # Bytes on disk
+//! All numbers are little-endian; `varint` is LEB128; `text` is a varint length and that many bytes of UTF-8.
+//!
+//! A **segment** is a file `<id, 16 hex digits>.seg`, 64 MiB, allocated ahead and recycled. It decodes alone.
+//! ```text
+//! offset size
+//!      0    8  "AMS2SEG1": format 1. Another digit is another format; a newer one is refused
+//!      8    8  journal id: random, the same in all segments of one journal; others are foreign
+//!     16    8  segment id: counts from 1
+//!     24    8  sequence number of the first record
+//!     32    8  base: milliseconds since 1970 that times in this segment are relative to
+//!     40    8  the journal's clock when the segment began, in milliseconds
+//!     48   12  zero
+//!     60    4  CRC32C of the 60 bytes before
+//!     64       frames, end to end
+//! ```
+//! A **frame** is what one flush wrote.
+//! ```text
+//!      0    4  "FRM1"
+//!      4    4  length of the payload, at most 64 MiB
+//!      8    8  sequence number of its first record
+//!     16    8  the journal's clock, in milliseconds, of all its records
+//!     24    4  how many sequence numbers its records take
+//!     28    4  CRC32C of journal id, segment id, the 28 bytes before, and the payload
+//!     32       payload: records, end to end
+//! ```
+//! The checksum covers the segment's id, so that frames of a recycled file's earlier life do not pass.
+//!
+//! A **record** is a kind byte and its content. Kind 0: version byte (1), varint length, and an [`Input`] by postcard.
+//! Kind 1, alerts: client as text, varint count, and for each alert
+//! ```text
+//! flags    1: labels stand earlier  2: text stands earlier  4: starts_at  8: ends_at  16: id
+//! labels   varint offset in the segment of an equal definition, else the definition: varint count, name and value
+//!          of each as text
+//! text     the same for generator URL (a text, empty for none), varint count, annotations
+//! times    varints, zigzag, relative to the segment's base
+//! id       text
+//! ```
+//! So a refresh of a firing alert costs some nine bytes.
+//!
+//! A **snapshot** is a file `<sequence, 16 hex digits>.snap`: "AMS2SNP1", journal id, the last sequence number it
+//! covers, length of the body, CRC32C of all that and the body, zero (4 bytes each for the last two), body.
+//!
+//! # Writing
+//! One thread does all I/O ([`Journal`]). It takes all that waits, writes it as one frame and syncs; what comes
+//! meanwhile waits for the next flush, so many senders share one and a lone one does not wait. An answer follows the
+//! sync. A failed write or sync is final for its segment: what it held unanswered is written again, under the same
+//! sequence numbers, to a new segment; where two segments hold a number, the later segment counts. If no new
+//! segment can be had, the journal has failed and says so.
+//!
+//! The next segment is allocated while there is room. When that fails, clients are refused before the rest of the
+//! current one is used up: it is kept for outcomes, advances, own alerts and acknowledgements.
+//!
+//! # Recovery
+//! A frame that does not check is looked behind: if a later one checks, the bytes between are damage. They are
+//! copied to a file `<segment>-<offset>.damaged`, counted and said; reading goes on behind them. If none follows,
+//! it is the torn end of the last flush, which nobody was answered. Each start begins a new segment.
+//!
+//! # Deletion
+//! Only segments that a durable snapshot covers go, oldest first. A file that is missing is no error.
+
+mod codec;
+mod reader;
+mod recovery;
+mod segment;
+pub mod simulated;
+mod snapshots;
+pub mod storage;
+mod thread;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use reader::{JournalReader, ReadError};
+pub use recovery::{OpenError, Opened};
+pub use snapshots::SnapshotWriter;
+pub use thread::{Accepted, Clock, Health, Journal, JournalMetrics, Refused, SystemClock};
+pub use writer::{Retention, Writer};
+
+use std::time::Duration;
+
+/// What an admin may set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Size of a segment in bytes.
+    pub segment_bytes: u64,
+    /// Inputs of clients that may wait for a flush, in bytes of memory; more are refused.
+    pub waiting_bytes_max: usize,
+    /// Inputs of clients that may wait for a flush; more are refused.
+    pub waiting_max: usize,
+    /// Clients are refused while fewer bytes are free on the disk.
+    pub free_bytes_min: u64,
+    /// What goes when.
+    pub retention: Retention,
+    /// Whether to skip the sync. Alerts are lost when the machine stops: for benchmarks only.
+    pub unsafe_no_sync: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            segment_bytes: 64 << 20,
+            waiting_bytes_max: 256 << 20,
+            waiting_max: 65_536,
+            free_bytes_min: 64 << 20,
+            retention: Retention { age: Duration::from_secs(90 * 86_400), bytes: 16 << 30 },
+            unsafe_no_sync: false,
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Records in bytes: alerts by their own code with a dictionary, everything else by postcard.
+
+use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
+
+use ams2_core::{AlertBatch, BatchBuilder, Input, Wall, batch::AlertTimes, input::Arrival};
+use siphasher::sip128::{Hasher128, SipHasher13};
+use smol_str::SmolStr;
+
+const KIND_INPUT: u8 = 0;
+const KIND_ALERTS: u8 = 1;
+/// Version of inputs by postcard.
+const INPUT_VERSION: u8 = 1;
+
+const LABELS_EARLIER: u8 = 1;
+const TEXT_EARLIER: u8 = 2;
+const STARTS_AT: u8 = 4;
+const ENDS_AT: u8 = 8;
+const ID: u8 = 16;
+
+/// Which definitions stand where in a segment, by a keyed hash of 128 bits.
+#[derive(Debug, Default)]
+pub(super) struct Dictionary {
+    key: [u64; 2],
+    offsets: HashMap<u128, u32, BuildDirect>,
+}
+
+/// The keys are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+struct BuildDirect;
+struct Direct(u64);
+
+impl std::hash::BuildHasher for BuildDirect {
+    type Hasher = Direct;
+    fn build_hasher(&self) -> Direct {
+        Direct(0)
+    }
+}
+
+impl std::hash::Hasher for Direct {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().take(8) {
+            self.0 = self.0 << 8 | u64::from(*byte);
+        }
+    }
+    fn write_u128(&mut self, number: u128) {
+        self.0 = number as u64;
+    }
+}
+
+impl Dictionary {
+    pub fn new(key: [u64; 2]) -> Dictionary {
+        Dictionary { key, offsets: HashMap::default() }
+    }
+
+    /// The offset of an equal definition, or notes that this one stands at `offset`.
+    fn find_or_note(&mut self, definition: &[u8], offset: u64) -> Option<u32> {
+        let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
+        std::hash::Hasher::write(&mut hasher, definition);
+        let hash = hasher.finish128().as_u128();
+        // Offsets over 4 GiB are not noted: segments are far smaller.
+        let place = u32::try_from(offset).ok()?;
+        match self.offsets.entry(hash) {
+            std::collections::hash_map::Entry::Occupied(known) => Some(*known.get()),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(place);
+                None
+            }
+        }
+    }
+}
+
+/// Appends a record to `out`, whose first byte will stand at `origin` in the segment.
+pub(super) fn encode(
+    input: &Input,
+    out: &mut Vec<u8>,
+    origin: u64,
+    base_ms: i64,
+    dictionary: &mut Dictionary,
+) {
+    let Input::Alerts(arrival) = input else {
+        out.push(KIND_INPUT);
+        out.push(INPUT_VERSION);
+        let body = postcard::to_stdvec(input).expect("plain data encodes");
+        put_varint(out, body.len() as u64);
+        out.extend_from_slice(&body);
+        return;
+    };
+    out.push(KIND_ALERTS);
+    put_text(out, &arrival.client);
+    put_varint(out, arrival.batch.len() as u64);
+    for alert in arrival.batch.iter() {
+        let flags_at = out.len();
+        out.push(0);
+        let mut flags = 0;
+        define(out, origin, dictionary, &mut flags, LABELS_EARLIER, |out| put_pairs(out, alert.labels()));
+        define(out, origin, dictionary, &mut flags, TEXT_EARLIER, |out| {
+            put_text(out, alert.generator_url().unwrap_or(""));
+            put_pairs(out, alert.annotations());
+        });
+        let times = alert.times();
+        for (time, flag) in [(times.starts_at, STARTS_AT), (times.ends_at, ENDS_AT)] {
+            if let Some(Wall(ms)) = time {
+                flags |= flag;
+                put_varint(out, zigzag(ms.wrapping_sub(base_ms)));
+            }
+        }
+        if let Some(id) = alert.id() {
+            flags |= ID;
+            put_text(out, id);
+        }
+        out[flags_at] = flags;
+    }
+}
+
+/// Writes a definition, or where an equal one stands.
+fn define(
+    out: &mut Vec<u8>,
+    origin: u64,
+    dictionary: &mut Dictionary,
+    flags: &mut u8,
+    earlier: u8,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let start = out.len();
+    write(out);
+    if let Some(offset) = dictionary.find_or_note(&out[start..], origin + start as u64) {
+        out.truncate(start);
+        put_varint(out, offset.into());
+        *flags |= earlier;
+    }
+}
+
+fn put_pairs<'a>(out: &mut Vec<u8>, pairs: impl ExactSizeIterator<Item = (&'a str, &'a str)>) {
+    put_varint(out, pairs.len() as u64);
+    for (name, value) in pairs {
+        put_text(out, name);
+        put_text(out, value);
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_varint(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)) as u64
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
+/// Bytes that do not decode although their checksum is right: a mistake of the program that wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Undecodable;
+
+/// Definitions that stand earlier in the segment.
+pub(super) trait Earlier {
+    /// The bytes of the segment from `offset` on: at least the whole definition there.
+    fn at(&self, offset: u64) -> Option<Cow<'_, [u8]>>;
+}
+
+/// A segment that is in memory as a whole, with the parts of it that do not check.
+pub(super) struct InMemory<'a> {
+    pub bytes: &'a [u8],
+    pub damaged: &'a [Range<u64>],
+}
+
+impl Earlier for InMemory<'_> {
+    fn at(&self, offset: u64) -> Option<Cow<'_, [u8]>> {
+        // A definition lies in one frame: whole, or in damage.
+        if self.damaged.iter().any(|range| range.contains(&offset)) {
+            return None;
+        }
+        self.bytes.get(usize::try_from(offset).ok()?..).map(Cow::Borrowed)
+    }
+}
+
+/// Reads records one after the other.
+pub(super) struct Decoder<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Decoder<'a> {
+    pub fn new(payload: &'a [u8]) -> Decoder<'a> {
+        Decoder { rest: payload }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The next record.
+    pub fn input(&mut self, earlier: &impl Earlier, base_ms: i64) -> Result<Input, Undecodable> {
+        match self.byte()? {
+            KIND_INPUT => {
+                if self.byte()? != INPUT_VERSION {
+                    return Err(Undecodable);
+                }
+                let length = self.length()?;
+                let body = self.take(length)?;
+                postcard::from_bytes(body).map_err(|_| Undecodable)
+            }
+            KIND_ALERTS => {
+                let (client, count) = self.arrival_head()?;
+                let mut builder = BatchBuilder::with_capacity(0);
+                for _ in 0..count {
+                    self.alert(earlier, base_ms, Some(&mut builder))?;
+                }
+                Ok(Input::Alerts(Arrival { client, batch: Arc::new(builder.finish()) }))
+            }
+            _ => Err(Undecodable),
+        }
+    }
+
+    /// The next record as far as it is needed to find alert `index` in it: that alert alone, or the input.
+    pub fn alert_of(
+        &mut self,
+        index: u64,
+        earlier: &impl Earlier,
+        base_ms: i64,
+    ) -> Result<(SmolStr, AlertBatch), Undecodable> {
+        if self.byte()? != KIND_ALERTS {
+            return Err(Undecodable);
+        }
+        let (client, count) = self.arrival_head()?;
+        if index >= count {
+            return Err(Undecodable);
+        }
+        for _ in 0..index {
+            self.alert(earlier, base_ms, None)?;
+        }
+        let mut builder = BatchBuilder::with_capacity(0);
+        self.alert(earlier, base_ms, Some(&mut builder))?;
+        Ok((client, builder.finish()))
+    }
+
+    /// Whether the next record holds alerts.
+    pub fn is_alerts(&self) -> bool {
+        self.rest.first() == Some(&KIND_ALERTS)
+    }
+
+    /// How many alerts the next record holds.
+    pub fn alerts_ahead(&self) -> Option<u64> {
+        let mut ahead = Decoder { rest: self.rest.get(1..)? };
+        ahead.arrival_head().ok().map(|(_, count)| count.max(1))
+    }
+
+    fn arrival_head(&mut self) -> Result<(SmolStr, u64), Undecodable> {
+        Ok((self.text()?.into(), self.varint()?))
+    }
+
+    /// One alert: into the builder, or skipped.
+    fn alert(
+        &mut self,
+        earlier: &impl Earlier,
+        base_ms: i64,
+        mut builder: Option<&mut BatchBuilder>,
+    ) -> Result<(), Undecodable> {
+        let flags = self.byte()?;
+        self.definition(flags & LABELS_EARLIER != 0, earlier, |source| {
+            for _ in 0..source.varint()? {
+                let (name, value) = (source.text()?, source.text()?);
+                if let Some(builder) = builder.as_deref_mut() {
+                    builder.label(name, value);
+                }
+            }
+            Ok(())
+        })?;
+        let mut url = String::new();
+        self.definition(flags & TEXT_EARLIER != 0, earlier, |source| {
+            url.push_str(source.text()?);
+            for _ in 0..source.varint()? {
+                let (name, value) = (source.text()?, source.text()?);
+                if let Some(builder) = builder.as_deref_mut() {
+                    builder.annotation(name, value);
+                }
+            }
+            Ok(())
+        })?;
+        let mut time = |flag| -> Result<Option<Wall>, Undecodable> {
+            if flags & flag == 0 {
+                return Ok(None);
+            }
+            Ok(Some(Wall(unzigzag(self.varint()?).wrapping_add(base_ms))))
+        };
+        let times = AlertTimes { starts_at: time(STARTS_AT)?, ends_at: time(ENDS_AT)? };
+        let id = if flags & ID != 0 { Some(self.text()?) } else { None };
+        if let Some(builder) = builder {
+            builder.finish_alert(times, id, (!url.is_empty()).then_some(&url)).map_err(|_| Undecodable)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a definition that stands here, or earlier in the segment.
+    fn definition(
+        &mut self,
+        is_earlier: bool,
+        earlier: &impl Earlier,
+        read: impl FnOnce(&mut Decoder<'_>) -> Result<(), Undecodable>,
+    ) -> Result<(), Undecodable> {
+        if is_earlier {
+            let offset = self.varint()?;
+            let bytes = earlier.at(offset).ok_or(Undecodable)?;
+            return read(&mut Decoder::new(&bytes));
+        }
+        let mut here = Decoder::new(self.rest);
+        read(&mut here)?;
+        self.rest = here.rest;
+        Ok(())
+    }
+
+    fn byte(&mut self) -> Result<u8, Undecodable> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Undecodable> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Undecodable)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn varint(&mut self) -> Result<u64, Undecodable> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(Undecodable)
+    }
+
+    fn length(&mut self) -> Result<usize, Undecodable> {
+        usize::try_from(self.varint()?).map_err(|_| Undecodable)
+    }
+
+    fn text(&mut self) -> Result<&'a str, Undecodable> {
+        let length = self.length()?;
+        std::str::from_utf8(self.take(length)?).map_err(|_| Undecodable)
+    }
+}

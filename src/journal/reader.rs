@@ -1,0 +1,248 @@
+//! Reading back: one alert's or config's text by its position, and ranges of records, beside the writing.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex},
+};
+
+use ams2_core::{
+    AlertBatch, Input, Position,
+    input::{CarriedText, JournalRecord},
+};
+use smol_str::SmolStr;
+
+use super::{
+    codec::{Decoder, Earlier, InMemory},
+    segment::{FRAME_HEADER, Found, FrameHeader, SEGMENT_HEADER, Walk, checked_frame, frame_header},
+    writer::{SegmentInfo, Segments, note},
+};
+use crate::handler::{StoredAlert, TextError, Texts};
+
+/// How much is read for a definition that stands elsewhere: mostly enough, then surely enough.
+const DEFINITION_BYTES: [usize; 2] = [16 << 10, 64 << 20];
+
+/// Why a text cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk said no.
+    #[error("the journal cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// Nothing, or something else, stands there: it was damaged, or has gone with its segment.
+    #[error("nothing can be read at position {0} of the journal")]
+    Missing(Position),
+}
+
+/// Reads what is flushed. Clones share a small cache.
+#[derive(Clone)]
+pub struct JournalReader {
+    segments: Segments,
+    cache: Arc<Mutex<Option<Frame>>>,
+}
+
+/// A frame that was read last: alerts that are told together mostly stand together.
+#[derive(Clone)]
+struct Frame {
+    segment: u64,
+    header: FrameHeader,
+    payload: Arc<[u8]>,
+}
+
+struct InFile<'a> {
+    info: &'a SegmentInfo,
+    window: usize,
+}
+
+impl Earlier for InFile<'_> {
+    fn at(&self, offset: u64) -> Option<Cow<'_, [u8]>> {
+        if self.info.damaged.iter().any(|range| range.contains(&offset)) {
+            return None;
+        }
+        let rest = self.info.end?.checked_sub(offset)?;
+        let mut bytes = vec![0; self.window.min(usize::try_from(rest).ok()?)];
+        let count = self.info.file.read_at(&mut bytes, offset).ok()?;
+        bytes.truncate(count);
+        Some(Cow::Owned(bytes))
+    }
+}
+
+impl JournalReader {
+    pub(super) fn new(segments: Segments) -> JournalReader {
+        JournalReader { segments, cache: Arc::default() }
+    }
+
+    /// The alert that stands at a position: an arrival, or one that was carried.
+    pub fn alert(&self, position: Position) -> Result<StoredAlert, ReadError> {
+        let missing = || ReadError::Missing(position);
+        let info = self.segment_of(position.seq()).ok_or_else(missing)?;
+        let frame = self.frame_of(&info, position)?;
+        let found = DEFINITION_BYTES.iter().find_map(|&window| {
+            let earlier = InFile { info: &info, window };
+            alert_in(&frame, position.seq(), &earlier, info.header.base_ms)
+        });
+        let (client, batch) = found.ok_or_else(missing)?;
+        Ok(StoredAlert { client, at: frame.header.at, batch })
+    }
+
+    /// The merged text of the configuration that was installed, or carried, at a position.
+    pub fn config_text(&self, position: Position) -> Result<String, ReadError> {
+        let missing = || ReadError::Missing(position);
+        let info = self.segment_of(position.seq()).ok_or_else(missing)?;
+        let frame = self.frame_of(&info, position)?;
+        let earlier = InFile { info: &info, window: DEFINITION_BYTES[1] };
+        let mut decoder = Decoder::new(&frame.payload);
+        let mut seq = frame.header.seq;
+        while !decoder.is_empty() && seq <= position.seq() {
+            let input = decoder.input(&earlier, info.header.base_ms).map_err(|_| missing())?;
+            let next = seq + input.sequences();
+            if position.seq() < next {
+                return match input {
+                    Input::ConfigInstalled(install) => Ok(install.text),
+                    Input::Carried(carried) => match carried.items.get((position.seq() - seq) as usize) {
+                        Some(ams2_core::input::CarriedItem { text: CarriedText::Config(text), .. }) => {
+                            Ok(text.clone())
+                        }
+                        _ => Err(missing()),
+                    },
+                    _ => Err(missing()),
+                };
+            }
+            seq = next;
+        }
+        Err(missing())
+    }
+
+    /// Gives the flushed records from `from` up to `to` (both included) to `take`, in order.
+    pub fn records(&self, from: u64, to: u64, mut take: impl FnMut(JournalRecord)) -> Result<(), ReadError> {
+        let segments = self.segments.read().unwrap_or_else(|e| e.into_inner()).clone();
+        let mut next_seq = from;
+        for (number, info) in segments.iter().enumerate() {
+            let limit = segments.get(number + 1).map_or(u64::MAX, |next| next.header.first_seq);
+            if limit <= from || info.header.first_seq > to {
+                continue;
+            }
+            let mut bytes = super::segment::read_whole(&info.file)?;
+            if let Some(end) = info.end {
+                bytes.truncate(end as usize);
+            }
+            for found in Walk::new(&bytes, info.header) {
+                let Found::Frame(_, header, payload) = found else { continue };
+                if header.seq >= limit || header.seq > to {
+                    break;
+                }
+                let mut decoder = Decoder::new(payload);
+                let mut seq = header.seq;
+                while !decoder.is_empty() {
+                    let Ok(input) = decoder
+                        .input(&InMemory { bytes: &bytes, damaged: &info.damaged }, info.header.base_ms)
+                    else {
+                        break;
+                    };
+                    let next = seq + input.sequences();
+                    if seq >= next_seq && seq <= to {
+                        next_seq = next;
+                        take(JournalRecord { seq, at: header.at, input });
+                    }
+                    seq = next;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn segment_of(&self, seq: u64) -> Option<SegmentInfo> {
+        let segments = self.segments.read().unwrap_or_else(|e| e.into_inner());
+        let after = segments.partition_point(|info| info.header.first_seq <= seq);
+        let number = after.checked_sub(1)?;
+        let mut info = segments[number].clone();
+        if info.end.is_none() {
+            drop(segments);
+            info = self.index(info).ok()?;
+        }
+        Some(info)
+    }
+
+    /// Walks through a segment that was not read since the start, and keeps its index.
+    fn index(&self, mut info: SegmentInfo) -> std::io::Result<SegmentInfo> {
+        let bytes = super::segment::read_whole(&info.file)?;
+        let mut walk = Walk::new(&bytes, info.header);
+        for found in walk.by_ref() {
+            match found {
+                Found::Frame(offset, header, _) => note(&mut info.index, header.seq, offset),
+                Found::Damage(range) => info.damaged.push(range),
+                Found::TornEnd(_) => {}
+            }
+        }
+        info.end = Some(walk.offset());
+        let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
+        if let Some(known) = segments.iter_mut().find(|known| known.header.id == info.header.id) {
+            (known.index, known.damaged, known.end) = (info.index.clone(), info.damaged.clone(), info.end);
+        }
+        Ok(info)
+    }
+
+    /// The frame that holds a sequence number.
+    fn frame_of(&self, info: &SegmentInfo, position: Position) -> Result<Frame, ReadError> {
+        let seq = position.seq();
+        let cached = self.cache.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        if let Some(frame) = cached.filter(|frame| frame.segment == info.header.id && holds(frame, seq)) {
+            return Ok(frame);
+        }
+        let place = info.index.partition_point(|(first, _)| *first <= seq);
+        let mut offset = place.checked_sub(1).map_or(SEGMENT_HEADER, |place| info.index[place].1);
+        let end = info.end.unwrap_or(0);
+        let mut found = None;
+        while offset + FRAME_HEADER as u64 <= end {
+            let mut bytes = [0; FRAME_HEADER];
+            info.file.read_at(&mut bytes, offset)?;
+            // Damage between frames: what is behind it is found by walking.
+            let Some(header) = frame_header(&bytes) else { break };
+            if header.seq > seq {
+                break;
+            }
+            found = Some((offset, header));
+            offset += FRAME_HEADER as u64 + u64::from(header.payload);
+        }
+        let (offset, header) = found.ok_or(ReadError::Missing(position))?;
+        let mut bytes = vec![0; FRAME_HEADER + header.payload as usize];
+        info.file.read_at(&mut bytes, offset)?;
+        let (header, payload) =
+            checked_frame(info.header.journal, info.header.id, &bytes).ok_or(ReadError::Missing(position))?;
+        let frame = Frame { segment: info.header.id, header, payload: payload.into() };
+        *self.cache.lock().unwrap_or_else(|e| e.into_inner()) = Some(frame.clone());
+        Ok(frame)
+    }
+}
+
+fn holds(frame: &Frame, seq: u64) -> bool {
+    (frame.header.seq..frame.header.seq + u64::from(frame.header.sequences)).contains(&seq)
+}
+
+fn alert_in(frame: &Frame, seq: u64, earlier: &InFile<'_>, base_ms: i64) -> Option<(SmolStr, AlertBatch)> {
+    let mut decoder = Decoder::new(&frame.payload);
+    let mut at = frame.header.seq;
+    while !decoder.is_empty() && at <= seq {
+        if decoder.is_alerts() {
+            let count = decoder.alerts_ahead()?;
+            if seq < at + count {
+                return decoder.alert_of(seq - at, earlier, base_ms).ok();
+            }
+        }
+        let input = decoder.input(earlier, base_ms).ok()?;
+        let next = at + input.sequences();
+        if let Input::Carried(carried) = &input
+            && seq < next
+        {
+            let item = carried.items.get((seq - at) as usize)?;
+            let CarriedText::Alert { client, batch } = &item.text else { return None };
+            return Some((client.clone(), batch.clone()));
+        }
+        at = next;
+    }
+    None
+}
+
+impl Texts for JournalReader {
+    fn alert(&self, position: Position) -> Result<StoredAlert, TextError> {
+        JournalReader::alert(self, position).map_err(|error| TextError(error.to_string()))
+    }
+}

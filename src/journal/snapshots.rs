@@ -1,0 +1,77 @@
+//! Snapshot files: written beside the journal's thread, found and checked at the start.
+
+use std::{io, sync::Arc};
+
+use super::storage::Storage;
+
+const MAGIC: &[u8; 8] = b"AMS2SNP1";
+const HEADER: usize = 40;
+/// Snapshots that are kept: the newest, and one to fall back on.
+const KEPT: usize = 2;
+
+/// Writes snapshots. Only one at a time.
+#[derive(Clone)]
+pub struct SnapshotWriter {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) journal: u64,
+}
+
+impl SnapshotWriter {
+    /// Keeps a snapshot of the state after sequence number `covers`; returns once it is durable. Older ones than the
+    /// newest two go.
+    pub fn write(&self, covers: u64, body: &[u8]) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(HEADER + body.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&self.journal.to_le_bytes());
+        bytes.extend_from_slice(&covers.to_le_bytes());
+        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), body);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(body);
+        let temporary = format!("{covers:016x}.snap.tmp");
+        self.storage.remove(&temporary)?;
+        let file = self.storage.create(&temporary, 0)?;
+        file.write_at(&bytes, 0)?;
+        file.sync()?;
+        self.storage.rename(&temporary, &format!("{covers:016x}.snap"))?;
+        self.storage.sync_names()?;
+        for name in names(&*self.storage)?.iter().skip(KEPT) {
+            self.storage.remove(name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Names of snapshot files, newest first.
+pub(super) fn names(storage: &dyn Storage) -> io::Result<Vec<String>> {
+    let mut names: Vec<String> = storage
+        .list()?
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| name.len() == 21 && name.ends_with(".snap"))
+        .collect();
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(names)
+}
+
+/// Reads a snapshot: what it covers, and its body. `None` if it does not check.
+pub(super) fn read(storage: &dyn Storage, name: &str, journal: u64) -> io::Result<Option<(u64, Vec<u8>)>> {
+    let file = storage.open(name)?;
+    let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(0)];
+    let count = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(count);
+    let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
+    let number = |at: usize| {
+        let mut number = [0; 8];
+        number.copy_from_slice(&header[at..at + 8]);
+        u64::from_le_bytes(number)
+    };
+    let length_fits = number(24) == (bytes.len() - HEADER) as u64;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..32]), &bytes[HEADER..]);
+    if &header[..8] != MAGIC || number(8) != journal || !length_fits || crc.to_le_bytes() != header[32..36] {
+        return Ok(None);
+    }
+    let covers = number(16);
+    Ok(Some((covers, bytes.split_off(HEADER))))
+}

@@ -1,0 +1,155 @@
+//! The disk as the journal sees it: files in one folder. A simulated disk stands in for it in tests.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+/// A folder of files.
+pub trait Storage: Send + Sync + 'static {
+    /// Names and sizes of the files, in any order.
+    fn list(&self) -> io::Result<Vec<(String, u64)>>;
+    /// Makes a new file with room for `bytes`; an error if there is no room. Its content reads as zeros.
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StoredFile>>;
+    /// Opens a file for reading and writing.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StoredFile>>;
+    /// Gives a file another name, replacing what had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file. One that is not there is no error.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes names durable: creations, renames, removals.
+    fn sync_names(&self) -> io::Result<()>;
+    /// Bytes that are free on the disk.
+    fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// One file. Reads may happen beside writes.
+pub trait StoredFile: Send + Sync {
+    /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes content durable. After an error nothing is known about what was written since the last success, and a
+    /// second call may lie: never call it again on this file.
+    fn sync(&self) -> io::Result<()>;
+    /// Size in bytes.
+    fn size(&self) -> io::Result<u64>;
+}
+
+/// A real folder, locked for as long as this lives.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Opens the folder, making it if need be, and locks it. A folder that another process uses is an error that
+    /// names the process.
+    pub fn open(path: &Path) -> io::Result<Folder> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let holder = fs::read_to_string(&lock_path).unwrap_or_default();
+                let message =
+                    format!("the data folder {} is in use by process {}", path.display(), holder.trim());
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        lock.set_len(0)?;
+        lock.write_all_at(std::process::id().to_string().as_bytes(), 0)?;
+        Ok(Folder { path: path.into(), _lock: lock })
+    }
+}
+
+impl Storage for Folder {
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if metadata.is_file() {
+                files.push((entry.file_name().to_string_lossy().into_owned(), metadata.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StoredFile>> {
+        let path = self.path.join(name);
+        let file = OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path)?;
+        if bytes > 0
+            && let Err(error) = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)
+        {
+            drop(fs::remove_file(&path));
+            return Err(error.into());
+        }
+        Ok(Arc::new(file))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StoredFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.path.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl StoredFile for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match FileExt::read_at(self, &mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}

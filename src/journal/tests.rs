@@ -1,0 +1,467 @@
+//! What the journal promises: what was flushed is read again, whatever the disk does.
+
+use std::{
+    io,
+    sync::{Arc, mpsc},
+};
+
+use ams2_core::{
+    AlertBatch, At, BatchBuilder, Input, Position, Wall,
+    batch::AlertTimes,
+    input::{Arrival, Carried, CarriedItem, CarriedText, JournalRecord},
+};
+use proptest::prelude::*;
+
+use super::{
+    simulated::{Failing, SimulatedDisk},
+    storage::{Folder, Storage},
+    thread::Clock,
+    *,
+};
+
+fn small() -> Options {
+    Options { segment_bytes: 64 << 10, free_bytes_min: 0, ..Options::default() }
+}
+
+fn batch(numbers: &[u64]) -> AlertBatch {
+    let mut builder = BatchBuilder::default();
+    for number in numbers {
+        builder.label("event", "Virus Found");
+        builder.label("computer", &format!("ws-{:03}", number % 7));
+        builder.annotation("summary", &format!("number {number}"));
+        let id = format!("id-{number}");
+        let times = AlertTimes { starts_at: Some(Wall(1_700_000_000_000 + *number as i64)), ends_at: None };
+        builder.finish_alert(times, (number % 2 == 0).then_some(&id), None).expect("valid");
+    }
+    builder.finish()
+}
+
+fn alerts(numbers: &[u64]) -> Input {
+    Input::Alerts(Arrival { client: "test".into(), batch: Arc::new(batch(numbers)) })
+}
+
+fn open(disk: &SimulatedDisk) -> (Writer, JournalReader, Vec<JournalRecord>, Vec<String>) {
+    let mut opened = Opened::open(Arc::new(disk.clone()), small(), [11, 22, 33]).expect("opens");
+    let mut records = Vec::new();
+    opened.replay(0, At(0), |record| records.push(record)).expect("readable");
+    let (writer, reader, _, damage) = opened.finish(1_700_000_000_000).expect("a new segment");
+    (writer, reader, records, damage)
+}
+
+#[test]
+fn what_is_flushed_is_read_again_in_order() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    assert_eq!(writer.flush(At(5), &[alerts(&[1, 2, 3]), Input::Advanced]).expect("flushed"), 1);
+    assert_eq!(writer.flush(At(4), &[alerts(&[1])]).expect("flushed"), 5);
+    drop(writer);
+    let (writer, _, records, damage) = open(&disk);
+    let seen: Vec<_> = records.iter().map(|record| (record.seq, record.at.0)).collect();
+    assert_eq!(seen, [(1, 5), (4, 5), (5, 5)], "the clock does not fall");
+    assert_eq!(records[0].input, alerts(&[1, 2, 3]));
+    assert_eq!((writer.next_seq(), damage), (6, vec![]));
+}
+
+#[test]
+fn a_refresh_costs_a_few_bytes_and_decodes_alone() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    let mut builder = BatchBuilder::default();
+    builder.label("event", &"long ".repeat(50));
+    builder.finish_alert(AlertTimes::default(), None, None).expect("valid");
+    let input = Input::Alerts(Arrival { client: "c".into(), batch: builder.finish().into() });
+    let size = |writer: &mut Writer| {
+        let before = writer.segments.read().expect("no panic").last().expect("one").end.expect("flushed");
+        writer.flush(At(1), std::slice::from_ref(&input)).expect("flushed");
+        writer.segments.read().expect("no panic").last().expect("one").end.expect("flushed") - before
+    };
+    assert!(size(&mut writer) > 250);
+    let refresh = size(&mut writer) - segment::FRAME_HEADER as u64;
+    assert!(refresh <= 12, "{refresh} bytes");
+}
+
+#[test]
+fn texts_are_read_back_by_position_beside_the_writing() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, reader, ..) = open(&disk);
+    for round in 0..300u64 {
+        let numbers: Vec<u64> = (0..5).map(|i| round * 5 + i).collect();
+        writer.flush(At(round), &[Input::Advanced, alerts(&numbers)]).expect("flushed");
+    }
+    let item = CarriedItem {
+        from: Position::arrived(2),
+        text: CarriedText::Alert { client: "old".into(), batch: batch(&[77]) },
+    };
+    let seq = writer.flush(At(999), &[Input::Carried(Carried { items: vec![item] })]).expect("flushed");
+    assert_eq!(reader.alert(Position::arrived(seq)).expect("readable").batch, batch(&[77]));
+    for round in [0u64, 1, 150, 299] {
+        for i in 0..5 {
+            let seq = 1 + round * 6 + 1 + i;
+            let stored = reader.alert(Position::arrived(seq)).expect("readable");
+            assert_eq!((stored.batch, stored.at), (batch(&[round * 5 + i]), At(round)));
+        }
+    }
+    assert!(reader.alert(Position::arrived(1)).is_err(), "an advance is no alert");
+    assert!(reader.alert(Position::arrived(99_999)).is_err());
+    let (_, reader, ..) = open(&disk);
+    assert_eq!(reader.alert(Position::arrived(2)).expect("readable").batch, batch(&[0]));
+    let mut count = 0;
+    reader.records(100, 200, |record| count += record.input.sequences()).expect("readable");
+    assert!((95..=106).contains(&count), "{count}");
+}
+
+#[test]
+fn every_truncation_and_every_flipped_bit_is_noticed_and_costs_only_itself() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    for number in 0..7 {
+        writer.flush(At(number), &[alerts(&[number]), Input::Advanced]).expect("flushed");
+    }
+    let end = writer.segments.read().expect("no panic")[0].end.expect("flushed") as usize;
+    drop(writer);
+    let name = writer::segment_name(1);
+    let whole = disk.content(&name);
+    let all = open(&disk).2;
+    let try_with = |content: Vec<u8>| {
+        let disk = SimulatedDisk::new(1);
+        disk.create(&name, 0).expect("a file");
+        disk.corrupt(&name, |bytes| *bytes = content);
+        let options = Options { segment_bytes: 4096, ..small() };
+        let mut opened = Opened::open(Arc::new(disk), options, [11, 22, 33]).expect("opens");
+        let mut records = Vec::new();
+        opened.replay(0, At(0), |record| records.push(record)).expect("readable");
+        assert!(records.iter().all(|record| all.contains(record)), "nothing is made up");
+        let damage = std::mem::take(&mut opened.damage);
+        opened.finish(0).expect("a new segment");
+        (records.len(), damage)
+    };
+    for length in 0..end {
+        let (count, _) = try_with(whole[..length].to_vec());
+        assert_eq!(count % 2, 0, "a frame is there as a whole or not at all");
+    }
+    let last_frame = end - (end - segment::SEGMENT_HEADER as usize) / 7 - 8;
+    for offset in segment::SEGMENT_HEADER as usize..end {
+        for bit in 0..8 {
+            let mut bytes = whole[..end].to_vec();
+            bytes[offset] ^= 1 << bit;
+            let (count, damage) = try_with(bytes);
+            assert_eq!(count, all.len() - 2, "byte {offset} bit {bit}: the other frames are read");
+            // In the last frame it cannot be told from a torn end.
+            assert!(offset >= last_frame || !damage.is_empty(), "byte {offset} bit {bit} went unnoticed");
+        }
+    }
+}
+
+#[test]
+fn a_text_that_stands_in_damage_is_not_made_up() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    for _ in 0..3 {
+        writer.flush(At(1), &[alerts(&[1])]).expect("flushed");
+    }
+    drop(writer);
+    disk.corrupt(&writer::segment_name(1), |bytes| {
+        let place = bytes.windows(6).position(|window| window == b"ws-001").expect("the definition");
+        bytes[place] = b'x';
+    });
+    let (_, reader, records, damage) = open(&disk);
+    assert_eq!((records, damage.len()), (vec![], 3), "the frame and both that point into it");
+    assert!(reader.alert(Position::arrived(2)).is_err());
+}
+
+#[test]
+fn nothing_flushed_is_lost_in_crashes() {
+    for seed in 0..300u64 {
+        let disk = SimulatedDisk::new(seed);
+        let mut flushed: Vec<(u64, u64)> = Vec::new();
+        let mut number = 0;
+        for round in 0..6 {
+            let (mut writer, _, records, damage) = open(&disk);
+            let found: Vec<(u64, u64)> = records
+                .iter()
+                .filter_map(|record| match &record.input {
+                    Input::Alerts(arrival) => {
+                        let text = arrival.batch.alert(0)?.annotations().next()?.1;
+                        Some((record.seq, text.strip_prefix("number ")?.parse().ok()?))
+                    }
+                    _ => None,
+                })
+                .collect();
+            for kept in &flushed {
+                assert!(
+                    found.contains(kept),
+                    "seed {seed} round {round}: {kept:?} is lost; damage {damage:?}"
+                );
+            }
+            let first_call = disk.calls();
+            disk.fail_at(first_call + 3 + seed % 17 + round, io::ErrorKind::Other, Failing::Once);
+            for _ in 0..10 + seed % 200 {
+                number += 1;
+                if let Ok(seq) = writer.flush(At(number), &[alerts(&[number])]) {
+                    flushed.push((seq, number));
+                }
+            }
+            disk.crash();
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_is_final_for_its_segment_and_nothing_is_answered_twice() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    for call in 0..40 {
+        disk.fail_at(disk.calls() + 1 + call % 4, io::ErrorKind::Other, Failing::Once);
+        writer.flush(At(call), &[alerts(&[call])]).expect("a new segment takes it");
+    }
+    assert!(writer.failures > 10);
+    disk.fail_at(u64::MAX, io::ErrorKind::Other, Failing::Once);
+    drop(writer);
+    let (_, _, records, _) = open(&disk);
+    let seqs: Vec<u64> = records.iter().map(|record| record.seq).collect();
+    assert_eq!(seqs, (1..=40).collect::<Vec<_>>(), "each number once, in order");
+}
+
+#[test]
+fn a_disk_that_fails_for_good_is_said_and_nothing_more_is_taken() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    disk.fail_at(disk.calls() + 1, io::ErrorKind::Other, Failing::ForGood);
+    assert!(writer.flush(At(1), &[alerts(&[1])]).is_err());
+}
+
+#[test]
+fn old_segments_go_only_behind_a_snapshot_and_are_recycled() {
+    let disk = SimulatedDisk::new(1);
+    let options =
+        Options { retention: Retention { age: Duration::from_secs(1), bytes: u64::MAX }, ..small() };
+    let opened = Opened::open(Arc::new(disk.clone()), options, [1, 2, 3]).expect("opens");
+    let (mut writer, reader, snapshots, _) = opened.finish(0).expect("a segment");
+    let mut number = 0;
+    while writer.segments.read().expect("no panic").len() < 6 {
+        number += 1;
+        let text = format!("{number}").repeat(2000);
+        let mut builder = BatchBuilder::default();
+        builder.label("event", &text);
+        builder.finish_alert(AlertTimes::default(), None, None).expect("valid");
+        let input = Input::Alerts(Arrival { client: "c".into(), batch: builder.finish().into() });
+        writer.flush(At(number * 1000), &[input]).expect("flushed");
+    }
+    assert_eq!(writer.droppable(0), None, "no snapshot covers anything");
+    let covered = writer.next_seq() - 1;
+    snapshots.write(covered, b"the state").expect("written");
+    let keep_from = writer.droppable(covered).expect("old enough");
+    writer.drop_before(keep_from).expect("dropped");
+    assert!(reader.alert(Position::arrived(1)).is_err());
+    assert!(reader.alert(Position::arrived(keep_from)).is_ok());
+    let free = disk.list().expect("readable").iter().filter(|(name, _)| name.ends_with(".free")).count();
+    assert!(free >= 1, "files are used again");
+    // A recycled file still holds frames of its earlier life: they must not come back.
+    for more in 0..40 {
+        writer.flush(At(1_000_000 + more), &[alerts(&[more])]).expect("flushed");
+    }
+    let next = writer.next_seq();
+    drop(writer);
+    let mut opened = Opened::open(Arc::new(disk), small(), [9, 9, 9]).expect("opens");
+    let (covers, body) = opened.snapshot(|body| Ok(body.to_vec())).expect("readable").expect("a snapshot");
+    assert_eq!((covers, body.as_slice()), (covered, b"the state".as_slice()));
+    let mut seqs = Vec::new();
+    opened.replay(covers, At(0), |record| seqs.push(record.seq)).expect("readable");
+    assert_eq!(seqs, (covered + 1..next).collect::<Vec<_>>());
+    assert_eq!(opened.damage, Vec::<String>::new());
+}
+
+#[test]
+fn a_bad_snapshot_falls_back_to_the_older_one() {
+    let disk = SimulatedDisk::new(1);
+    let opened = Opened::open(Arc::new(disk.clone()), small(), [1, 2, 3]).expect("opens");
+    let (mut writer, _, snapshots, _) = opened.finish(0).expect("a segment");
+    for number in 0..10 {
+        writer.flush(At(number), &[alerts(&[number])]).expect("flushed");
+        snapshots.write(number + 1, &[number as u8]).expect("written");
+    }
+    disk.corrupt(&format!("{:016x}.snap", 10), |bytes| bytes[45 - 5] ^= 1);
+    let mut opened = Opened::open(Arc::new(disk), small(), [1, 2, 3]).expect("opens");
+    let (covers, body) = opened.snapshot(|body| Ok(body.to_vec())).expect("readable").expect("the older one");
+    assert_eq!((covers, body), (9, vec![8]));
+    assert_eq!(opened.damage.len(), 1);
+}
+
+#[test]
+fn a_newer_format_is_refused_with_the_way_back() {
+    let disk = SimulatedDisk::new(1);
+    drop(open(&disk));
+    disk.corrupt(&writer::segment_name(1), |bytes| {
+        bytes[7] = b'2';
+        let crc = crc32c::crc32c(&bytes[..60]);
+        bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    });
+    let error = Opened::open(Arc::new(disk), small(), [1, 2, 3]).err().expect("refused").to_string();
+    assert!(error.contains("format 2") && error.contains("newer"), "{error}");
+}
+
+#[test]
+fn two_processes_cannot_use_one_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = Folder::open(folder.path()).expect("free");
+    let error = Folder::open(folder.path()).expect_err("in use").to_string();
+    assert!(error.contains(&std::process::id().to_string()), "{error}");
+    drop(first);
+    Folder::open(folder.path()).expect("free again");
+}
+
+struct StandingClock;
+
+impl Clock for StandingClock {
+    fn now(&self) -> At {
+        At(7)
+    }
+}
+
+fn running(disk: &SimulatedDisk, options: Options) -> (Journal, mpsc::Receiver<Vec<JournalRecord>>) {
+    let opened = Opened::open(Arc::new(disk.clone()), options.clone(), [1, 2, 3]).expect("opens");
+    let (writer, ..) = opened.finish(0).expect("a segment");
+    let (sender, records) = mpsc::sync_channel(1);
+    let (journal, _) = Journal::start(
+        writer,
+        options,
+        Arc::new(StandingClock),
+        move |batch| sender.send(batch).is_ok(),
+        Box::new(|_| {}),
+    )
+    .expect("a thread");
+    (journal, records)
+}
+
+fn arrival(number: u64) -> Arrival {
+    Arrival { client: "test".into(), batch: Arc::new(batch(&[number])) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_senders_share_a_flush_and_each_is_answered_its_own_number() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options { free_bytes_min: 0, ..small() };
+    let storage = Arc::new(Folder::open(folder.path()).expect("free"));
+    let (writer, ..) =
+        Opened::open(storage, options.clone(), [1, 2, 3]).expect("opens").finish(0).expect("a segment");
+    let (journal, _thread) =
+        Journal::start(writer, options, Arc::new(StandingClock), |_| true, Box::new(|_| {}))
+            .expect("a thread");
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..500 {
+        let journal = journal.clone();
+        tasks.spawn(async move { journal.accept(arrival(number)).await.expect("kept").first });
+    }
+    let mut numbers: Vec<u64> = tasks.join_all().await;
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=500).collect::<Vec<_>>());
+    let flushes = journal.metrics().flushes.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(flushes < 400, "{flushes} flushes for 500 senders");
+}
+
+#[tokio::test]
+async fn a_router_that_is_behind_makes_clients_wait_and_then_refuses_them() {
+    let options = Options { waiting_max: 10, ..small() };
+    let (journal, records) = running(&SimulatedDisk::new(1), options);
+    let mut answers = Vec::new();
+    // One batch is with the router, one waits in the channel, one is in the thread's hands; the rest waits here.
+    for number in 0..200 {
+        let journal = journal.clone();
+        answers.push(tokio::spawn(async move { journal.accept(arrival(number)).await }));
+        tokio::task::yield_now().await;
+    }
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let refused = || journal.metrics().refused_busy.load(std::sync::atomic::Ordering::Relaxed);
+    while refused() == 0 && std::time::Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
+    assert!(refused() > 0, "clients are refused, not kept waiting for ever");
+    let mut kept = 0;
+    let mut got = 0;
+    std::thread::spawn(move || while records.recv().is_ok() {});
+    for answer in answers {
+        got += 1;
+        match answer.await.expect("no panic") {
+            Ok(_) => kept += 1,
+            Err(refused) => assert!(matches!(refused, Refused::Busy { .. })),
+        }
+    }
+    assert_eq!(got, 200);
+    assert!(kept >= 10, "{kept} were kept");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_clients_while_outcomes_go_on() {
+    let disk = SimulatedDisk::new(1);
+    let options = Options { segment_bytes: 1 << 20, free_bytes_min: 1, ..small() };
+    let (journal, records) = running(&disk, options);
+    std::thread::spawn(move || while records.recv().is_ok() {});
+    journal.accept(arrival(1)).await.expect("there is room");
+    disk.set_capacity(Some(1));
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while journal.health() == Health::Well && std::time::Instant::now() < deadline {
+        journal.append(Input::Advanced).await.expect("our own inputs have room");
+    }
+    assert!(matches!(journal.accept(arrival(2)).await, Err(Refused::DiskFull { .. })));
+    journal.append(Input::Advanced).await.expect("our own inputs still have room");
+    disk.set_capacity(None);
+    while journal.health() != Health::Well && std::time::Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
+    journal.accept(arrival(3)).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_journal_that_failed_answers_nobody_with_yes() {
+    let disk = SimulatedDisk::new(1);
+    let (journal, records) = running(&disk, small());
+    std::thread::spawn(move || while records.recv().is_ok() {});
+    disk.fail_at(disk.calls() + 1, io::ErrorKind::Other, Failing::ForGood);
+    assert_eq!(journal.accept(arrival(1)).await, Err(Refused::Failed));
+    assert_eq!(journal.accept(arrival(2)).await, Err(Refused::Failed));
+    assert_eq!(journal.health(), Health::Failed);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn any_batch_comes_back_as_it_was(
+        alerts in proptest::collection::vec(
+            (
+                proptest::collection::btree_map("\\PC{1,8}", "\\PC{1,40}", 1..6),
+                proptest::collection::btree_map("\\PC{1,8}", "\\PC{0,80}", 0..4),
+                proptest::option::of(any::<i64>()), proptest::option::of("\\PC{1,20}"), proptest::option::of("\\PC{1,30}"),
+            ), 1..20),
+        base in any::<i64>(),
+    ) {
+        let mut builder = BatchBuilder::default();
+        for (labels, annotations, time, id, url) in &alerts {
+            labels.iter().for_each(|(name, value)| builder.label(name, value));
+            annotations.iter().for_each(|(name, value)| builder.annotation(name, value));
+            let times = AlertTimes { starts_at: time.map(Wall), ends_at: time.map(Wall) };
+            builder.finish_alert(times, id.as_deref(), url.as_deref()).expect("valid");
+        }
+        let input = Input::Alerts(Arrival { client: "någon".into(), batch: Arc::new(builder.finish()) });
+        let mut dictionary = codec::Dictionary::new([1, 2]);
+        let mut bytes = Vec::new();
+        for _ in 0..2 {
+            codec::encode(&input, &mut bytes, 0, base, &mut dictionary);
+        }
+        let mut decoder = codec::Decoder::new(&bytes);
+        for _ in 0..2 {
+            prop_assert_eq!(&decoder.input(&codec::InMemory { bytes: &bytes, damaged: &[] }, base).expect("decodes"), &input);
+        }
+        prop_assert!(decoder.is_empty());
+    }
+
+    #[test]
+    fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let mut decoder = codec::Decoder::new(&bytes);
+        while decoder.input(&codec::InMemory { bytes: &bytes, damaged: &[] }, 0).is_ok() {
+            if decoder.is_empty() { break; }
+        }
+        let header = segment::SegmentHeader { journal: 1, id: 1, first_seq: 1, base_ms: 0, first_at: At(0) };
+        segment::Walk::new(&bytes, header).for_each(drop);
+    }
+}

@@ -1,0 +1,428 @@
+//! The journal's thread: takes what waits, flushes it as one, answers, and hands the records to the router.
+
+use std::{
+    io,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use ams2_core::{
+    At, Input,
+    input::{Arrival, JournalRecord},
+};
+use tokio::sync::oneshot;
+
+use super::{Options, Writer};
+
+/// Our own inputs that may wait for a flush; past this the journal is dead or the process is lost in a loop.
+const OWN_WAITING_MAX: usize = 4_000_000;
+/// Most memory of inputs that one flush takes: it bounds the frame and the time that others wait.
+const FLUSH_BYTES_MAX: usize = 8 << 20;
+/// How often free space and retention are looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// When a refused client should come again.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// When a client refused for a full disk should come again.
+const RETRY_AFTER_DISK: Duration = Duration::from_secs(10);
+
+/// Kept: in the journal and flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Sequence number of the first.
+    pub first: u64,
+    /// Sequence number of the last.
+    pub last: u64,
+}
+
+/// Not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Too much waits.
+    #[error("too much waits for the disk; try again in {} s", retry_after.as_secs())]
+    Busy {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// The disk is nearly full.
+    #[error("the disk is nearly full; try again in {} s", retry_after.as_secs())]
+    DiskFull {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// The journal cannot be written.
+    #[error("the journal cannot be written")]
+    Failed,
+    /// The process is about to end.
+    #[error("the router is stopping")]
+    Stopping,
+}
+
+/// The journal's clock: milliseconds that never fall.
+pub trait Clock: Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> At;
+}
+
+/// The boot-time clock, going on from the last record.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: At,
+    began_ms: u64,
+}
+
+impl SystemClock {
+    /// A clock that shows `start` now.
+    pub fn from(start: At) -> SystemClock {
+        SystemClock { start, began_ms: boot_ms() }
+    }
+}
+
+fn boot_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> At {
+        self.start.plus(boot_ms().saturating_sub(self.began_ms))
+    }
+}
+
+/// Whether the journal can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Yes.
+    Well,
+    /// Clients are refused: the disk is nearly full.
+    DiskFull,
+    /// No, and never again in this process.
+    Failed,
+}
+
+/// Counts, for `/metrics`.
+#[derive(Debug, Default)]
+pub struct JournalMetrics {
+    /// Flushes that succeeded.
+    pub flushes: AtomicU64,
+    /// Time spent in flushes, in microseconds.
+    pub flush_micros: AtomicU64,
+    /// Inputs that were kept.
+    pub inputs: AtomicU64,
+    /// Sequence numbers that were given.
+    pub sequences: AtomicU64,
+    /// Flushes that failed and were written again to a new segment.
+    pub failures: AtomicU64,
+    /// Inputs of clients refused because too much waited.
+    pub refused_busy: AtomicU64,
+    /// Inputs of clients refused because the disk was nearly full.
+    pub refused_disk: AtomicU64,
+    /// Inputs that wait now.
+    pub waiting: AtomicU64,
+}
+
+/// A way to the journal. Clones lead to the same one.
+#[derive(Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    metrics: JournalMetrics,
+    disk_full: AtomicBool,
+    failed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: Vec<Item>,
+    /// Inputs of clients among them, and the memory they hold.
+    clients: usize,
+    client_bytes: usize,
+    drop_before: Option<(u64, oneshot::Sender<io::Result<()>>)>,
+    covered: u64,
+    stop: bool,
+}
+
+struct Item {
+    input: Input,
+    reply: Option<oneshot::Sender<Result<Accepted, Refused>>>,
+    bytes: usize,
+    client: bool,
+}
+
+/// What the thread tells when older segments may go: the first sequence number to keep.
+pub type OnDroppable = Box<dyn FnMut(u64) + Send>;
+
+impl Journal {
+    /// Starts the thread. `records` takes flushed records in order and may wait; `false` ends the thread.
+    pub fn start(
+        writer: Writer,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        records: impl FnMut(Vec<JournalRecord>) -> bool + Send + 'static,
+        droppable: OnDroppable,
+    ) -> io::Result<(Journal, JoinHandle<()>)> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            options,
+            clock,
+            metrics: JournalMetrics::default(),
+            disk_full: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+        });
+        let mut thread = Thread { writer, shared: shared.clone(), records, droppable, looked: None };
+        let thread = std::thread::Builder::new().name("ams2-journal".into()).spawn(move || thread.run())?;
+        Ok((Journal { shared }, thread))
+    }
+
+    /// Keeps a client's alerts; answers once they are flushed.
+    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refused> {
+        let bytes = arrival.batch.memory_bytes() + 64;
+        self.enter(Input::Alerts(arrival), bytes, true)?.await.unwrap_or(Err(Refused::Failed))
+    }
+
+    /// Keeps an input of our own, or an operator's; answers with its sequence number once it is flushed.
+    pub async fn append(&self, input: Input) -> Result<u64, Refused> {
+        let answer = self.enter(input, 256, false)?.await.unwrap_or(Err(Refused::Failed));
+        answer.map(|accepted| accepted.first)
+    }
+
+    /// Keeps an input of our own; does not wait for the flush.
+    pub fn keep(&self, input: Input) -> Result<(), Refused> {
+        let mut queue = self.shared.lock();
+        self.shared.admit(&queue, 0, false)?;
+        queue.items.push(Item { input, reply: None, bytes: 0, client: false });
+        self.shared.filled.notify_one();
+        Ok(())
+    }
+
+    /// The journal's clock.
+    pub fn now(&self) -> At {
+        self.shared.clock.now()
+    }
+
+    /// Whether it can be written.
+    pub fn health(&self) -> Health {
+        if self.shared.failed.load(Ordering::Relaxed) {
+            Health::Failed
+        } else if self.shared.disk_full.load(Ordering::Relaxed) {
+            Health::DiskFull
+        } else {
+            Health::Well
+        }
+    }
+
+    /// Counts.
+    pub fn metrics(&self) -> &JournalMetrics {
+        &self.shared.metrics
+    }
+
+    /// A durable snapshot covers everything up to here.
+    pub fn covered(&self, seq: u64) {
+        let mut queue = self.shared.lock();
+        queue.covered = queue.covered.max(seq);
+    }
+
+    /// Lets the segments before `seq` go; nothing may need them any more.
+    pub async fn drop_before(&self, seq: u64) -> io::Result<()> {
+        let (sender, answer) = oneshot::channel();
+        self.shared.lock().drop_before = Some((seq, sender));
+        self.shared.filled.notify_one();
+        answer.await.unwrap_or_else(|_| Err(io::Error::other("the journal has stopped")))
+    }
+
+    /// Ends the thread once all that waits is flushed.
+    pub fn stop(&self) {
+        self.shared.lock().stop = true;
+        self.shared.filled.notify_one();
+    }
+
+    fn enter(
+        &self,
+        input: Input,
+        bytes: usize,
+        client: bool,
+    ) -> Result<oneshot::Receiver<Result<Accepted, Refused>>, Refused> {
+        let (sender, answer) = oneshot::channel();
+        let mut queue = self.shared.lock();
+        self.shared.admit(&queue, bytes, client)?;
+        let was_empty = queue.items.is_empty();
+        queue.items.push(Item { input, reply: Some(sender), bytes, client });
+        if client {
+            queue.clients += 1;
+            queue.client_bytes += bytes;
+        }
+        drop(queue);
+        if was_empty {
+            self.shared.filled.notify_one();
+        }
+        Ok(answer)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn admit(&self, queue: &Queue, bytes: usize, client: bool) -> Result<(), Refused> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(Refused::Failed);
+        }
+        if queue.stop {
+            return Err(Refused::Stopping);
+        }
+        if !client {
+            return if queue.items.len() < OWN_WAITING_MAX { Ok(()) } else { Err(Refused::Failed) };
+        }
+        if self.disk_full.load(Ordering::Relaxed) {
+            self.metrics.refused_disk.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::DiskFull { retry_after: RETRY_AFTER_DISK });
+        }
+        let full = queue.clients >= self.options.waiting_max
+            || queue.client_bytes.saturating_add(bytes) > self.options.waiting_bytes_max;
+        if full && queue.clients > 0 {
+            self.metrics.refused_busy.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::Busy { retry_after: RETRY_AFTER });
+        }
+        Ok(())
+    }
+}
+
+struct Thread<R> {
+    writer: Writer,
+    shared: Arc<Shared>,
+    records: R,
+    droppable: OnDroppable,
+    looked: Option<Instant>,
+}
+
+impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
+    fn run(&mut self) {
+        loop {
+            self.housekeep();
+            let Some(items) = self.take() else { return };
+            if !items.is_empty() && !self.flush(items) {
+                return;
+            }
+        }
+    }
+
+    /// What waits, up to what one flush takes; empty after a while without any, `None` at the end.
+    fn take(&mut self) -> Option<Vec<Item>> {
+        let mut queue = self.shared.lock();
+        if queue.items.is_empty() && queue.drop_before.is_none() && !queue.stop {
+            (queue, _) =
+                self.shared.filled.wait_timeout(queue, HOUSEKEEPING).unwrap_or_else(|e| e.into_inner());
+        }
+        if let Some((seq, reply)) = queue.drop_before.take() {
+            drop(queue);
+            // Who asked may have gone; the segments go all the same.
+            drop(reply.send(self.writer.drop_before(seq)));
+            return Some(Vec::new());
+        }
+        if queue.items.is_empty() {
+            return if queue.stop { None } else { Some(Vec::new()) };
+        }
+        let mut bytes = 0;
+        let count = queue.items.iter().take_while(|item| {
+            let first = bytes == 0;
+            bytes += item.bytes.max(64);
+            first || bytes <= FLUSH_BYTES_MAX
+        });
+        let count = count.count();
+        let rest = queue.items.split_off(count);
+        let items = std::mem::replace(&mut queue.items, rest);
+        for item in items.iter().filter(|item| item.client) {
+            queue.clients -= 1;
+            queue.client_bytes -= item.bytes;
+        }
+        self.shared.metrics.waiting.store(queue.items.len() as u64, Ordering::Relaxed);
+        Some(items)
+    }
+
+    /// Flushes, answers, hands on; `false` when the thread must end.
+    fn flush(&mut self, items: Vec<Item>) -> bool {
+        let at = self.shared.clock.now().max(self.writer.at());
+        let (mut inputs, mut replies) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+        for item in items {
+            inputs.push(item.input);
+            replies.push(item.reply);
+        }
+        let began = Instant::now();
+        let flushed = self.writer.flush(at, &inputs);
+        let metrics = &self.shared.metrics;
+        metrics.failures.store(self.writer.failures, Ordering::Relaxed);
+        let first = match flushed {
+            Ok(first) => first,
+            Err(error) => {
+                tracing::error!(%error, "the journal cannot be written; nothing more is accepted");
+                self.shared.failed.store(true, Ordering::Relaxed);
+                for reply in replies.into_iter().flatten() {
+                    let _ = reply.send(Err(Refused::Failed));
+                }
+                let left = std::mem::take(&mut self.shared.lock().items);
+                for reply in left.into_iter().filter_map(|item| item.reply) {
+                    let _ = reply.send(Err(Refused::Failed));
+                }
+                return false;
+            }
+        };
+        metrics.flushes.fetch_add(1, Ordering::Relaxed);
+        metrics.flush_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        metrics.inputs.fetch_add(inputs.len() as u64, Ordering::Relaxed);
+        metrics.sequences.fetch_add(self.writer.next_seq() - first, Ordering::Relaxed);
+        let mut seq = first;
+        let mut records = Vec::with_capacity(inputs.len());
+        for (input, reply) in inputs.into_iter().zip(replies) {
+            let next = seq + input.sequences();
+            if let Some(reply) = reply {
+                // A client that hung up does not wait for its answer; its alerts are kept.
+                let _ = reply.send(Ok(Accepted { first: seq, last: next - 1 }));
+            }
+            records.push(JournalRecord { seq, at: self.writer.at(), input });
+            seq = next;
+        }
+        (self.records)(records)
+    }
+
+    /// Looks at free space and retention, about once a second.
+    fn housekeep(&mut self) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < HOUSEKEEPING) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let spare = self.writer.ensure_spare();
+        let free = self.writer.storage.free_bytes().unwrap_or(0);
+        let full =
+            free < self.shared.options.free_bytes_min || (!spare && !self.writer.has_room_for_clients());
+        if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::error!(free, "the disk is nearly full: clients are refused, deliveries go on");
+            } else {
+                tracing::info!(free, "the disk has room again: clients are accepted");
+            }
+        }
+        let covered = self.shared.lock().covered;
+        if let Some(keep_from) = self.writer.droppable(covered) {
+            (self.droppable)(keep_from);
+        }
+    }
+}
+
+impl<R> Drop for Thread<R> {
+    /// Whatever ends the thread, a panic too: nothing is accepted any more, and nobody waits for an answer.
+    fn drop(&mut self) {
+        self.shared.failed.store(true, Ordering::Relaxed);
+        self.shared.lock().items.clear();
+    }
+}

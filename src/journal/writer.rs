@@ -1,0 +1,334 @@
+//! Writing: one frame a flush, one segment after the other. No threads: the journal's thread and the simulation
+//! drive the same code.
+
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use ams2_core::{At, Input};
+
+use super::{
+    Options,
+    codec::{self, Dictionary},
+    segment::{FRAME_HEADER, PAYLOAD_MAX, SEGMENT_HEADER, SegmentHeader, seal_frame},
+    storage::{Storage, StoredFile},
+};
+
+/// Zeros are written ahead in pieces of this size: overwriting allocated bytes is cheaper to sync than growing.
+const ZERO_BYTES: u64 = 4 << 20;
+/// The reader's index has an entry for each piece of a segment of this size.
+const INDEX_BYTES: u64 = 64 << 10;
+/// The part of the current segment that clients may not use once no other can be allocated: one in this many.
+const RESERVE_PART: u64 = 4;
+/// New segments that are tried for one flush before the journal has failed.
+const SEGMENTS_TRIED: u32 = 3;
+/// Free files that are kept for later segments.
+const FREE_MAX: usize = 2;
+
+/// What goes when. Both limits hold; neither touches what no snapshot covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Records older than this may go.
+    pub age: Duration,
+    /// Oldest segments may go while the journal is larger than this many bytes.
+    pub bytes: u64,
+}
+
+/// A segment as readers see it.
+#[derive(Clone)]
+pub(super) struct SegmentInfo {
+    pub header: SegmentHeader,
+    pub file: Arc<dyn StoredFile>,
+    /// Behind the last flushed frame; `None` for one that was not read since the start.
+    pub end: Option<u64>,
+    /// Sequence numbers and offsets of some frames, ascending.
+    pub index: Vec<(u64, u64)>,
+    /// What did not check.
+    pub damaged: Vec<Range<u64>>,
+}
+
+/// All segments, oldest first.
+pub(super) type Segments = Arc<RwLock<Vec<SegmentInfo>>>;
+
+/// The end of the journal.
+pub struct Writer {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) segments: Segments,
+    options: Options,
+    key: [u64; 2],
+    current: Current,
+    /// Files that can become segments.
+    free: Vec<String>,
+    free_counter: u64,
+    next_seq: u64,
+    at: At,
+    frame: Vec<u8>,
+    /// Flushes that failed and were written again elsewhere.
+    pub(super) failures: u64,
+}
+
+struct Current {
+    header: SegmentHeader,
+    file: Arc<dyn StoredFile>,
+    offset: u64,
+    zeroed: u64,
+    dictionary: Dictionary,
+}
+
+/// The name of a segment's file.
+pub(super) fn segment_name(id: u64) -> String {
+    format!("{id:016x}.seg")
+}
+
+/// What recovery found, and what a writer goes on from.
+pub(super) struct End {
+    pub storage: Arc<dyn Storage>,
+    pub segments: Segments,
+    pub journal: u64,
+    pub next_id: u64,
+    pub next_seq: u64,
+    pub at: At,
+    pub free: Vec<String>,
+    pub wall_ms: i64,
+}
+
+impl Writer {
+    /// Goes on behind what recovery found, in a new segment.
+    pub(super) fn start(end: End, options: Options, key: [u64; 2]) -> io::Result<Writer> {
+        let header = SegmentHeader {
+            journal: end.journal,
+            id: end.next_id,
+            first_seq: end.next_seq,
+            base_ms: end.wall_ms,
+            first_at: end.at,
+        };
+        let mut free = end.free;
+        let free_counter = free.iter().filter_map(|name| free_number(name)).max().unwrap_or(0);
+        let current = begin(&*end.storage, &mut free, &options, header, key)?;
+        let mut writer = Writer {
+            storage: end.storage,
+            segments: end.segments,
+            options,
+            key,
+            current,
+            free,
+            free_counter,
+            next_seq: end.next_seq,
+            at: end.at,
+            frame: Vec::new(),
+            failures: 0,
+        };
+        writer.show_current();
+        writer.ensure_spare();
+        Ok(writer)
+    }
+
+    /// The sequence number that the next input will get.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// The time of the last flush.
+    pub fn at(&self) -> At {
+        self.at
+    }
+
+    /// Writes the inputs as one frame and syncs. Answers the sequence number of the first; the others follow. On an
+    /// error nothing was kept, and the journal can take nothing any more.
+    pub fn flush(&mut self, at: At, inputs: &[Input]) -> io::Result<u64> {
+        let at = at.max(self.at);
+        let first = self.next_seq;
+        let mut failed = 0;
+        loop {
+            self.encode(at, inputs);
+            let fits = self.current.offset + self.frame.len() as u64 <= self.options.segment_bytes;
+            let is_new = self.current.offset == SEGMENT_HEADER;
+            if !fits && !is_new {
+                self.roll(at)?;
+                continue;
+            }
+            match self.put() {
+                Ok(()) => break,
+                Err(error) if failed == SEGMENTS_TRIED => return Err(error),
+                // What a failed write left is unknown: never again to this file.
+                Err(_) => {
+                    failed += 1;
+                    self.failures += 1;
+                    self.roll(at)?;
+                }
+            }
+        }
+        self.next_seq += inputs.iter().map(Input::sequences).sum::<u64>();
+        self.at = at;
+        Ok(first)
+    }
+
+    /// Whether inputs of clients may use the space there is.
+    pub fn has_room_for_clients(&self) -> bool {
+        let reserve = self.options.segment_bytes / RESERVE_PART;
+        !self.free.is_empty() || self.current.offset + reserve < self.options.segment_bytes
+    }
+
+    /// Allocates the segment after this one; whether there is one.
+    pub fn ensure_spare(&mut self) -> bool {
+        if self.free.is_empty() {
+            self.free_counter += 1;
+            let name = format!("{}.free", self.free_counter);
+            if self.storage.create(&name, self.options.segment_bytes).is_ok() {
+                self.free.push(name);
+            }
+        }
+        !self.free.is_empty()
+    }
+
+    /// The first sequence number to keep, when retention lets older segments go that `covered` covers.
+    pub fn droppable(&self, covered: u64) -> Option<u64> {
+        let segments = self.segments.read().unwrap_or_else(|e| e.into_inner());
+        let oldest_at = self.at.0.saturating_sub(self.options.retention.age.as_millis() as u64);
+        let mut bytes = segments.len() as u64 * self.options.segment_bytes;
+        let mut keep_from = None;
+        for pair in segments.windows(2) {
+            let next = &pair[1].header;
+            let expired = next.first_at.0 < oldest_at || bytes > self.options.retention.bytes;
+            if !expired || next.first_seq > covered + 1 {
+                break;
+            }
+            bytes -= self.options.segment_bytes;
+            keep_from = Some(next.first_seq);
+        }
+        keep_from
+    }
+
+    /// Lets the segments before `seq` go. Whoever calls has seen to it that nothing needs them.
+    pub fn drop_before(&mut self, seq: u64) -> io::Result<()> {
+        loop {
+            let oldest = {
+                let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
+                match segments.get(1) {
+                    Some(next) if next.header.first_seq <= seq => segments.remove(0).header.id,
+                    _ => return self.storage.sync_names(),
+                }
+            };
+            let name = segment_name(oldest);
+            if self.free.len() < FREE_MAX {
+                self.free_counter += 1;
+                let free = format!("{}.free", self.free_counter);
+                match self.storage.rename(&name, &free) {
+                    Ok(()) => self.free.push(free),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            } else {
+                self.storage.remove(&name)?;
+            }
+        }
+    }
+
+    fn encode(&mut self, at: At, inputs: &[Input]) {
+        let Writer { frame, current, .. } = self;
+        frame.clear();
+        frame.resize(FRAME_HEADER, 0);
+        let base = current.header.base_ms;
+        for input in inputs {
+            codec::encode(input, frame, current.offset, base, &mut current.dictionary);
+        }
+        debug_assert!(
+            frame.len() as u64 <= u64::from(PAYLOAD_MAX),
+            "the thread bounds what it takes at once"
+        );
+        let sequences = inputs.iter().map(Input::sequences).sum::<u64>() as u32;
+        seal_frame(frame, &current.header, self.next_seq, at, sequences);
+    }
+
+    fn put(&mut self) -> io::Result<()> {
+        let current = &mut self.current;
+        let end = current.offset + self.frame.len() as u64;
+        while current.zeroed < end.min(self.options.segment_bytes) {
+            let bytes = ZERO_BYTES.min(self.options.segment_bytes - current.zeroed);
+            current.file.write_at(&vec![0; bytes as usize], current.zeroed)?;
+            current.zeroed += bytes;
+        }
+        current.file.write_at(&self.frame, current.offset)?;
+        if !self.options.unsafe_no_sync {
+            current.file.sync()?;
+        }
+        let start = std::mem::replace(&mut current.offset, end);
+        let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
+        if let Some(info) = segments.last_mut() {
+            info.end = Some(end);
+            note(&mut info.index, self.next_seq, start);
+        }
+        Ok(())
+    }
+
+    /// Ends the current segment and begins the next.
+    fn roll(&mut self, at: At) -> io::Result<()> {
+        let header = SegmentHeader {
+            id: self.current.header.id + 1,
+            first_seq: self.next_seq,
+            // Wall time and journal time run at one pace between jumps: good enough for short numbers.
+            base_ms: self
+                .current
+                .header
+                .base_ms
+                .saturating_add_unsigned(at.since(self.current.header.first_at)),
+            first_at: at,
+            ..self.current.header
+        };
+        self.current = begin(&*self.storage, &mut self.free, &self.options, header, self.key)?;
+        self.show_current();
+        self.ensure_spare();
+        Ok(())
+    }
+
+    fn show_current(&mut self) {
+        let info = SegmentInfo {
+            header: self.current.header,
+            file: self.current.file.clone(),
+            end: Some(SEGMENT_HEADER),
+            index: Vec::new(),
+            damaged: Vec::new(),
+        };
+        self.segments.write().unwrap_or_else(|e| e.into_inner()).push(info);
+    }
+}
+
+/// Notes a frame in the index, unless one close before it is there.
+pub(super) fn note(index: &mut Vec<(u64, u64)>, seq: u64, offset: u64) {
+    if index.last().is_none_or(|(_, last)| offset >= last + INDEX_BYTES) {
+        index.push((seq, offset));
+    }
+}
+
+pub(super) fn free_number(name: &str) -> Option<u64> {
+    name.strip_suffix(".free")?.parse().ok()
+}
+
+/// Makes a free or new file into a segment, durable by name and header.
+fn begin(
+    storage: &dyn Storage,
+    free: &mut Vec<String>,
+    options: &Options,
+    header: SegmentHeader,
+    key: [u64; 2],
+) -> io::Result<Current> {
+    let name = segment_name(header.id);
+    let (file, zeroed) = match free.pop() {
+        Some(old) => {
+            storage.rename(&old, &name)?;
+            (storage.open(&name)?, 0)
+        }
+        None => (storage.create(&name, options.segment_bytes)?, 0),
+    };
+    file.write_at(&header.encode(), 0)?;
+    if !options.unsafe_no_sync {
+        file.sync()?;
+        storage.sync_names()?;
+    }
+    // The first frame's room is made with the header's page, which must not be zeroed again.
+    let zeroed = zeroed + SEGMENT_HEADER;
+    Ok(Current { header, file, offset: SEGMENT_HEADER, zeroed, dictionary: Dictionary::new(key) })
+}
