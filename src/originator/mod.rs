@@ -1,1 +1,71 @@
-//! (room to be filled)
+//! The originator: takes alerts from clients, says who they are, checks what they send, and answers once it is kept.
+//! A source never touches the router: it knows the journal alone.
+
+mod auth;
+mod http;
+mod json;
+mod metrics;
+mod socket;
+
+pub use auth::{Clients, KnownClient, TokenHash};
+pub use http::{Listener, Serving, Tls, serve};
+pub use json::{AlertProblem, Limits, parse};
+pub use metrics::OriginatorMetrics;
+pub use socket::{SocketError, SocketSettings, listen};
+
+use std::{future::Future, time::Duration};
+
+use ams2_core::input::Arrival;
+
+use crate::journal::{Accepted, Journal, Refused};
+
+/// What takes alerts and keeps them.
+pub trait Intake: Clone + Send + Sync + 'static {
+    /// Answers once the alerts are flushed.
+    fn accept(&self, arrival: Arrival) -> impl Future<Output = Result<Accepted, Refused>> + Send;
+}
+
+impl Intake for Journal {
+    fn accept(&self, arrival: Arrival) -> impl Future<Output = Result<Accepted, Refused>> + Send {
+        Journal::accept(self, arrival)
+    }
+}
+
+/// Limits of a listener. Every one is there so that a hostile client costs little.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Largest body after decompression, in bytes.
+    pub body_bytes: usize,
+    /// Longest time for a request's headers; also how long a connection may stay idle.
+    pub header_time: Duration,
+    /// Longest time for a request's body.
+    pub body_time: Duration,
+    /// Longest time for a TLS handshake.
+    pub handshake_time: Duration,
+    /// Most connections.
+    pub connections: usize,
+    /// Most connections from one address.
+    pub connections_per_address: usize,
+    /// Most bytes of bodies that are read or parsed at once, over all connections.
+    pub bytes_in_flight: usize,
+    /// Largest request head, in bytes.
+    pub head_bytes: usize,
+    /// Most headers.
+    pub headers: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> HttpLimits {
+        HttpLimits {
+            body_bytes: 8 << 20,
+            header_time: Duration::from_secs(10),
+            body_time: Duration::from_secs(30),
+            handshake_time: Duration::from_secs(10),
+            connections: 4096,
+            connections_per_address: 1024,
+            bytes_in_flight: 256 << 20,
+            head_bytes: 16 << 10,
+            headers: 64,
+        }
+    }
+}

@@ -1,0 +1,605 @@
+//! HTTP, over TCP, TLS and the Unix socket: the same protocol, the same limits. Alerts are taken here; every other
+//! path goes to the routes that are handed in, after the same questions who asks.
+
+use std::{
+    collections::HashMap,
+    io::Read,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use ams2_core::input::Arrival;
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
+use tower::ServiceExt;
+
+use super::{
+    HttpLimits, Intake, OriginatorMetrics,
+    auth::{Clients, KnownClient, Sender},
+    json::{self, AlertProblem, Limits},
+};
+use crate::{console::Operator, journal::Refused};
+
+/// How long a connection may go on after the process was told to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Paths that anybody may ask: they say only whether we are well.
+const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
+
+/// TLS for a listener.
+pub type Tls = Arc<rustls::ServerConfig>;
+
+/// One way in.
+pub enum Listener {
+    /// TCP, with TLS or without.
+    Tcp(TcpListener, Option<Tls>),
+    /// The Unix socket.
+    Socket(UnixListener),
+}
+
+/// What every listener shares.
+pub struct Serving<I> {
+    /// Takes alerts.
+    pub intake: I,
+    /// Everything but the posting of alerts.
+    pub routes: axum::Router,
+    /// Who may come; replaced at a reload.
+    pub clients: RwLock<Arc<Clients>>,
+    /// Limits of listeners.
+    pub limits: HttpLimits,
+    /// Limits of alerts.
+    pub alert_limits: Limits,
+    /// Names that a request's `Host` may have besides addresses and `localhost`; empty: any, if not bound to loopback.
+    pub hosts: Vec<String>,
+    /// Counts.
+    pub metrics: Arc<OriginatorMetrics>,
+    /// Told of everybody who was refused: where from, and what was tried.
+    pub on_denied: Box<dyn Fn(SmolStr, String) + Send + Sync>,
+    /// Bytes of bodies in flight.
+    pub in_flight: AtomicUsize,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+enum Peer {
+    Tcp { address: SocketAddr, loopback_listener: bool },
+    Unix { uid: u32 },
+}
+
+impl Peer {
+    fn name(self) -> SmolStr {
+        match self {
+            Peer::Tcp { address, .. } => address.ip().to_smolstr(),
+            Peer::Unix { uid } => format_smolstr!("uid:{uid}"),
+        }
+    }
+}
+
+/// Accepts connections until `stop` says so, then waits a little for those that are open.
+pub async fn serve<I: Intake>(listener: Listener, serving: Arc<Serving<I>>, mut stop: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(serving.limits.connections));
+    let addresses = Arc::new(Addresses::default());
+    let local = match &listener {
+        Listener::Tcp(listener, _) => listener.local_addr().is_ok_and(|address| address.ip().is_loopback()),
+        Listener::Socket(_) => true,
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            () = told(&mut stop) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok((stream, address)) => (stream, address),
+            Err(error) => {
+                // Out of descriptors, mostly: accepting again at once would spin.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let peer = match peer {
+            Peer::Tcp { address, .. } => Peer::Tcp { address, loopback_listener: local },
+            other => other,
+        };
+        let most = serving.limits.connections_per_address;
+        let slot = slots.clone().try_acquire_owned().ok().zip(addresses.enter(peer, most));
+        let Some((slot, place)) = slot else {
+            serving.metrics.connections_refused.fetch_add(1, Ordering::Relaxed);
+            continue;
+        };
+        let tls = match &listener {
+            Listener::Tcp(_, tls) => tls.clone(),
+            Listener::Socket(_) => None,
+        };
+        tokio::spawn(connection(stream, tls, peer, serving.clone(), stop.clone(), slot, place));
+    }
+    let all = u32::try_from(serving.limits.connections).unwrap_or(u32::MAX);
+    // Whoever is not done by then is cut off: nothing that was not answered was promised.
+    drop(tokio::time::timeout(DRAIN, slots.acquire_many(all)).await);
+}
+
+/// Waits until the process is told to stop.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone has stopped, too.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+async fn accept(listener: &Listener) -> std::io::Result<(Box<dyn Stream>, Peer)> {
+    match listener {
+        Listener::Tcp(listener, _) => {
+            let (stream, address) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((Box::new(stream), Peer::Tcp { address, loopback_listener: false }))
+        }
+        Listener::Socket(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let uid = stream.peer_cred()?.uid();
+            Ok((Box::new(stream), Peer::Unix { uid }))
+        }
+    }
+}
+
+/// How many connections each address has.
+#[derive(Default)]
+struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+
+struct Place {
+    addresses: Arc<Addresses>,
+    address: Option<IpAddr>,
+}
+
+impl Addresses {
+    fn enter(self: &Arc<Self>, peer: Peer, most: usize) -> Option<Place> {
+        let address = match peer {
+            Peer::Tcp { address, .. } => Some(address.ip()),
+            Peer::Unix { .. } => None,
+        };
+        if let Some(address) = address {
+            let mut counts = self.0.lock().unwrap_or_else(|e| e.into_inner());
+            let count = counts.entry(address).or_default();
+            if *count >= most {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Place { addresses: self.clone(), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(address) = self.address else { return };
+        let mut counts = self.addresses.0.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(count) = counts.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&address);
+            }
+        }
+    }
+}
+
+async fn connection<I: Intake>(
+    stream: Box<dyn Stream>,
+    tls: Option<Tls>,
+    peer: Peer,
+    serving: Arc<Serving<I>>,
+    mut stop: watch::Receiver<bool>,
+    _slot: OwnedSemaphorePermit,
+    _place: Place,
+) {
+    let limits = serving.limits.clone();
+    let stream: Box<dyn Stream> = match tls {
+        None => stream,
+        Some(config) => {
+            let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
+            match tokio::time::timeout(limits.handshake_time, handshake).await {
+                Ok(Ok(stream)) => Box::new(stream),
+                Ok(Err(error)) => {
+                    tracing::debug!(peer = %peer.name(), %error, "TLS handshake refused");
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    };
+    serving.metrics.connections.fetch_add(1, Ordering::Relaxed);
+    let service = service_fn(|request| {
+        let serving = serving.clone();
+        async move { Ok::<_, std::convert::Infallible>(answer(request, peer, &serving).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.head_bytes.max(8 << 10))
+        .max_headers(limits.headers)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(peer = %peer.name(), %error, "connection ended early");
+    }
+    serving.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+}
+
+async fn answer<I: Intake>(request: Request<Incoming>, peer: Peer, serving: &Serving<I>) -> Response<Body> {
+    let response = match route(request, peer, serving).await {
+        Ok(response) => return response,
+        Err(problem) => problem,
+    };
+    serving.metrics.refused(response.status.as_u16());
+    if matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        (serving.on_denied)(peer.name(), response.detail.clone());
+    }
+    response.into_response()
+}
+
+async fn route<I: Intake>(
+    request: Request<Incoming>,
+    peer: Peer,
+    serving: &Serving<I>,
+) -> Result<Response<Body>, Problem> {
+    check_host(&request, peer, &serving.hosts)?;
+    let path = request.uri().path();
+    if OPEN_PATHS.contains(&path) {
+        return Ok(pass_on(request, None, serving).await);
+    }
+    let clients = serving.clients.read().unwrap_or_else(|e| e.into_inner()).clone();
+    let sender = who(&request, peer, &clients)?;
+    if path == "/api/v1/alerts" && request.method() == Method::POST {
+        return take_alerts(request, sender, serving, &clients).await;
+    }
+    if sender.known.is_some_and(|client| !client.operator) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            format!("the client `{}` may send alerts, and nothing else", sender.name),
+            "give it `operator: true` in the config",
+        ));
+    }
+    Ok(pass_on(request, Some(sender.name), serving).await)
+}
+
+/// A browser that was led here by another name (DNS rebinding) is sent away where nobody needs a token.
+fn check_host(request: &Request<Incoming>, peer: Peer, hosts: &[String]) -> Result<(), Problem> {
+    let loopback = matches!(peer, Peer::Tcp { loopback_listener: true, .. });
+    if !loopback && hosts.is_empty() {
+        return Ok(());
+    }
+    let Some(host) = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()) else {
+        return Ok(());
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    if address || name.eq_ignore_ascii_case("localhost") || hosts.iter().any(|h| h.eq_ignore_ascii_case(name))
+    {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        format!("this server is not `{name}`"),
+        "use its address, or name it in originator.http.hosts",
+    ))
+}
+
+/// Who sends: by token, by Unix user, or anybody on this machine where no client has a token.
+fn who<'c>(request: &Request<Incoming>, peer: Peer, clients: &'c Clients) -> Result<Sender<'c>, Problem> {
+    let named = |client: &'c KnownClient| Sender { name: client.name.clone(), known: Some(client) };
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let token = value.to_str().ok().and_then(|value| value.split_once(' '));
+        let token =
+            token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        return token.and_then(|token| clients.by_token(token)).map(named).ok_or_else(unauthorized);
+    }
+    match peer {
+        Peer::Unix { uid } => {
+            Ok(clients.by_uid(uid).map_or_else(|| Sender { name: peer.name(), known: None }, named))
+        }
+        Peer::Tcp { .. } if clients.need_tokens() => Err(unauthorized()),
+        Peer::Tcp { loopback_listener: true, .. } => {
+            Ok(Sender { name: SmolStr::new_static("local"), known: None })
+        }
+        // Only where the config says `insecure: true`.
+        Peer::Tcp { .. } => Ok(Sender { name: peer.name(), known: None }),
+    }
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "a valid token is required".into(),
+        "send `Authorization: Bearer <token>` with the token of a client in the config",
+    )
+}
+
+async fn pass_on<I: Intake>(
+    request: Request<Incoming>,
+    operator: Option<SmolStr>,
+    serving: &Serving<I>,
+) -> Response<Body> {
+    let mut request =
+        request.map(|body| Body::new(http_body_util::Limited::new(body, serving.limits.body_bytes)));
+    if let Some(name) = operator {
+        request.extensions_mut().insert(Operator(name));
+    }
+    let routed =
+        tokio::time::timeout(serving.limits.body_time * 2, serving.routes.clone().oneshot(request)).await;
+    match routed {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long".into(), "try again")
+                .into_response()
+        }
+    }
+}
+
+async fn take_alerts<I: Intake>(
+    request: Request<Incoming>,
+    sender: Sender<'_>,
+    serving: &Serving<I>,
+    clients: &Clients,
+) -> Result<Response<Body>, Problem> {
+    let gzip = match request.headers().get(header::CONTENT_ENCODING).map(header::HeaderValue::as_bytes) {
+        None | Some(b"identity") => false,
+        Some(b"gzip") => true,
+        Some(_) => {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "this Content-Encoding is not understood".into(),
+                "send gzip, or none",
+            ));
+        }
+    };
+    let mut flight = Flight { counter: &serving.in_flight, bytes: 0 };
+    let body = read_body(request, serving, &mut flight).await?;
+    let body = if gzip { inflate(&body, serving.limits.body_bytes)? } else { body };
+    let text = std::str::from_utf8(&body).map_err(|error| {
+        let at = error.valid_up_to();
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body is not UTF-8 at byte {at}"),
+            "send JSON in UTF-8",
+        )
+    })?;
+    let batch = json::parse(text, &serving.alert_limits).map_err(invalid)?;
+    if batch.is_empty() {
+        return Ok(json_response(StatusCode::OK, "{\"accepted\":0}".into()));
+    }
+    if let Some(client) = sender.known {
+        let refused: Vec<AlertProblem> = batch
+            .iter()
+            .enumerate()
+            .filter_map(|(index, alert)| {
+                let matcher = clients.refuses(client, &alert)?;
+                let detail =
+                    format!("the client `{}` may only send alerts with {}", client.name, matcher.matcher);
+                Some(AlertProblem { index, pointer: "/labels".into(), detail })
+            })
+            .take(100)
+            .collect();
+        if !refused.is_empty() {
+            let mut problem = invalid(refused);
+            problem.status = StatusCode::FORBIDDEN;
+            return Err(problem);
+        }
+    }
+    let count = batch.len() as u64;
+    let bytes = body.len() as u64;
+    drop(body);
+    let accepted = serving.intake.accept(Arrival { client: sender.name, batch: Arc::new(batch) }).await?;
+    serving.metrics.requests.fetch_add(1, Ordering::Relaxed);
+    serving.metrics.alerts.fetch_add(count, Ordering::Relaxed);
+    serving.metrics.bytes.fetch_add(bytes, Ordering::Relaxed);
+    let (first, last) = (accepted.first, accepted.last);
+    let text = format!("{{\"accepted\":{count},\"sequence\":{{\"first\":{first},\"last\":{last}}}}}");
+    let mut response = json_response(StatusCode::OK, text);
+    let sequence =
+        header::HeaderValue::from_str(&format!("{first}-{last}")).expect("digits are a header value");
+    response.headers_mut().insert("ams2-sequence", sequence);
+    Ok(response)
+}
+
+/// Counts a body's bytes for as long as it is in memory.
+struct Flight<'a> {
+    counter: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl Flight<'_> {
+    fn add(&mut self, bytes: usize, most: usize) -> bool {
+        self.bytes += bytes;
+        self.counter.fetch_add(bytes, Ordering::Relaxed) + bytes <= most
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+async fn read_body<I>(
+    request: Request<Incoming>,
+    serving: &Serving<I>,
+    flight: &mut Flight<'_>,
+) -> Result<Bytes, Problem> {
+    let limit = serving.limits.body_bytes;
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is over {limit} bytes (originator.http.limits.body_bytes)"),
+            "send the alerts in several requests",
+        )
+    };
+    let mut body = request.into_body();
+    let announced = hyper::body::Body::size_hint(&body).upper();
+    if announced.is_some_and(|bytes| bytes > limit as u64) {
+        return Err(too_large());
+    }
+    let reading = async {
+        let mut first: Option<Bytes> = None;
+        let mut rest = BytesMut::new();
+        let mut size = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                Problem::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"), "send it again")
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            size += data.len();
+            if size > limit {
+                return Err(too_large());
+            }
+            if !flight.add(data.len(), serving.limits.bytes_in_flight) {
+                return Err(Problem {
+                    retry_after: Some(Duration::from_secs(2)),
+                    ..Problem::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "too much is being received at once".into(),
+                        "send it again a little later",
+                    )
+                });
+            }
+            match &first {
+                None if rest.is_empty() => first = Some(data),
+                None => rest.extend_from_slice(&data),
+                Some(start) => {
+                    rest.extend_from_slice(start);
+                    rest.extend_from_slice(&data);
+                    first = None;
+                }
+            }
+        }
+        Ok(first.unwrap_or_else(|| rest.freeze()))
+    };
+    let time = serving.limits.body_time;
+    tokio::time::timeout(time, reading).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {time:?} (originator.http.limits.body_time)");
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail, "send less at a time"))
+    })
+}
+
+/// Decompresses up to the limit, whatever the compressed size promised.
+fn inflate(body: &[u8], limit: usize) -> Result<Bytes, Problem> {
+    let mut decoded = Vec::new();
+    let mut decoder = flate2::read::GzDecoder::new(body).take(limit as u64 + 1);
+    decoder.read_to_end(&mut decoded).map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body is no whole gzip stream: {error}"),
+            "send it again",
+        )
+    })?;
+    if decoded.len() > limit {
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is over {limit} bytes when decompressed (originator.http.limits.body_bytes)"),
+            "send the alerts in several requests",
+        ));
+    }
+    Ok(decoded.into())
+}
+
+/// An error answer: problem+json (RFC 9457).
+#[derive(Debug)]
+struct Problem {
+    status: StatusCode,
+    detail: String,
+    mend: &'static str,
+    errors: Vec<AlertProblem>,
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: String, mend: &'static str) -> Problem {
+        Problem { status, detail, mend, errors: Vec::new(), retry_after: None }
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let mut body = serde_json::json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "mend": self.mend,
+        });
+        if !self.errors.is_empty() {
+            body["errors"] = serde_json::to_value(&self.errors).expect("plain data encodes");
+        }
+        let mut response = json_response(self.status, body.to_string());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        let unread = matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+        if unread {
+            // The rest of the body is not worth reading.
+            headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+fn invalid(errors: Vec<AlertProblem>) -> Problem {
+    let detail = format!("{} of the alerts are wrong; none was accepted", errors.len());
+    Problem {
+        errors,
+        ..Problem::new(StatusCode::BAD_REQUEST, detail, "mend what `errors` names and send all again")
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Problem {
+        let (status, retry_after, mend) = match refused {
+            Refused::Busy { retry_after } => {
+                (StatusCode::TOO_MANY_REQUESTS, retry_after, "send it again later")
+            }
+            Refused::DiskFull { retry_after } => {
+                (StatusCode::SERVICE_UNAVAILABLE, retry_after, "make room on the disk of the data folder")
+            }
+            Refused::Failed => {
+                (StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(30), "see the server's log")
+            }
+            Refused::Stopping => {
+                (StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(2), "send it again later")
+            }
+        };
+        Problem { retry_after: Some(retry_after), ..Problem::new(status, refused.to_string(), mend) }
+    }
+}
+
+fn json_response(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}

@@ -1,0 +1,371 @@
+//! Alerts as JSON: one object, an array, or objects one after the other (NDJSON). Names and values go from the body
+//! straight into the batch; every alert that is wrong is named with its place.
+
+use std::{borrow::Cow, fmt};
+
+use ams2_core::{AlertBatch, AlertError, BatchBuilder, Wall, batch::AlertTimes};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Most mistakes that one answer lists; the rest is counted.
+const PROBLEMS_MAX: usize = 100;
+/// The fields of an alert.
+const FIELDS: [&str; 6] = ["id", "labels", "annotations", "starts_at", "ends_at", "generator_url"];
+/// Sender's times must lie in the years 1970 to 9998: others are mistakes, and overflow somewhere.
+const TIMES_MS: std::ops::Range<i64> = 0..253_370_764_800_000;
+
+/// Limits of one alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most labels.
+    pub labels: usize,
+    /// Most annotations.
+    pub annotations: usize,
+    /// Longest name, in bytes.
+    pub name_bytes: usize,
+    /// Largest sum of names and values, in bytes.
+    pub alert_bytes: usize,
+    /// Longest `id`, in bytes.
+    pub id_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { labels: 64, annotations: 64, name_bytes: 1024, alert_bytes: 64 << 10, id_bytes: 256 }
+    }
+}
+
+/// What is wrong with one alert of a request.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct AlertProblem {
+    /// Which alert, counted from 0.
+    pub index: usize,
+    /// Where in it, as a JSON pointer (RFC 6901); empty for the alert as a whole.
+    pub pointer: String,
+    /// What is wrong and how to mend it.
+    pub detail: String,
+}
+
+/// Reads a body. Either every alert is right, or each that is not is named.
+pub fn parse(body: &str, limits: &Limits) -> Result<AlertBatch, Vec<AlertProblem>> {
+    let mut sink =
+        Sink { builder: BatchBuilder::with_capacity(body.len()), limits, index: 0, problems: Vec::new() };
+    let mut json = serde_json::Deserializer::from_str(body);
+    let read = match body.trim_start().as_bytes().first() {
+        Some(b'[') => Alerts(&mut sink).deserialize(&mut json).and_then(|()| json.end()),
+        Some(b'{') => loop {
+            if let Err(error) = One(&mut sink).deserialize(&mut json) {
+                break Err(error);
+            }
+            if json.end().is_ok() {
+                break Ok(());
+            }
+        },
+        _ => Err(serde_json::Error::custom(
+            "expected an alert, an array of alerts, or one alert a line: {\"labels\": {\"event\": \"Virus Found\"}}",
+        )),
+    };
+    if let Err(error) = read {
+        let detail = format!("not valid JSON for an alert: {error}");
+        sink.problems.push(AlertProblem { index: sink.index, pointer: String::new(), detail });
+    }
+    if sink.problems.is_empty() { Ok(sink.builder.finish()) } else { Err(sink.problems) }
+}
+
+struct Sink<'l> {
+    builder: BatchBuilder,
+    limits: &'l Limits,
+    index: usize,
+    problems: Vec<AlertProblem>,
+}
+
+impl Sink<'_> {
+    fn problem(&mut self, pointer: String, detail: String) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(AlertProblem { index: self.index, pointer, detail });
+        }
+    }
+}
+
+/// An array of alerts.
+struct Alerts<'s, 'l>(&'s mut Sink<'l>);
+
+impl<'de> DeserializeSeed<'de> for Alerts<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Alerts<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of alerts")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut alerts: A) -> Result<(), A::Error> {
+        while alerts.next_element_seed(One(self.0))?.is_some() {}
+        Ok(())
+    }
+}
+
+/// One alert.
+struct One<'s, 'l>(&'s mut Sink<'l>);
+
+impl<'de> DeserializeSeed<'de> for One<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for One<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an alert: an object with `labels`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        let sink = self.0;
+        let mut seen = [false; FIELDS.len()];
+        let mut times = AlertTimes::default();
+        let (mut id, mut generator_url) = (None, None);
+        let mut size = PairsSize::default();
+        let before = sink.problems.len();
+        while let Some(Text(field)) = fields.next_key::<Text<'de>>()? {
+            let Some(number) = FIELDS.iter().position(|known| *known == field) else {
+                let near = crate::config::nearest(&field, FIELDS.iter().copied());
+                let hint = near.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+                sink.problem(pointer(&[&field]), format!("unknown field `{field}`{hint}"));
+                fields.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if std::mem::replace(&mut seen[number], true) {
+                sink.problem(pointer(&[&field]), format!("the field `{field}` is given twice"));
+                fields.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            match &*field {
+                "labels" => fields.next_value_seed(Pairs { sink, size: &mut size, labels: true })?,
+                "annotations" => fields.next_value_seed(Pairs { sink, size: &mut size, labels: false })?,
+                name => {
+                    let value = fields.next_value::<Scalar<'de>>()?;
+                    let Scalar::Text(value) = value else {
+                        if !matches!(value, Scalar::Null) {
+                            sink.problem(
+                                pointer(&[name]),
+                                format!("expected a string, found {value}; quote it"),
+                            );
+                        }
+                        continue;
+                    };
+                    match name {
+                        "starts_at" => times.starts_at = time(sink, name, &value),
+                        "ends_at" => times.ends_at = time(sink, name, &value),
+                        "id" if value.is_empty() || value.len() > sink.limits.id_bytes => {
+                            let limit = sink.limits.id_bytes;
+                            sink.problem(
+                                "/id".into(),
+                                format!("an id has 1 to {limit} bytes, this one {}", value.len()),
+                            );
+                        }
+                        "id" => id = Some(value),
+                        _ => generator_url = Some(value).filter(|url| !url.is_empty()),
+                    }
+                }
+            }
+        }
+        if size.bytes > sink.limits.alert_bytes {
+            let detail = format!(
+                "labels and annotations have {} bytes; at most {} are allowed (originator.limits.alert_bytes)",
+                size.bytes, sink.limits.alert_bytes
+            );
+            sink.problem(String::new(), detail);
+        }
+        let finished = sink.builder.finish_alert(times, id.as_deref(), generator_url.as_deref());
+        if sink.problems.len() == before
+            && let Err(error) = finished
+        {
+            let (place, mend) = match error {
+                AlertError::NoLabels => {
+                    ("/labels", "; give at least one, such as {\"event\": \"Virus Found\"}")
+                }
+                AlertError::EndsBeforeStart => ("/ends_at", "; an alert ends after it began"),
+                AlertError::DuplicateName(_) | AlertError::EmptyName => {
+                    ("/labels", "; each name once, none empty")
+                }
+                AlertError::TooLarge => ("", ""),
+            };
+            sink.problem(place.into(), format!("{error}{mend}"));
+        }
+        sink.index += 1;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct PairsSize {
+    labels: usize,
+    annotations: usize,
+    bytes: usize,
+}
+
+/// Labels or annotations.
+struct Pairs<'s, 'l> {
+    sink: &'s mut Sink<'l>,
+    size: &'s mut PairsSize,
+    labels: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Pairs<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Pairs<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of names and strings")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<(), A::Error> {
+        let Pairs { sink, size, labels } = self;
+        let what = if labels { "labels" } else { "annotations" };
+        while let Some(Text(name)) = pairs.next_key::<Text<'de>>()? {
+            let value = pairs.next_value::<Scalar<'de>>()?;
+            let Scalar::Text(value) = value else {
+                let detail = format!("expected a string, found {value}; quote it");
+                sink.problem(pointer(&[what, &name]), detail);
+                continue;
+            };
+            let (count, most) = match labels {
+                true => (&mut size.labels, sink.limits.labels),
+                false => (&mut size.annotations, sink.limits.annotations),
+            };
+            *count += 1;
+            size.bytes += name.len() + value.len();
+            if *count == most + 1 {
+                sink.problem(
+                    format!("/{what}"),
+                    format!("more than {most} {what} (originator.limits.{what})"),
+                );
+            }
+            if name.len() > sink.limits.name_bytes {
+                let start: String = name.chars().take(40).collect();
+                let limit = sink.limits.name_bytes;
+                let detail =
+                    format!("the name `{start}…` has {} bytes; at most {limit} are allowed", name.len());
+                sink.problem(format!("/{what}"), detail);
+            } else if *count <= most && size.bytes <= sink.limits.alert_bytes {
+                if labels {
+                    sink.builder.label(&name, &value)
+                } else {
+                    sink.builder.annotation(&name, &value)
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A moment by RFC 3339. Go's zero time counts as absent: its clients send it for "none".
+fn time(sink: &mut Sink<'_>, field: &str, text: &str) -> Option<Wall> {
+    if text.starts_with("0001-01-01T00:00:00") {
+        return None;
+    }
+    match text.parse::<jiff::Timestamp>() {
+        Ok(moment) if TIMES_MS.contains(&moment.as_millisecond()) => Some(Wall(moment.as_millisecond())),
+        Ok(_) => {
+            sink.problem(pointer(&[field]), format!("the year of `{text}` is not from 1970 to 9998"));
+            None
+        }
+        Err(_) => {
+            let shown: String = text.chars().take(60).collect();
+            let detail = format!("`{shown}` is no time by RFC 3339; write it like 2026-11-24T02:10:00Z");
+            sink.problem(pointer(&[field]), detail);
+            None
+        }
+    }
+}
+
+/// A JSON pointer (RFC 6901).
+fn pointer(parts: &[&str]) -> String {
+    parts.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+}
+
+/// A string, borrowed from the body where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'de>, D::Error> {
+        match deserializer.deserialize_any(ScalarVisitor)? {
+            Scalar::Text(text) => Ok(Text(text)),
+            other => Err(D::Error::custom(format!("expected a string, found {other}"))),
+        }
+    }
+}
+
+/// A string, or what was found instead.
+enum Scalar<'a> {
+    Text(Cow<'a, str>),
+    Null,
+    Other(&'static str),
+}
+
+impl fmt::Display for Scalar<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scalar::Text(_) => "a string",
+            Scalar::Null => "null",
+            Scalar::Other(what) => what,
+        })
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Scalar<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Scalar<'de>, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar<'de>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Text(Cow::Borrowed(text)))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Other("a boolean"))
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Other("a number"))
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Other("a number"))
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Other("a number"))
+    }
+    fn visit_unit<E>(self) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Null)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Scalar<'de>, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other("an array"))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Scalar<'de>, A::Error> {
+        while items.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other("an object"))
+    }
+}
