@@ -122,6 +122,71 @@ impl Delivery {
     pub fn is_firing(&self) -> bool {
         self.groups.iter().any(|group| group.firing > 0)
     }
+
+    /// `firing` or `resolved`, as Alertmanager calls the state of a whole notification.
+    pub fn state(&self) -> &'static str {
+        state_word(self.is_firing())
+    }
+
+    /// How many alerts fire, over all groups, shown or not.
+    pub fn firing(&self) -> u64 {
+        self.groups.iter().map(|group| u64::from(group.firing)).sum()
+    }
+
+    /// How many alerts resolved, over all groups, shown or not.
+    pub fn resolved(&self) -> u64 {
+        self.groups.iter().map(|group| u64::from(group.resolved)).sum()
+    }
+
+    /// How many alerts are counted but not shown.
+    pub fn hidden(&self) -> u64 {
+        (self.firing() + self.resolved()).saturating_sub(self.alerts().count() as u64)
+    }
+
+    /// The name of what happened when it is the same for every alert, else `""`.
+    pub fn event(&self) -> &str {
+        let mut events = self.alerts().map(Alert::event);
+        let first = events.next().unwrap_or("");
+        if events.all(|event| event == first) { first } else { "" }
+    }
+
+    /// Labels that every alert has with the same value, sorted by name.
+    pub fn common_labels(&self) -> Vec<(&SmolStr, &SmolStr)> {
+        common(self.alerts().map(|alert| &alert.labels[..]))
+    }
+
+    /// Annotations that every alert has with the same value, sorted by name.
+    pub fn common_annotations(&self) -> Vec<(&SmolStr, &SmolStr)> {
+        common(self.alerts().map(|alert| &alert.annotations[..]))
+    }
+
+    /// Labels that make the group; for a digest of several groups those that all of them share.
+    pub fn group_labels(&self) -> Vec<(&SmolStr, &SmolStr)> {
+        common(self.groups.iter().map(|group| &group.labels[..]))
+    }
+
+    /// When it was decided, on the wall clock: of a digest, the newest decision.
+    pub fn decided(&self) -> Wall {
+        self.groups.iter().map(|group| group.decided).max().unwrap_or_default()
+    }
+}
+
+/// `firing` or `resolved`.
+pub(crate) fn state_word(firing: bool) -> &'static str {
+    if firing { "firing" } else { "resolved" }
+}
+
+/// The pairs that all sets share. A set of a thousand alerts costs one pass.
+fn common<'a>(mut sets: impl Iterator<Item = &'a [(SmolStr, SmolStr)]>) -> Vec<(&'a SmolStr, &'a SmolStr)> {
+    let Some(first) = sets.next() else { return Vec::new() };
+    let mut shared: Vec<_> = first.iter().map(|(name, value)| (name, value)).collect();
+    for set in sets {
+        shared.retain(|(name, value)| set.iter().any(|(n, v)| n == *name && v == *value));
+        if shared.is_empty() {
+            break;
+        }
+    }
+    shared
 }
 
 fn value<'a>(pairs: &'a [(SmolStr, SmolStr)], name: &str) -> &'a str {

@@ -1,13 +1,33 @@
 //! The actions of ams2: ways to tell somebody, one file each behind one trait, listed in one table.
 //!
 //! One call of [`Action::deliver`] is one attempt. Actions do not retry, wait or remember: patience is the core's.
+//!
+//! Where to start reading: [`Delivery`] (what an action is given), [`Action`], then any action's file: each has
+//! its settings, its [`Kind`] (the entry in the [`TABLE`]), `build`, `deliver`, helpers and tests.
 
 mod delivery;
+mod json;
+pub mod launch;
+pub mod render;
+#[cfg(test)]
+mod sample;
+mod settings;
+pub mod text;
+pub mod units;
+
+pub mod event_log;
+pub mod program;
 
 pub use ams2_core::input::{Failure, FailureKind, Receipt};
 pub use delivery::{Alert, Delivery, Digest, Group};
+pub use json::notification;
+pub use settings::{BuildContext, Clock, Common, Defaults, Kind, Limits, SettingsError};
 
 use std::{fmt, time::Duration};
+
+/// How long after its deadline a call of [`Action::deliver`] may go on to clean up: a program that overstays is
+/// asked to end, then killed. A caller that waits less than this past the deadline may lose the receipt.
+pub const CLEANUP_MAX: Duration = Duration::from_secs(7);
 
 /// One configured way to tell somebody.
 #[async_trait::async_trait]
@@ -17,10 +37,73 @@ pub trait Action: fmt::Debug + Send + Sync {
         1
     }
 
-    /// Makes one attempt for each delivery, giving up at `deadline`, and answers each in order.
-    /// Retries are the router's business.
+    /// Makes one attempt for each delivery, giving up at `deadline` (counted from the call), and answers each in
+    /// order. Retries are the router's business. Returns by `deadline` and at most [`CLEANUP_MAX`] more.
     async fn deliver(&self, batch: &[Delivery], deadline: Duration) -> Vec<Result<Receipt, Failure>>;
 
     /// Asks the far end how it is, without telling anybody anything. `Ok` is its answer in words.
     async fn probe(&self, deadline: Duration) -> Result<String, String>;
 }
+
+/// Makes the table, and the type that the configuration reader reads an action into, from the one list.
+macro_rules! actions {
+    ($($variant:ident = $module:ident),+ $(,)?) => {
+        /// Every kind of action, in the order in which `ams2 action list` shows them.
+        pub const TABLE: &[&Kind] = &[$(&$module::KIND),+];
+
+        /// The settings of one action as an admin writes them: the action's key, then its settings.
+        #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum ActionSettings {
+            $(
+                #[doc = concat!("See [`", stringify!($module), "`].")]
+                $variant(Box<$module::Settings>),
+            )+
+        }
+
+        impl ActionSettings {
+            /// The entry in the [`TABLE`].
+            pub fn kind(&self) -> &'static Kind {
+                match self { $(ActionSettings::$variant(_) => &$module::KIND),+ }
+            }
+
+            /// The settings that every action has.
+            pub fn common(&self) -> Common {
+                match self { $(ActionSettings::$variant(settings) => settings.common()),+ }
+            }
+
+            /// What the router needs to know, with the kind's defaults where nothing is set.
+            pub fn limits(&self) -> Limits {
+                self.common().limits(&self.kind().defaults)
+            }
+
+            /// Checks the settings and makes the action, or says every mistake. Touches no network and writes
+            /// nothing.
+            pub fn build(&self, context: &BuildContext) -> Result<Box<dyn Action>, Vec<SettingsError>> {
+                let mut errors = self.common().check();
+                let built = match self { $(ActionSettings::$variant(settings) => settings.build(context)),+ };
+                match built {
+                    Ok(action) if errors.is_empty() => Ok(action),
+                    Ok(_) => Err(errors),
+                    Err(more) => {
+                        errors.extend(more);
+                        Err(errors)
+                    }
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    EventLog = event_log,
+    Program = program,
+}
+
+/// The kind with this key in the configuration.
+pub fn kind(key: &str) -> Option<&'static Kind> {
+    TABLE.iter().copied().find(|kind| kind.key == key)
+}
+
+#[cfg(test)]
+mod conformance;

@@ -1,5 +1,6 @@
 //! ams2: connects. The rooms stand in the order of an alert's way.
 
+pub mod cli;
 pub mod config;
 pub mod console;
 pub mod handler;
@@ -7,3 +8,4 @@ pub mod history;
 pub mod journal;
 pub mod originator;
 pub mod router;
+pub mod server;

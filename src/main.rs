@@ -1,2 +1,7 @@
 //! The ams2 program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ams2::cli::main()
+}

@@ -1,4 +1,111 @@
-//! (room to be filled)
+//! The configuration: YAML into what the core decides by and what the shell works with, and every mistake at once.
+//!
+//! Where to start reading: [`load`], then `read` (what the keys mean), `walk` (how a map is taken apart), `tree`
+//! (YAML with places), `diagnostic` (how mistakes are said).
+
+mod diagnostic;
+mod read;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ams2_core::{
+    Config,
+    config::{ActionId, Removed},
+};
+use ams2_handlers::{ActionSettings, Limits as ActionLimits};
+use smol_str::SmolStr;
+
+use crate::{
+    journal,
+    originator::{Clients, HttpLimits, Limits, SocketSettings},
+};
+
+pub use diagnostic::{Diagnostic, Gravity, Place, lines, snippets};
+
+/// The built-in default.
+pub const DEFAULT: &str = include_str!("../../config/default.yaml");
+
+/// A configuration that is right.
+#[derive(Clone)]
+pub struct Loaded {
+    /// What decisions depend on.
+    pub core: Config,
+    /// The text, with secret references and never values.
+    pub text: String,
+    /// The HTTP listener; `None` when the config has none.
+    pub http: Option<Http>,
+    /// The Unix socket; `None` when the config has none.
+    pub socket: Option<SocketSettings>,
+    /// Who may come.
+    pub clients: Arc<Clients>,
+    /// Limits of alerts.
+    pub alert_limits: Limits,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// Settings of the journal.
+    pub journal: journal::Options,
+    /// Every action with its settings, in the order of the file.
+    pub actions: Vec<(ActionId, ActionSettings, ActionLimits)>,
+    /// What becomes of deliveries of actions that are gone.
+    pub removed: Vec<(ActionId, Removed)>,
+    /// Where this server is seen from outside; may be empty.
+    pub external_url: SmolStr,
+    /// What may not be as meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The HTTP listener.
+#[derive(Clone)]
+pub struct Http {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its certificate and key.
+    pub tls: Option<crate::originator::Tls>,
+    /// Names that a request's `Host` may have besides addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Limits.
+    pub limits: HttpLimits,
+}
+
+/// What the command line says over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// The data folder.
+    pub data_dir: Option<PathBuf>,
+    /// Where HTTP listens.
+    pub listen: Option<SocketAddr>,
+}
+
+/// A configuration that is wrong: its text, if it could be read, and every mistake in the order of the file.
+#[derive(Debug)]
+pub struct Wrong {
+    /// The text.
+    pub text: String,
+    /// The mistakes, and warnings among them.
+    pub found: Vec<Diagnostic>,
+}
+
+/// Reads a configuration file.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Wrong> {
+    let text = tree::read(path).map_err(|mistake| Wrong { text: String::new(), found: vec![mistake] })?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    load_text(&text, folder, overrides)
+}
+
+/// Reads a configuration's text. Paths of secrets in it are relative to `folder`.
+pub fn load_text(text: &str, folder: &Path, overrides: &Overrides) -> Result<Loaded, Wrong> {
+    let wrong = |found| Wrong { text: text.to_owned(), found };
+    let tree = tree::parse(text).map_err(|mistake| wrong(vec![mistake]))?;
+    read::read(&tree, text, folder, overrides).map_err(wrong)
+}
 
 /// The known word nearest to `word`, if one is near enough to be what was meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -16,9 +123,7 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, row) in rows.iter_mut().enumerate() {
         row[0] = i;
     }
-    for j in 0..=b.len() {
-        rows[0][j] = j;
-    }
+    rows[0] = (0..=b.len()).collect();
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let cost = usize::from(a[i - 1] != b[j - 1]);

@@ -2,9 +2,11 @@
 //! appending inputs; it never touches the machine.
 
 mod api;
+mod status;
 pub mod views;
 
 pub use api::{
     AcknowledgeOrder, Api, DeliveryOrder, Done, Inputs, NotAppended, Operator, Problem, Reload, TestAnswer,
     TestOrder, alerts, routes,
 };
+pub use status::{Status, status_routes};

@@ -43,6 +43,18 @@ impl SnapshotWriter {
     }
 }
 
+impl SnapshotWriter {
+    /// The newest snapshot that checks: what it covers, and its body.
+    pub fn newest(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
+        for name in names(&*self.storage)? {
+            if let Some(found) = read(&*self.storage, &name, self.journal)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// Names of snapshot files, newest first.
 pub(super) fn names(storage: &dyn Storage) -> io::Result<Vec<String>> {
     let mut names: Vec<String> = storage

@@ -138,6 +138,7 @@ struct Shared {
     metrics: JournalMetrics,
     disk_full: AtomicBool,
     failed: AtomicBool,
+    flushed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -178,6 +179,7 @@ impl Journal {
             metrics: JournalMetrics::default(),
             disk_full: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            flushed: AtomicU64::new(0),
         });
         let mut thread = Thread { writer, shared: shared.clone(), records, droppable, looked: None };
         let thread = std::thread::Builder::new().name("ams2-journal".into()).spawn(move || thread.run())?;
@@ -224,6 +226,11 @@ impl Journal {
     /// Counts.
     pub fn metrics(&self) -> &JournalMetrics {
         &self.shared.metrics
+    }
+
+    /// The last sequence number that is flushed; 0 before the first flush of this process.
+    pub fn flushed_seq(&self) -> u64 {
+        self.shared.flushed.load(Ordering::Acquire)
     }
 
     /// A durable snapshot covers everything up to here.
@@ -381,6 +388,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         metrics.flush_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
         metrics.inputs.fetch_add(inputs.len() as u64, Ordering::Relaxed);
         metrics.sequences.fetch_add(self.writer.next_seq() - first, Ordering::Relaxed);
+        self.shared.flushed.store(self.writer.next_seq() - 1, Ordering::Release);
         let mut seq = first;
         let mut records = Vec::with_capacity(inputs.len());
         for (input, reply) in inputs.into_iter().zip(replies) {

@@ -1,0 +1,538 @@
+//! Message templates: minijinja, strict, compiled once, without any way to the outside.
+//!
+//! A template sees one delivery, and of it only what is the same on every attempt, so that retries say the same
+//! bytes:
+//!
+//! | variable | what |
+//! |---|---|
+//! | `delivery_id` | 32 hex digits |
+//! | `receiver`, `external_url` | as configured |
+//! | `test` | whether `ams2 action test` made it |
+//! | `state` | `firing` if any alert fires, else `resolved` |
+//! | `firing`, `resolved`, `hidden` | how many alerts; `hidden`: counted but not shown |
+//! | `event` | what happened, if it is the same for all alerts, else `""` |
+//! | `severity` | the highest rank of what fires: `info` to `critical`, or `""` |
+//! | `reason`, `number`, `decided` | of the first group: why now, which notification, when (RFC 3339) |
+//! | `group_labels`, `common_labels`, `common_annotations` | maps |
+//! | `alerts` | each: `state`, `firing`, `event`, `severity` (as sent), `rank`, `labels`, `annotations`, `starts_at`, `ends_at` (or none), `generator_url`, `fingerprint`, `sequence`, `client` |
+//! | `groups` | each: `key`, `labels`, `reason`, `number`, `decided`, `firing`, `resolved`, `alerts` |
+//! | `digest` | none, or a list of the delivery ids that it stands for |
+//! | `title`, `text` | what ams2 says by itself: one line, and all of it |
+//! | `alert` | in templates for one alert only (the lines of an event log): that alert |
+//!
+//! Beside minijinja's own filters: `time(format, zone)` (strftime, IANA zone name), `json`, `truncate(length)`.
+//! A missing label is an error unless `default` takes care of it, or an `if` only asks whether it is there.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    io,
+    sync::Arc,
+};
+
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior,
+    value::{Kwargs, Serde, Value},
+};
+use serde::Serialize;
+
+use crate::{Alert, Delivery, Group, delivery::state_word, json::Pairs, text};
+
+/// Most instructions that one rendering may take. Measured at about 0.1 µs each: some 50 ms at the worst.
+pub const FUEL: u64 = 500_000;
+/// Longest text that one rendering may give, in bytes.
+pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+/// Deepest nesting of blocks, macros and calls.
+const DEPTH_MAX: usize = 64;
+/// Longest template, in bytes: an admin's text, not a data file.
+pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
+
+/// What a template is for, which decides the variables that it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// A whole delivery.
+    Delivery,
+    /// One alert of a delivery: also `alert`.
+    Alert,
+}
+
+/// A compiled template.
+#[derive(Clone)]
+pub struct Template {
+    environment: Arc<Environment<'static>>,
+    scope: Scope,
+}
+
+/// Why a template cannot be used, or failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TemplateError {
+    /// What is wrong.
+    pub message: String,
+    /// The line in the template, counted from 1, where it is known.
+    pub line: Option<usize>,
+}
+
+/// The name of the only template in its environment.
+const NAME: &str = "template";
+
+/// Every variable, and for each what can follow it after a dot; empty where anything can, or nothing.
+const VARIABLES: [(&str, &[&str]); 22] = [
+    ("delivery_id", &[]),
+    ("receiver", &[]),
+    ("external_url", &[]),
+    ("test", &[]),
+    ("state", &[]),
+    ("firing", &[]),
+    ("resolved", &[]),
+    ("hidden", &[]),
+    ("event", &[]),
+    ("severity", &[]),
+    ("reason", &[]),
+    ("number", &[]),
+    ("decided", &[]),
+    ("group_labels", &[]),
+    ("common_labels", &[]),
+    ("common_annotations", &[]),
+    ("alerts", &[]),
+    ("groups", &[]),
+    ("digest", &[]),
+    ("title", &[]),
+    ("text", &[]),
+    ("alert", &ALERT_FIELDS),
+];
+
+const ALERT_FIELDS: [&str; 13] = [
+    "state",
+    "firing",
+    "event",
+    "severity",
+    "rank",
+    "labels",
+    "annotations",
+    "starts_at",
+    "ends_at",
+    "generator_url",
+    "fingerprint",
+    "sequence",
+    "client",
+];
+
+impl Template {
+    /// Whether `text` is a template at all; without these marks it is its own rendering.
+    pub fn is_template(text: &str) -> bool {
+        ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark))
+    }
+
+    /// Compiles `source`. Wrong syntax, unknown filters that the compiler sees and unknown variables are errors.
+    pub fn compile(source: &str, scope: Scope) -> Result<Template, TemplateError> {
+        if source.len() > SOURCE_BYTES_MAX {
+            let message =
+                format!("a template of {} bytes; at most {SOURCE_BYTES_MAX} are allowed", source.len());
+            return Err(TemplateError { message, line: None });
+        }
+        let mut environment = environment();
+        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| explain(&error))?;
+        let template = Template { environment: Arc::new(environment), scope };
+        match &template.unknown_variables()[..] {
+            [] => Ok(template),
+            [first, ..] => {
+                Err(TemplateError { message: unknown(first, scope), line: line_of(source, first) })
+            }
+        }
+    }
+
+    /// The variables that the template names and no rendering can have, sorted. What a loop variable or a label
+    /// map holds is known only at run time.
+    pub fn unknown_variables(&self) -> Vec<String> {
+        let compiled = self.compiled();
+        let mut names: Vec<String> = compiled
+            .undeclared_variables(true)
+            .into_iter()
+            .filter(|path| !is_known(path, self.scope) && !self.is_global(path))
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The text for a whole delivery.
+    pub fn render(&self, delivery: &Delivery) -> Result<String, TemplateError> {
+        self.run(Value::from(Serde(&Context::of(delivery))))
+    }
+
+    /// The texts for each alert of a delivery, in order.
+    pub fn render_each(&self, delivery: &Delivery) -> Vec<Result<String, TemplateError>> {
+        let shared = Value::from(Serde(&Context::of(delivery)));
+        let each = |alert: &Alert| {
+            let own = minijinja::context! { alert => Value::from(Serde(&AlertContext::of(alert))), ..shared.clone() };
+            self.run(own)
+        };
+        delivery.alerts().map(each).collect()
+    }
+
+    fn run(&self, context: Value) -> Result<String, TemplateError> {
+        let mut output = Limited::default();
+        let result = self.compiled().render_captured_to(context, &mut output).map(drop);
+        if output.over {
+            let message = format!("it gives more than {OUTPUT_BYTES_MAX} bytes");
+            return Err(TemplateError { message, line: None });
+        }
+        result.map_err(|error| explain(&error))?;
+        Ok(String::from_utf8(output.bytes).expect("minijinja writes text"))
+    }
+
+    fn compiled(&self) -> minijinja::Template<'_, '_> {
+        self.environment.get_template(NAME).expect("compile added it")
+    }
+
+    fn is_global(&self, path: &str) -> bool {
+        self.environment.globals().any(|(name, _)| name == path)
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Template({:?})", self.compiled().source())
+    }
+}
+
+impl PartialEq for Template {
+    fn eq(&self, other: &Template) -> bool {
+        self.scope == other.scope && self.compiled().source() == other.compiled().source()
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(DEPTH_MAX);
+    // It would show the whole context, which no message wants.
+    environment.remove_global("debug");
+    environment.add_filter("time", time);
+    environment.add_filter("json", json);
+    environment.add_filter("truncate", truncate);
+    environment
+}
+
+/// `{{ alert.starts_at | time("%H:%M", zone="Europe/Berlin") }}`: strftime; without a zone UTC.
+fn time(value: &str, format: Option<&str>, options: Kwargs) -> Result<String, Error> {
+    let invalid = |why: String| Error::new(ErrorKind::InvalidOperation, why);
+    let zone = options.get::<Option<&str>>("zone")?.unwrap_or("UTC");
+    let named = options.get::<Option<&str>>("format")?;
+    options.assert_all_used()?;
+    let moment: jiff::Timestamp =
+        value.parse().map_err(|_| invalid(format!("`{value}` is no time like 2026-11-24T10:15:00Z")))?;
+    let local = moment.in_tz(zone).map_err(|_| invalid(format!("`{zone}` is no known time zone")))?;
+    let format = format.or(named).unwrap_or("%Y-%m-%d %H:%M:%S %Z");
+    let mut shown = String::new();
+    // Not `to_string`: an unknown conversion is an error of the template, not of ours.
+    write!(shown, "{}", local.strftime(format))
+        .map_err(|_| invalid(format!("`{format}` is no time format")))?;
+    Ok(shown)
+}
+
+/// The value as JSON on one line.
+fn json(value: &Value) -> Result<String, Error> {
+    let failed = |error| Error::new(ErrorKind::BadSerialization, "no JSON").with_source(error);
+    serde_json::to_string(value).map_err(failed)
+}
+
+/// The first `length` characters, with `…` in place of what is cut.
+fn truncate(value: &str, length: usize) -> String {
+    match value.char_indices().nth(length) {
+        None => value.to_owned(),
+        Some(_) if length == 0 => String::new(),
+        Some(_) => value.chars().take(length - 1).chain(['…']).collect(),
+    }
+}
+
+fn is_known(path: &str, scope: Scope) -> bool {
+    let mut parts = path.split('.');
+    let root = parts.next().unwrap_or("");
+    let Some((_, fields)) = VARIABLES.iter().find(|(name, _)| *name == root) else { return false };
+    if root == "alert" && scope == Scope::Delivery {
+        return false;
+    }
+    parts.next().is_none_or(|field| fields.is_empty() || fields.contains(&field))
+}
+
+fn unknown(path: &str, scope: Scope) -> String {
+    let known: Vec<&str> = match path.strip_prefix("alert.") {
+        Some(_) if scope == Scope::Alert => ALERT_FIELDS.to_vec(),
+        _ => VARIABLES.iter().map(|(name, _)| *name).filter(|name| is_known(name, scope)).collect(),
+    };
+    format!("no variable is called `{path}`; there are {}", known.join(", "))
+}
+
+/// The line that first names `path`, by its last part: the compiler does not keep where a variable stood.
+fn line_of(source: &str, path: &str) -> Option<usize> {
+    let name = path.rsplit('.').next()?;
+    source.lines().position(|line| line.contains(name)).map(|index| index + 1)
+}
+
+fn explain(error: &Error) -> TemplateError {
+    let message = match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => format!("it takes more than {FUEL} steps"),
+        (kind, None) => kind.to_string(),
+        (kind, Some(detail)) => format!("{kind}: {detail}"),
+    };
+    TemplateError { message: text::cut(&message, 512).into_owned(), line: error.line() }
+}
+
+/// Takes at most [`OUTPUT_BYTES_MAX`] bytes.
+#[derive(Default)]
+struct Limited {
+    bytes: Vec<u8>,
+    over: bool,
+}
+
+impl io::Write for Limited {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + buffer.len() > OUTPUT_BYTES_MAX {
+            self.over = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(buffer);
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct Context<'a> {
+    delivery_id: String,
+    receiver: &'a str,
+    external_url: &'a str,
+    test: bool,
+    state: &'static str,
+    firing: u64,
+    resolved: u64,
+    hidden: u64,
+    event: &'a str,
+    severity: &'static str,
+    reason: &'static str,
+    number: u64,
+    decided: String,
+    group_labels: Pairs<'a>,
+    common_labels: Pairs<'a>,
+    common_annotations: Pairs<'a>,
+    alerts: Vec<AlertContext<'a>>,
+    groups: Vec<GroupContext<'a>>,
+    digest: Option<Vec<String>>,
+    title: String,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct AlertContext<'a> {
+    state: &'static str,
+    firing: bool,
+    event: &'a str,
+    severity: &'a str,
+    rank: &'static str,
+    labels: Pairs<'a>,
+    annotations: Pairs<'a>,
+    starts_at: String,
+    ends_at: Option<String>,
+    generator_url: &'a str,
+    fingerprint: String,
+    sequence: u64,
+    client: &'a str,
+}
+
+#[derive(Serialize)]
+struct GroupContext<'a> {
+    key: &'a str,
+    labels: Pairs<'a>,
+    reason: &'static str,
+    number: u64,
+    decided: String,
+    firing: u32,
+    resolved: u32,
+    alerts: Vec<AlertContext<'a>>,
+}
+
+impl<'a> Context<'a> {
+    fn of(delivery: &'a Delivery) -> Context<'a> {
+        let first = delivery.groups.first();
+        let digest = delivery.digest.as_ref();
+        Context {
+            delivery_id: delivery.id.to_string(),
+            receiver: &delivery.receiver,
+            external_url: &delivery.external_url,
+            test: delivery.test,
+            state: delivery.state(),
+            firing: delivery.firing(),
+            resolved: delivery.resolved(),
+            hidden: delivery.hidden(),
+            event: delivery.event(),
+            severity: delivery.severity().map_or("", |severity| severity.word()),
+            reason: first.map_or("", |group| group.reason.word()),
+            number: first.map_or(0, |group| group.number),
+            decided: text::rfc3339(delivery.decided()),
+            group_labels: Pairs(delivery.group_labels()),
+            common_labels: Pairs(delivery.common_labels()),
+            common_annotations: Pairs(delivery.common_annotations()),
+            alerts: delivery.alerts().map(AlertContext::of).collect(),
+            groups: delivery.groups.iter().map(GroupContext::of).collect(),
+            digest: digest.map(|digest| digest.deliveries.iter().map(|id| id.to_string()).collect()),
+            title: text::title(delivery),
+            text: text::plain(delivery),
+        }
+    }
+}
+
+impl<'a> AlertContext<'a> {
+    fn of(alert: &'a Alert) -> AlertContext<'a> {
+        AlertContext {
+            state: state_word(alert.firing),
+            firing: alert.firing,
+            event: alert.event(),
+            severity: alert.label("severity"),
+            rank: alert.severity.map_or("", |severity| severity.word()),
+            labels: Pairs::of(&alert.labels),
+            annotations: Pairs::of(&alert.annotations),
+            starts_at: text::rfc3339(alert.starts_at),
+            ends_at: alert.ends_at.map(text::rfc3339),
+            generator_url: &alert.generator_url,
+            fingerprint: alert.fingerprint.to_string(),
+            sequence: alert.sequence,
+            client: &alert.client,
+        }
+    }
+}
+
+impl<'a> GroupContext<'a> {
+    fn of(group: &'a Group) -> GroupContext<'a> {
+        GroupContext {
+            key: &group.key,
+            labels: Pairs::of(&group.labels),
+            reason: group.reason.word(),
+            number: group.number,
+            decided: text::rfc3339(group.decided),
+            firing: group.firing,
+            resolved: group.resolved,
+            alerts: group.alerts.iter().map(AlertContext::of).collect(),
+        }
+    }
+}
+
+/// What a check can say of the variables without compiling twice: name and fields, for `ams2 action list`.
+pub fn variables() -> BTreeMap<&'static str, &'static [&'static str]> {
+    VARIABLES.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn render(source: &str) -> Result<String, String> {
+        let template = Template::compile(source, Scope::Delivery).map_err(|error| error.to_string())?;
+        template.render(&sample::delivery()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn templates_say_what_they_should() {
+        let rows = [
+            ("{{ event }} on {{ common_labels.computer }}", "Virus Found on ws-042"),
+            ("{{ severity | upper }} {{ state | title }}", "CRITICAL Firing"),
+            ("{% for a in alerts %}{{ a.labels.site }};{% endfor %}", "boston;"),
+            ("{{ common_labels.rack | default('none') }}", "none"),
+            ("{% if common_labels.rack %}rack{% else %}no rack{% endif %}", "no rack"),
+            ("{{ decided | time('%H:%M', zone='Europe/Berlin') }}", "11:15"),
+            ("{{ decided | time }}", "2026-11-24 10:15:02 UTC"),
+            ("{{ group_labels | json }}", r#"{"site":"boston"}"#),
+            ("{{ 'äbcdef' | truncate(3) }}", "äb…"),
+            ("{{ firing }}/{{ resolved }}/{{ hidden }} {{ reason }}", "1/0/0 first_time"),
+            ("{{ ['a', 'b'] | join('-') }}", "a-b"),
+            ("{{ '<b>' }}", "<b>"),
+            ("{{ title }}", "[FIRING] Virus Found, critical: site=boston"),
+            ("{{ groups[0].alerts[0].annotations.summary }}", r"EICAR in C:\tmp\a.exe"),
+            ("{% if digest is none %}one{% endif %}", "one"),
+            ("{% for i in range(3) %}{{ i }}{% endfor %}", "012"),
+        ];
+        for (source, text) in rows {
+            assert_eq!(render(source).as_deref(), Ok(text), "{source}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_found_at_compile_time_where_they_can_be() {
+        let rows = [
+            ("{{ evnt }}", "no variable is called `evnt`"),
+            ("{{ alert.labels.x }}", "no variable is called `alert.labels.x`"),
+            ("{{ debug() }}", "no variable is called `debug`"),
+            ("{{ event", "syntax error"),
+            ("{% for %}", "syntax error"),
+            ("{{ event | nosuchfilter }}", "unknown filter"),
+        ];
+        for (source, words) in rows {
+            let message = render(source).expect_err(source);
+            assert!(message.contains(words), "{source}: {message}");
+        }
+        let error = Template::compile("{{ event }}\n{{ alert.lables }}", Scope::Alert).expect_err("a typo");
+        assert_eq!(error.line, Some(2));
+        assert!(error.message.contains("state, firing, event"), "{}", error.message);
+        assert!(Template::compile(&"x".repeat(SOURCE_BYTES_MAX + 1), Scope::Alert).is_err());
+    }
+
+    #[test]
+    fn failures_at_run_time_are_errors_with_their_line() {
+        let rows = [
+            ("{{ common_labels.nosuch }}", "undefined value"),
+            ("{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", "steps"),
+            ("{% for a in range(50000) %}0123456789{% endfor %}", "more than 262144 bytes"),
+            ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
+            ("{{ decided | time('%!') }}", "time format"),
+            ("{{ decided | time(zone='Mars/Base') }}", "time zone"),
+            ("{{ 'noon' | time }}", "is no time"),
+            ("{% include 'secret' %}", "template"),
+        ];
+        for (source, words) in rows {
+            let message = render(source).expect_err(source);
+            assert!(message.contains(words), "{source}: {message}");
+        }
+        let template = Template::compile("a\n{{ common_labels.nosuch }}", Scope::Delivery).expect("compiles");
+        assert_eq!(template.render(&sample::delivery()).expect_err("missing").line, Some(2));
+    }
+
+    #[test]
+    fn every_attempt_reads_the_same() {
+        let template = Template::compile("{{ text }}{{ alerts | json }}", Scope::Delivery).expect("compiles");
+        let first = sample::delivery();
+        let again =
+            Delivery { attempt: 7, maybe_duplicate: true, unfinished: Some(vec![1]), ..first.clone() };
+        assert_eq!(template.render(&first), template.render(&again));
+    }
+
+    #[test]
+    fn each_alert_has_its_own_text() {
+        let template = Template::compile("{{ alert.labels.computer }} of {{ receiver }}", Scope::Alert);
+        let mut delivery = sample::delivery();
+        delivery.groups[0].alerts.push(sample::alert());
+        delivery.groups[0].alerts[1].labels.remove(0);
+        let texts = template.expect("compiles").render_each(&delivery);
+        assert_eq!(texts[0].as_deref(), Ok("ws-042 of secops"));
+        assert!(texts[1].is_err(), "{texts:?}");
+    }
+
+    #[test]
+    fn the_documented_variables_are_those_that_exist() {
+        let shared = Value::from(Serde(&Context::of(&sample::delivery())));
+        for (name, _) in VARIABLES.iter().filter(|(name, _)| *name != "alert") {
+            assert!(!shared.get_attr(name).expect("a map").is_undefined(), "{name}");
+        }
+        assert_eq!(shared.len(), Some(VARIABLES.len() - 1));
+        let alert = Value::from(Serde(&AlertContext::of(&sample::alert())));
+        for name in ALERT_FIELDS {
+            assert!(!alert.get_attr(name).expect("a map").is_undefined(), "{name}");
+        }
+        assert_eq!(alert.len(), Some(ALERT_FIELDS.len()));
+    }
+}

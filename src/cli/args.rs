@@ -1,0 +1,253 @@
+//! The one definition of the command line; help, and later man pages and completions, come from it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// An alert router: nothing accepted is lost, every why has an answer.
+#[derive(Debug, Parser)]
+#[command(name = "ams2", version, about, max_term_width = 100)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the router. Without a config: a built-in default that works anywhere
+    Serve(Serve),
+    /// Send one alert, or many as JSON lines on standard input
+    Send(Send),
+    /// Check a configuration: every mistake at once, with its place and mend
+    Check(Check),
+    /// Ask a running router what it knows
+    Query(Query),
+    /// Take charge of firing alerts: repeats stop until they change
+    Ack(Ack),
+    /// Try deliveries again, or drop them
+    Delivery(DeliveryVerb),
+    /// List the actions, or test one
+    Action(ActionVerb),
+    /// Load the configuration again; a wrong one is refused and the old one stays
+    Reload(Server),
+}
+
+/// `ams2 serve`.
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", env = "AMS2_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The data folder: journal, socket, logs. Overrides the config
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Listen for HTTP here; port 0 takes a free one and prints it. Overrides the config
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// How to write the log. AMS2_LOG=debug (or info, warn, error) says how much
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub log_format: Format,
+    /// Do not wait for the disk: alerts are lost when the machine stops. For benchmarks only
+    #[arg(long, hide = true)]
+    pub unsafe_no_sync: bool,
+}
+
+/// `ams2 check`.
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// The configuration file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Ask each action's far end how it is; nobody is told anything
+    #[arg(long)]
+    pub probe: bool,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Which server, and who we are.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Server {
+    /// The server: http://host:port, https://host:port, or the path of its socket. Default: the socket in
+    /// ./ams2-data if there is one, else http://127.0.0.1:9093
+    #[arg(long, value_name = "URL|SOCKET", env = "AMS2_SERVER")]
+    pub to: Option<String>,
+    /// A file with this client's token
+    #[arg(long, value_name = "FILE", env = "AMS2_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) that may sign the server's
+    #[arg(long, value_name = "FILE", env = "AMS2_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Longest wait for an answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub timeout: u64,
+}
+
+/// `ams2 send`.
+#[derive(Debug, clap::Args)]
+pub struct Send {
+    /// What happened, by name: the label `event`. Without it, JSON lines are read from standard input
+    #[arg(value_name = "EVENT")]
+    pub event: Option<String>,
+    /// A label: name=value
+    #[arg(long = "label", short, value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// An annotation: name=value
+    #[arg(long = "annotation", short, value_name = "NAME=VALUE")]
+    pub annotations: Vec<String>,
+    /// The label `severity`: info, warning, minor, major or critical
+    #[arg(long, short, value_name = "SEVERITY")]
+    pub severity: Option<String>,
+    /// Say that it has ended
+    #[arg(long)]
+    pub resolve: bool,
+    /// The name of this occurrence; the same name twice is one occurrence. Default: a random one
+    #[arg(long, value_name = "ID", conflicts_with = "resolve")]
+    pub id: Option<String>,
+    /// Keep it in this folder if no server answers, and send what is kept there first
+    #[arg(long, value_name = "DIR", env = "AMS2_SPOOL")]
+    pub spool: Option<PathBuf>,
+    /// Only send what the spool keeps
+    #[arg(long, requires = "spool", conflicts_with = "event")]
+    pub flush: bool,
+    /// The server to send to.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `ams2 query`.
+#[derive(Debug, clap::Args)]
+pub struct Query {
+    /// What to show
+    #[arg(value_enum)]
+    pub what: What,
+    /// Only alerts that match, such as `severity>=major`; may be given more than once
+    #[arg(value_name = "MATCHER")]
+    pub matchers: Vec<String>,
+    /// Most rows
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The server to ask.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// What to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Alerts that fire, or that ended and are not told everywhere
+    Alerts,
+    /// Groups, and what each action was told of them
+    Groups,
+    /// Deliveries that wait or are under way
+    Deliveries,
+    /// Deliveries that were given up
+    DeadLetters,
+}
+
+/// `ams2 ack`.
+#[derive(Debug, clap::Args)]
+pub struct Ack {
+    /// Which alerts: all of these must match, such as `event="Virus Found"` `computer=ws-042`
+    #[arg(value_name = "MATCHER", required = true)]
+    pub matchers: Vec<String>,
+    /// Who takes charge. Default: the client that the server knows us as
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// For how long, such as 2h. Default: until the alert changes
+    #[arg(long = "for", value_name = "DURATION")]
+    pub duration: Option<String>,
+    /// Why
+    #[arg(long, short, value_name = "TEXT", default_value = "")]
+    pub comment: String,
+    /// Give it back
+    #[arg(long)]
+    pub withdraw: bool,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `ams2 delivery`.
+#[derive(Debug, clap::Args)]
+pub struct DeliveryVerb {
+    /// What to do with them
+    #[arg(value_enum)]
+    pub verb: RetryOrDrop,
+    /// One delivery, by id
+    #[arg(value_name = "ID", required_unless_present_any = ["action", "all_dead"])]
+    pub id: Option<String>,
+    /// Every dead letter of this action: receiver/kind/name
+    #[arg(long, value_name = "ACTION", conflicts_with = "id")]
+    pub action: Option<String>,
+    /// Every dead letter
+    #[arg(long, conflicts_with_all = ["id", "action"])]
+    pub all_dead: bool,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// What to do with deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RetryOrDrop {
+    /// Try a dead letter again, from the first attempt; a waiting delivery at once
+    Retry,
+    /// Give it up, on record
+    Drop,
+}
+
+/// `ams2 action`.
+#[derive(Debug, clap::Args)]
+pub struct ActionVerb {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: ActionDo,
+}
+
+/// What to do with actions.
+#[derive(Debug, Subcommand)]
+pub enum ActionDo {
+    /// List the kinds of actions that a config can use, and those that a running router has
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The server.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Send a test through one action of a running router and show what its far end said
+    Test {
+        /// receiver/kind/name
+        #[arg(value_name = "ACTION")]
+        action: String,
+        /// The server.
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,241 @@
+//! Talks to a running router over HTTP, by TCP, TLS or its Unix socket.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+
+use super::{CliError, Exit, args::Server};
+
+/// Largest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// Where the built-in default config has its socket.
+const DEFAULT_SOCKET: &str = "ams2-data/ams2.sock";
+/// Where the built-in default config listens.
+const DEFAULT_URL: &str = "http://127.0.0.1:9093";
+
+/// A way to one server.
+pub(super) struct Client {
+    target: Target,
+    token: Option<String>,
+    timeout: Duration,
+}
+
+enum Target {
+    Socket(PathBuf),
+    Tcp { authority: String },
+    Tls { authority: String, host: String, config: Arc<rustls::ClientConfig> },
+}
+
+/// What a server answered.
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl Client {
+    pub fn new(server: &Server) -> Result<Client, CliError> {
+        let to = server.to.clone().unwrap_or_else(|| match std::path::Path::new(DEFAULT_SOCKET).exists() {
+            true => DEFAULT_SOCKET.into(),
+            false => DEFAULT_URL.into(),
+        });
+        let target = if let Some(rest) = to.strip_prefix("http://") {
+            Target::Tcp { authority: authority(rest, 80)? }
+        } else if let Some(rest) = to.strip_prefix("https://") {
+            let authority = authority(rest, 443)?;
+            let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            Target::Tls { authority, host, config: Arc::new(tls(server)?) }
+        } else if to.contains("://") {
+            return Err(CliError::new(
+                Exit::Usage,
+                format!("`{to}` is no server"),
+                "write http://host:port, https://host:port or the path of a socket",
+            ));
+        } else {
+            Target::Socket(to.trim_start_matches("unix:").into())
+        };
+        let token = server.token_file.as_deref().map(read_token).transpose()?;
+        Ok(Client { target, token, timeout: Duration::from_secs(server.timeout.max(1)) })
+    }
+
+    /// Where it leads, for messages.
+    pub fn name(&self) -> String {
+        match &self.target {
+            Target::Socket(path) => path.display().to_string(),
+            Target::Tcp { authority } => format!("http://{authority}"),
+            Target::Tls { authority, .. } => format!("https://{authority}"),
+        }
+    }
+
+    pub async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        let answer = self.call(Method::GET, path, "application/json", Bytes::new()).await?;
+        self.decode(answer.accepted()?)
+    }
+
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CliError> {
+        let body = serde_json::to_vec(body).expect("plain data encodes");
+        let answer = self.call(Method::POST, path, "application/json", body.into()).await?;
+        self.decode(answer.accepted()?)
+    }
+
+    fn decode<T: DeserializeOwned>(&self, body: Bytes) -> Result<T, CliError> {
+        serde_json::from_slice(&body).map_err(|error| {
+            let message = format!("{} answered something else than ams2 does: {error}", self.name());
+            CliError::new(Exit::No, message, "see that --to leads to an ams2 of this version")
+        })
+    }
+
+    /// One request and its answer, whatever the status. Fails only if there was no answer.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Answer, CliError> {
+        let exchange = self.exchange(method, path, content_type, body);
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(|_| {
+            let message = format!("{} did not answer within {:?}", self.name(), self.timeout);
+            Err(CliError::new(Exit::Unavailable, message, "is it overloaded? --timeout waits longer"))
+        })
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Answer, CliError> {
+        let unreachable = |error: &dyn std::fmt::Display| {
+            CliError::new(
+                Exit::Unavailable,
+                format!("no server answers at {}: {error}", self.name()),
+                "start one with `ams2 serve`, or name another with --to",
+            )
+        };
+        let (stream, host): (Box<dyn Stream>, &str) = match &self.target {
+            Target::Socket(path) => {
+                (Box::new(UnixStream::connect(path).await.map_err(|e| unreachable(&e))?), "localhost")
+            }
+            Target::Tcp { authority } => {
+                let stream = TcpStream::connect(authority).await.map_err(|e| unreachable(&e))?;
+                stream.set_nodelay(true).map_err(|e| unreachable(&e))?;
+                (Box::new(stream), authority)
+            }
+            Target::Tls { authority, host, config } => {
+                let stream = TcpStream::connect(authority).await.map_err(|e| unreachable(&e))?;
+                stream.set_nodelay(true).map_err(|e| unreachable(&e))?;
+                let name = ServerName::try_from(host.clone())
+                    .map_err(|e| CliError::new(Exit::Usage, format!("`{host}` is no host name: {e}"), ""))?;
+                let connector = tokio_rustls::TlsConnector::from(config.clone());
+                let stream = connector.connect(name, stream).await.map_err(|error| {
+                    CliError::new(
+                        Exit::Untrusted,
+                        format!("TLS with {authority} failed: {error}"),
+                        "name the file of the authority that signed its certificate with --ca-file",
+                    )
+                })?;
+                (Box::new(stream), authority)
+            }
+        };
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(&e))?;
+        let driver = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, host)
+            .header(header::USER_AGENT, concat!("ams2/", env!("CARGO_PKG_VERSION")))
+            .header(header::CONTENT_TYPE, content_type);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| CliError::new(Exit::Usage, format!("cannot ask for `{path}`: {error}"), ""))?;
+        let response = sender.send_request(request).await.map_err(|e| unreachable(&e))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| unreachable(&error))?
+            .to_bytes();
+        driver.abort();
+        Ok(Answer { status, body })
+    }
+}
+
+impl Answer {
+    /// The body of a 2xx; anything else as an error with the server's own words.
+    pub fn accepted(self) -> Result<Bytes, CliError> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        let exit = match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Denied,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Exit::Unavailable,
+            _ => Exit::No,
+        };
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let text = |key: &str| problem[key].as_str().map(str::to_owned);
+        let mut message =
+            text("detail").unwrap_or_else(|| String::from_utf8_lossy(&self.body).trim().to_owned());
+        for error in problem["errors"].as_array().into_iter().flatten() {
+            let index = error["index"].as_u64().map(|index| format!("alert {index}: ")).unwrap_or_default();
+            message.push_str(&format!("\n  {index}{}", error["detail"].as_str().unwrap_or_default()));
+        }
+        let mend = text("mend").unwrap_or_default();
+        Err(CliError::new(exit, format!("the server refused ({}): {message}", self.status), mend))
+    }
+}
+
+/// `host:port` of what follows the scheme; a path behind it is cut.
+fn authority(rest: &str, default_port: u16) -> Result<String, CliError> {
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.is_empty() || authority.contains('@') {
+        return Err(CliError::new(Exit::Usage, format!("`{rest}` names no host"), "write http://host:port"));
+    }
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    Ok(if has_port { authority.to_owned() } else { format!("{authority}:{default_port}") })
+}
+
+fn read_token(path: &std::path::Path) -> Result<String, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CliError::new(Exit::Usage, format!("cannot read the token in {}: {error}", path.display()), "")
+    })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn tls(server: &Server) -> Result<rustls::ClientConfig, CliError> {
+    let Some(path) = &server.ca_file else {
+        return Err(CliError::new(
+            Exit::Usage,
+            "https needs the certificate of the authority that signed the server's",
+            "name its file with --ca-file; the system's is often /etc/ssl/certs/ca-certificates.crt",
+        ));
+    };
+    let wrong = |error: &dyn std::fmt::Display| {
+        CliError::new(Exit::Usage, format!("cannot use the certificates in {}: {error}", path.display()), "")
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| wrong(&e))? {
+        roots.add(certificate.map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong(&"the file holds none"));
+    }
+    Ok(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}

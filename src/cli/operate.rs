@@ -1,0 +1,258 @@
+//! Verbs that ask or steer a running router: query, ack, delivery, action, reload.
+
+use bytes::Bytes;
+use hyper::Method;
+
+use super::{
+    CliError, Exit,
+    args::{Ack, ActionDo, ActionVerb, DeliveryVerb, Query, RetryOrDrop, Server, What},
+    client::Client,
+    say, talk,
+};
+use crate::console::{AcknowledgeOrder, DeliveryOrder, Done, TestAnswer, TestOrder, views};
+
+pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
+    let client = Client::new(&query.server)?;
+    let mut parameters = Vec::new();
+    if !query.matchers.is_empty() {
+        parameters.push(format!("filter={}", percent(&query.matchers.join(","))));
+    }
+    if let Some(limit) = query.limit {
+        parameters.push(format!("limit={limit}"));
+    }
+    let path = match query.what {
+        What::Alerts => "alerts",
+        What::Groups => "groups",
+        What::Deliveries => {
+            parameters.push("state=pending".into());
+            "deliveries"
+        }
+        What::DeadLetters => {
+            parameters.push("state=dead".into());
+            "deliveries"
+        }
+    };
+    let path = format!("/api/v1/{path}?{}", parameters.join("&"));
+    if query.json {
+        let rows: serde_json::Value = client.fetch(&path).await?;
+        say(serde_json::to_string_pretty(&rows).expect("JSON encodes"));
+        return Ok(Exit::Done);
+    }
+    match query.what {
+        What::Alerts => alerts(client.fetch(&path).await?),
+        What::Groups => groups(client.fetch(&path).await?),
+        What::Deliveries | What::DeadLetters => deliveries(client.fetch(&path).await?),
+    }
+    Ok(Exit::Done)
+}
+
+fn alerts(rows: Vec<views::Alert>) {
+    table(
+        &["SINCE", "STATE", "SEVERITY", "EVENT", "LABELS", "RECEIVERS", "ACKNOWLEDGED"],
+        rows.into_iter().map(|row| {
+            let label = |name: &str| row.labels.get(name).cloned().unwrap_or_default();
+            let event = if label("event").is_empty() { label("alertname") } else { label("event") };
+            let shown = |name: &str| !matches!(name, "event" | "alertname" | "severity");
+            let labels: Vec<String> = row
+                .labels
+                .iter()
+                .filter(|(name, _)| shown(name.as_str()))
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            let by = row.acknowledged.as_ref().map(|ack| ack.by.clone()).unwrap_or_default();
+            vec![
+                row.starts_at.clone(),
+                row.state.clone(),
+                label("severity"),
+                event,
+                labels.join(" "),
+                row.receivers.join(","),
+                by,
+            ]
+        }),
+    );
+}
+
+fn groups(rows: Vec<views::Group>) {
+    table(
+        &["GROUP", "RECEIVER", "ALERTS", "NEXT LOOK", "ACTION", "PENDING", "TOLD", "HELD"],
+        rows.into_iter().flat_map(|row| {
+            let first = vec![
+                row.key.clone(),
+                row.receiver.clone(),
+                row.alerts.len().to_string(),
+                row.next_look.clone().unwrap_or_else(|| "-".into()),
+            ];
+            let action = |action: &views::GroupAction| {
+                vec![
+                    action.action.clone(),
+                    action.pending.to_string(),
+                    action.told.clone().unwrap_or_else(|| "never".into()),
+                    action.held.clone().unwrap_or_default(),
+                ]
+            };
+            let mut actions: Vec<Vec<String>> = row.actions.iter().map(action).collect();
+            if actions.is_empty() {
+                actions.push(vec!["none".into(), "0".into(), "never".into(), "nobody_to_tell".into()]);
+            }
+            actions.into_iter().map(move |action| [first.clone(), action].concat())
+        }),
+    );
+}
+
+fn deliveries(rows: Vec<views::Delivery>) {
+    table(
+        &["ID", "ACTION", "STATE", "ATTEMPTS", "ALERTS", "DECIDED", "NEXT", "WHY"],
+        rows.into_iter().map(|row| {
+            vec![
+                row.id,
+                row.action,
+                row.state,
+                row.attempts.to_string(),
+                row.alerts.to_string(),
+                row.decided,
+                row.next_attempt.unwrap_or_else(|| "-".into()),
+                row.dead_reason.or(row.last_failure).unwrap_or(row.reason),
+            ]
+        }),
+    );
+}
+
+/// Prints rows in columns as wide as their widest cell. Control characters are shown, not obeyed.
+fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    let clean = |cell: String| cell.chars().flat_map(printable).collect::<String>();
+    let rows: Vec<Vec<String>> = rows.map(|row| row.into_iter().map(clean).collect()).collect();
+    let mut widths: Vec<usize> = heads.iter().map(|head| head.len()).collect();
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &[String]| {
+        let padded: Vec<String> =
+            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    say(line(&heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>()));
+    for row in &rows {
+        say(line(row));
+    }
+    if rows.is_empty() {
+        talk("nothing to show");
+    }
+}
+
+/// A character as a terminal may see it: an alert's text must not move the cursor.
+fn printable(c: char) -> Vec<char> {
+    let hidden = c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if hidden { c.escape_default().collect() } else { vec![c] }
+}
+
+/// A query's value, percent-encoded (RFC 3986 section 2.1).
+fn percent(text: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|b| if keep(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+pub(super) async fn acknowledge(ack: Ack) -> Result<Exit, CliError> {
+    let seconds = match &ack.duration {
+        None => None,
+        Some(text) => {
+            let duration = ams2_handlers::units::Duration::parse(text).map_err(|error| {
+                CliError::new(Exit::Usage, format!("--for: {error}"), "write 30m, 2h, 1d")
+            })?;
+            Some(duration.ms().div_ceil(1000))
+        }
+    };
+    let order = AcknowledgeOrder {
+        matchers: ack.matchers,
+        by: ack.by,
+        seconds,
+        comment: ack.comment,
+        withdraw: ack.withdraw,
+    };
+    let done: Done = Client::new(&ack.server)?.post("/api/v1/acknowledgements", &order).await?;
+    let verb = if order.withdraw { "given back" } else { "acknowledged" };
+    talk(format_args!("{} alerts {verb} (sequence {})", done.count, done.sequence));
+    Ok(Exit::Done)
+}
+
+pub(super) async fn delivery(delivery: DeliveryVerb) -> Result<Exit, CliError> {
+    let order = DeliveryOrder { id: delivery.id, action: delivery.action, all_dead: delivery.all_dead };
+    let (path, said) = match delivery.verb {
+        RetryOrDrop::Retry => ("/api/v1/deliveries/retry", "are tried again"),
+        RetryOrDrop::Drop => ("/api/v1/deliveries/drop", "are dropped"),
+    };
+    let done: Done = Client::new(&delivery.server)?.post(path, &order).await?;
+    talk(format_args!("{} deliveries {said} (sequence {})", done.count, done.sequence));
+    Ok(Exit::Done)
+}
+
+pub(super) async fn action(action: ActionVerb) -> Result<Exit, CliError> {
+    match action.verb {
+        ActionDo::List { json, server } => list_actions(json, &server).await,
+        ActionDo::Test { action, server } => {
+            let answer: TestAnswer =
+                Client::new(&server)?.post("/api/v1/actions/test", &TestOrder { action }).await?;
+            say(format_args!("{}: {}", answer.outcome, answer.reply));
+            Ok(if answer.outcome == "failed" { Exit::No } else { Exit::Done })
+        }
+    }
+}
+
+/// The kinds need no server; what a running router has is shown when one answers.
+async fn list_actions(json: bool, server: &Server) -> Result<Exit, CliError> {
+    let running: Result<Vec<views::Action>, CliError> = Client::new(server)?.fetch("/api/v1/actions").await;
+    let kinds = ams2_handlers::TABLE.iter().map(|kind| (kind.key, kind.summary));
+    if json {
+        let kinds: Vec<_> =
+            kinds.map(|(kind, summary)| serde_json::json!({ "kind": kind, "summary": summary })).collect();
+        let running = running.ok();
+        let all = serde_json::json!({ "kinds": kinds, "running": running });
+        say(serde_json::to_string_pretty(&all).expect("JSON encodes"));
+        return Ok(Exit::Done);
+    }
+    table(&["KIND", "WHAT IT DOES"], kinds.map(|(kind, summary)| vec![kind.into(), summary.into()]));
+    match running {
+        Ok(rows) => {
+            say("");
+            let state = |row: &views::Action| match (row.present, row.failing) {
+                (false, _) => "gone from the config",
+                (true, true) => "failing",
+                (true, false) => "well",
+            };
+            table(
+                &["ACTION", "STATE", "PENDING", "IN FLIGHT"],
+                rows.into_iter().map(|row| {
+                    let state = state(&row).to_owned();
+                    vec![row.action, state, row.pending.to_string(), row.in_flight.to_string()]
+                }),
+            );
+        }
+        Err(error) => talk(format_args!("(no running router: {})", error.message)),
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn reload(server: Server) -> Result<Exit, CliError> {
+    let client = Client::new(&server)?;
+    client.call(Method::POST, "/-/reload", "application/json", Bytes::new()).await?.accepted()?;
+    talk("the configuration was loaded again");
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alerts_text_cannot_move_the_cursor() {
+        let shown: String = "a\u{1b}[2Jb\n\u{202e}c".chars().flat_map(printable).collect();
+        assert_eq!(shown, "a\\u{1b}[2Jb\\n\\u{202e}c");
+    }
+
+    #[test]
+    fn query_values_are_percent_encoded() {
+        assert_eq!(percent("event=\"Virus Found\""), "event%3D%22Virus%20Found%22");
+    }
+}

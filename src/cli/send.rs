@@ -1,0 +1,170 @@
+//! `ams2 send`: one alert from the command line, or JSON lines from standard input, with a spool for bad days.
+
+use std::io::{IsTerminal, Read};
+
+use bytes::Bytes;
+use hyper::Method;
+
+use super::{CliError, Exit, args::Send, client::Client, spool::Spool, talk};
+
+/// Largest standard input that is sent in one request, in bytes: the server's limit.
+const INPUT_BYTES_MAX: u64 = 8 << 20;
+
+pub(super) async fn send(send: Send) -> Result<Exit, CliError> {
+    let client = Client::new(&send.server)?;
+    let spool = send.spool.as_deref().map(Spool::open).transpose().map_err(|error| {
+        CliError::new(
+            Exit::Usage,
+            format!("cannot use the spool folder: {error}"),
+            "name one that you may write to",
+        )
+    })?;
+    if send.flush {
+        let spool = spool.expect("--flush requires --spool");
+        return flush(&client, &spool).await.map(|()| Exit::Done);
+    }
+    let body = body(&send)?;
+    if let Some(spool) = &spool {
+        // What waited goes first, so that the order of one machine's alerts stands.
+        match flush(&client, spool).await {
+            Ok(()) => {}
+            Err(error) if error.exit == Exit::Unavailable => return keep(spool, &body, &error),
+            Err(error) => talk(&error),
+        }
+    }
+    match post(&client, body.clone()).await {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => match (&spool, error.exit) {
+            (Some(spool), Exit::Unavailable | Exit::Untrusted) => keep(spool, &body, &error),
+            _ => Err(error),
+        },
+    }
+}
+
+async fn post(client: &Client, body: Bytes) -> Result<(), CliError> {
+    let answer = client.call(Method::POST, "/api/v1/alerts", "application/x-ndjson", body).await?;
+    answer.accepted().map(drop)
+}
+
+fn keep(spool: &Spool, body: &[u8], why: &CliError) -> Result<Exit, CliError> {
+    spool.keep(body).map_err(|error| {
+        CliError::new(Exit::Unavailable, format!("{}; and it cannot be kept: {error}", why.message), "")
+    })?;
+    talk(format_args!(
+        "kept in the spool, to be sent by the next call or `ams2 send --flush`: {}",
+        why.message
+    ));
+    Ok(Exit::Done)
+}
+
+/// Sends what the spool keeps, oldest first.
+async fn flush(client: &Client, spool: &Spool) -> Result<(), CliError> {
+    let broken = |error: std::io::Error| {
+        CliError::new(Exit::Unavailable, format!("the spool cannot be read: {error}"), "see its permissions")
+    };
+    // Another sender is at it: it sends what is there.
+    let Some(_lock) = spool.lock().map_err(broken)? else { return Ok(()) };
+    for path in spool.waiting().map_err(broken)? {
+        let body = std::fs::read(&path).map_err(broken)?;
+        match post(client, body.into()).await {
+            Ok(()) => spool.done(&path).map_err(broken)?,
+            Err(error) if error.exit == Exit::No => {
+                let aside = spool.refused(&path, &error.message).map_err(broken)?;
+                talk(format_args!("set aside as {}: {}", aside.display(), error.message));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The request: one alert from the arguments, or standard input as it is.
+fn body(send: &Send) -> Result<Bytes, CliError> {
+    let Some(event) = &send.event else {
+        return from_input(send);
+    };
+    let mut labels = pairs(&send.labels, "--label")?;
+    insert(&mut labels, "event", event, "EVENT")?;
+    if let Some(severity) = &send.severity {
+        insert(&mut labels, "severity", severity, "--severity")?;
+    }
+    let mut alert = serde_json::json!({ "labels": labels });
+    let annotations = pairs(&send.annotations, "--annotation")?;
+    if !annotations.is_empty() {
+        alert["annotations"] = annotations.into();
+    }
+    let now = format!("{:.3}", jiff::Timestamp::now());
+    if send.resolve {
+        alert["ends_at"] = now.into();
+    } else {
+        // The start is told, so that what waits in a spool keeps its true time.
+        alert["starts_at"] = now.into();
+        alert["id"] = send.id.clone().map_or_else(random_id, Ok)?.into();
+    }
+    Ok(alert.to_string().into())
+}
+
+fn from_input(send: &Send) -> Result<Bytes, CliError> {
+    let usage = |message: &str, mend: &str| CliError::new(Exit::Usage, message, mend);
+    let alone =
+        send.labels.is_empty() && send.annotations.is_empty() && send.severity.is_none() && !send.resolve;
+    if !alone {
+        return Err(usage(
+            "labels, severity and --resolve need an EVENT",
+            "ams2 send \"Virus Found\" -l computer=ws-042",
+        ));
+    }
+    if std::io::stdin().is_terminal() {
+        return Err(usage(
+            "what happened? EVENT is missing",
+            "ams2 send \"Virus Found\" -l computer=ws-042 --severity critical; or pipe JSON lines in",
+        ));
+    }
+    let mut input = Vec::new();
+    let read = std::io::stdin().lock().take(INPUT_BYTES_MAX + 1).read_to_end(&mut input);
+    read.map_err(|error| usage(&format!("standard input cannot be read: {error}"), ""))?;
+    if input.len() as u64 > INPUT_BYTES_MAX {
+        return Err(usage("standard input is over 8 MiB", "send it in several calls"));
+    }
+    if input.iter().all(u8::is_ascii_whitespace) {
+        return Err(usage(
+            "standard input is empty",
+            "each line is an alert: {\"labels\":{\"event\":\"Virus Found\"}}",
+        ));
+    }
+    Ok(input.into())
+}
+
+type Pairs = serde_json::Map<String, serde_json::Value>;
+
+fn pairs(texts: &[String], what: &str) -> Result<Pairs, CliError> {
+    let mut pairs = Pairs::new();
+    for text in texts {
+        let (name, value) = text.split_once('=').ok_or_else(|| {
+            CliError::new(
+                Exit::Usage,
+                format!("{what} `{text}` has no `=`"),
+                format!("write {what} name=value"),
+            )
+        })?;
+        insert(&mut pairs, name, value, what)?;
+    }
+    Ok(pairs)
+}
+
+fn insert(pairs: &mut Pairs, name: &str, value: &str, what: &str) -> Result<(), CliError> {
+    match pairs.insert(name.to_owned(), value.into()) {
+        None => Ok(()),
+        Some(_) => {
+            Err(CliError::new(Exit::Usage, format!("`{name}` is given twice, the second time by {what}"), ""))
+        }
+    }
+}
+
+fn random_id() -> Result<String, CliError> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        CliError::new(Exit::Failed, format!("the system gives no random bytes: {error}"), "")
+    })?;
+    Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
+}

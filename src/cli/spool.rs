@@ -1,0 +1,128 @@
+//! The spool of `ams2 send`: alerts that no server took yet, one file a request, in order of their names.
+//!
+//! A file appears whole or not at all (temporary name, sync, rename, sync of the folder) and goes when a server has
+//! said that it keeps the alerts. One that a server refuses for good is moved to `refused/` with the reason beside it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Largest spool in bytes: a machine that is off for weeks must not fill its disk.
+pub(super) const SPOOL_BYTES_MAX: u64 = 256 << 20;
+
+/// A folder of waiting requests.
+pub(super) struct Spool {
+    dir: PathBuf,
+}
+
+impl Spool {
+    pub fn open(dir: &Path) -> io::Result<Spool> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        Ok(Spool { dir: dir.into() })
+    }
+
+    /// Keeps a request; returns once it is on disk.
+    pub fn keep(&self, body: &[u8]) -> io::Result<()> {
+        let waiting: u64 = self.waiting()?.iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
+        if waiting + body.len() as u64 > SPOOL_BYTES_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("the spool holds {waiting} bytes already; at most {SPOOL_BYTES_MAX} are kept"),
+            ));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let name = format!("{now:020}-{:08}", std::process::id());
+        let temporary = self.dir.join(format!("{name}.tmp"));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(body)?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.dir.join(format!("{name}.ndjson")))?;
+        self.sync()
+    }
+
+    /// What waits, oldest first.
+    pub fn waiting(&self) -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == "ndjson") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Only one sender at a time empties the spool; `None` while another does.
+    pub fn lock(&self) -> io::Result<Option<File>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.dir.join(".lock"))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A server keeps what this file holds.
+    pub fn done(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)?;
+        self.sync()
+    }
+
+    /// A server refused it for good: set aside, with its words.
+    pub fn refused(&self, path: &Path, why: &str) -> io::Result<PathBuf> {
+        let folder = self.dir.join("refused");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let target = folder.join(path.file_name().unwrap_or_default());
+        fs::write(target.with_extension("why"), why)?;
+        fs::rename(path, &target)?;
+        self.sync()?;
+        Ok(target)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_waits_in_order_until_it_is_done() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let spool = Spool::open(&folder.path().join("spool")).expect("a spool");
+        spool.keep(b"one").expect("kept");
+        spool.keep(b"two").expect("kept");
+        let waiting = spool.waiting().expect("readable");
+        let texts: Vec<_> = waiting.iter().map(|path| fs::read(path).expect("readable")).collect();
+        assert_eq!(texts, [b"one", b"two"]);
+        spool.done(&waiting[0]).expect("removed");
+        let aside = spool.refused(&waiting[1], "no labels").expect("moved");
+        assert!(spool.waiting().expect("readable").is_empty());
+        assert_eq!(fs::read(&aside).expect("readable"), b"two");
+        assert_eq!(fs::read(aside.with_extension("why")).expect("readable"), b"no labels");
+    }
+
+    #[test]
+    fn one_sender_at_a_time_empties_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let spool = Spool::open(folder.path()).expect("a spool");
+        let held = spool.lock().expect("lockable").expect("free");
+        assert!(spool.lock().expect("lockable").is_none());
+        drop(held);
+        assert!(spool.lock().expect("lockable").is_some());
+    }
+}

@@ -1,0 +1,123 @@
+//! What is wrong, where, and how to mend it.
+
+use std::fmt::Write;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde::Serialize;
+
+/// A place in a file: line and column from 1, both 0 when it is the file as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    #[serde(skip)]
+    offset: usize,
+    #[serde(skip)]
+    length: usize,
+}
+
+impl Place {
+    pub(super) fn point(line: usize, column: usize, offset: usize) -> Place {
+        Place { line, column, offset, length: 0 }
+    }
+
+    pub(super) fn with_length(self, length: usize) -> Place {
+        Place { length, ..self }
+    }
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gravity {
+    /// The configuration is refused.
+    Error,
+    /// It works, but perhaps not as meant.
+    Warning,
+}
+
+/// One thing found in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub gravity: Gravity,
+    /// Where.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What is wrong, in the user's own words where there are any.
+    pub message: String,
+    /// How to mend it; may be empty.
+    pub mend: String,
+}
+
+impl Diagnostic {
+    pub(super) fn error(place: Place, message: impl Into<String>, mend: impl Into<String>) -> Diagnostic {
+        Diagnostic { gravity: Gravity::Error, place, message: message.into(), mend: mend.into() }
+    }
+
+    pub(super) fn warning(place: Place, message: impl Into<String>, mend: impl Into<String>) -> Diagnostic {
+        Diagnostic { gravity: Gravity::Warning, ..Diagnostic::error(place, message, mend) }
+    }
+}
+
+/// One line each: `file:line:column: what is wrong: how to mend it`.
+pub fn lines(name: &str, found: &[Diagnostic]) -> String {
+    let mut text = String::new();
+    for Diagnostic { gravity, place, message, mend } in found {
+        let gravity = match gravity {
+            Gravity::Error => "",
+            Gravity::Warning => "warning: ",
+        };
+        let mend = if mend.is_empty() { String::new() } else { format!(": {mend}") };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name}:{}:{}: {gravity}{message}{mend}", place.line, place.column);
+    }
+    text
+}
+
+/// For people: the source lines with a mark under each mistake, as rustc prints them.
+pub fn snippets(name: &str, source: &str, found: &[Diagnostic], colour: bool) -> String {
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    let mut text = String::new();
+    for diagnostic in found {
+        let Diagnostic { gravity, place, message, mend } = diagnostic;
+        let level = match gravity {
+            Gravity::Error => Level::ERROR,
+            Gravity::Warning => Level::WARNING,
+        };
+        if place.line == 0 {
+            let mend = if mend.is_empty() { String::new() } else { format!("\n  help: {mend}") };
+            let word = if *gravity == Gravity::Error { "error" } else { "warning" };
+            let _ = writeln!(text, "{word}: {name}: {message}{mend}");
+            continue;
+        }
+        let (start, end) = mark(source, *place);
+        let snippet = Snippet::source(source)
+            .line_start(1)
+            .path(name)
+            .annotation(AnnotationKind::Primary.span(start..end));
+        let mut group = level.primary_title(message.as_str()).element(snippet);
+        if !mend.is_empty() {
+            group = group.element(Level::HELP.message(mend.as_str()));
+        }
+        text.push_str(&renderer.render(&[group]));
+        text.push('\n');
+    }
+    text
+}
+
+/// The bytes to mark: within one line, at least one character where there is one.
+fn mark(source: &str, place: Place) -> (usize, usize) {
+    let line_start =
+        source.split_inclusive('\n').take(place.line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let line = source[line_start.min(source.len())..].lines().next().unwrap_or("");
+    let start = line.char_indices().nth(place.column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+    let wanted = if place.length == 0 { 1 } else { place.length };
+    let mut end = (start + wanted).min(line.len());
+    while end < line.len() && !line.is_char_boundary(end) {
+        end += 1;
+    }
+    (line_start + start, line_start + end.max(start))
+}

@@ -1,0 +1,216 @@
+//! What the configuration says of each mistake: where, what, and how to mend it.
+
+use super::*;
+
+const RECEIVERS: &str = "receivers: [{name: log, actions: [{event_log: {to: file, path: e.log}}]}]\n";
+
+fn mistakes(text: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    match load_text(text, folder.path(), &Overrides::default()) {
+        Ok(loaded) => lines("f", &loaded.warnings),
+        Err(wrong) => lines("f", &wrong.found),
+    }
+}
+
+#[test]
+fn each_mistake_has_its_place_and_its_mend() {
+    let with = |more: &str| format!("{RECEIVERS}route: {{receiver: log}}\n{more}");
+    let route = |inner: &str| format!("{RECEIVERS}route: {inner}\n");
+    let action = |inner: &str| {
+        format!("route: {{receiver: log}}\nreceivers:\n  - name: log\n    actions:\n      - {inner}\n")
+    };
+    let rows: Vec<(String, &str)> = vec![
+        (String::new(), "f:1:1: the file holds no configuration"),
+        ("# nothing\n\n".into(), "f:1:1: the file holds no configuration"),
+        ("- a\n".into(), "f:1:1: expected a map of settings, found a list"),
+        ("route:\n\treceiver: log\n".into(), "a tab is used for indentation"),
+        ("a: \"x\n".into(), "not valid YAML"),
+        (with("recievers: []\n"), "f:3:1: unknown key `recievers`: did you mean `receivers`?"),
+        (with("colour: red\n"), "f:3:1: unknown key `colour`: known here:"),
+        (with("route: {receiver: log}\n"), "f:3:1: a key is given twice in the same map"),
+        (RECEIVERS.into(), "`route` is missing: add `route:`"),
+        ("route: {receiver: log}\n".into(), "`receivers` is missing"),
+        (route("{receiver: lgo}"), "f:2:19: no receiver is called `lgo`: did you mean `log`?"),
+        (route("{}"), "the first route has no receiver"),
+        (route("{receiver: log, matchers: ['a=b']}"), "the first route may not have `matchers`"),
+        (route("{receiver: log, continue: true}"), "the first route may not have `continue`"),
+        (route("{receiver: log, group_wait: 5}"), "f:2:36: "),
+        (route("{receiver: log, group_wait: -1s}"), "f:2:36: "),
+        (route("{receiver: log, group_wait: 1.5h}"), "f:2:36: "),
+        (route("{receiver: log, group_wait: 5 m}"), "f:2:36: "),
+        (route("{receiver: log, group_interval: 0s}"), "the duration `0s` is too short"),
+        (route("{receiver: log, group_by: [a, a]}"), "`a` is given twice"),
+        (route("{receiver: log, group_by: ['...', a]}"), "`...` means every label"),
+        (route("{receiver: log, group_by: a}"), "expected a list, found `a`"),
+        (route("{receiver: log, group_by: [1]}"), "expected text, found the number 1: put it in quotes"),
+        (route("{receiver: log, notify: all}"), "notify is `all`: use `group` or `each`"),
+        (route("{receiver: log, continue: no}"), "f:2:"),
+        (route("{receiver: log, routes: [{matchers: ['a=~\"(\"']}]}"), "the matcher `a=~\"(\"` is wrong"),
+        (
+            route("{receiver: log, routes: [{matchers: ['severity >= purple']}]}"),
+            "neither a severity nor a number",
+        ),
+        (route("{receiver: log, routes: [{matchers: ['a']}]}"), "expected one of = != =~ !~"),
+        (
+            route("{receiver: log, routes: [{matchers: ['a=${env:HOME}']}]}"),
+            "environment variables are not allowed here",
+        ),
+        (
+            route("{receiver: log, routes: [{receiver: log}, {receiver: log, matchers: ['a=b']}]}"),
+            "warning: no alert comes here",
+        ),
+        (
+            route("{receiver: log, group_interval: 5m, repeat_interval: 1m}"),
+            "warning: repeat_interval is shorter",
+        ),
+        (with("severities: {purple: huge}\n"), "`huge` is no rank"),
+        (with("give_up: {after: soon}\n"), "f:3:18: "),
+        (with("external_url: example.com\n"), "`example.com` is no URL"),
+        (with("removed: [{action: a, drop: true}]\n"), "`a` is no action: write receiver/kind/name"),
+        (with("removed: [{action: a/b/c}]\n"), "what becomes of them is not clear"),
+        (with("removed: [{action: a/b/c, move_to: nobody}]\n"), "no receiver is called `nobody`"),
+        (
+            with("originator: {http: {listen: 'localhost:70000'}}\n"),
+            "`localhost:70000` is no address and port",
+        ),
+        (with("originator: {http: {listen: '0.0.0.0:9093'}}\n"), "without TLS"),
+        (with("originator: {http: {listen: '0.0.0.0:9093'}}\n"), "by anybody"),
+        (with("originator: {http: {limits: {connections: 0}}}\n"), "a whole number from 1 to 1000000"),
+        (with("originator: {http: {limits: {body_bytes: lots}}}\n"), "f:3:42: "),
+        (with("originator: {http: {tls: {cert_file: c.pem}}}\n"), "`key_file` is missing"),
+        (with("originator: {socket: {mode: \"999\"}}\n"), "`999` is no mode"),
+        (with("originator: {clients: [{name: local, uid: 0}]}\n"), "a client may not be called `local`"),
+        (with("originator: {clients: [{name: a}]}\n"), "nothing says how to know the client `a`"),
+        (with("originator: {clients: [{name: a, token_file: missing}]}\n"), "cannot be read"),
+        (with("originator: {clients: [{name: a, token_sha256: abc}]}\n"), "this is no SHA-256"),
+        (
+            with("originator: {clients: [{name: a, uid: 0}, {name: a, uid: 1}]}\n"),
+            "the client `a` is defined twice",
+        ),
+        (with("journal: {segment_bytes: 1KiB}\n"), "use 1MiB to 1GiB"),
+        (
+            with("journal: {dir: '${env:AMS2_NOT_SET}'}\n"),
+            "the environment variable `AMS2_NOT_SET` is not set",
+        ),
+        (action("emial: {}"), "f:5:9: unknown action `emial`: `ams2 action list` shows them all"),
+        (action("event_lgo: {to: file}"), "did you mean `event_log`?"),
+        (action("event_log: {to: file, path: e.log, colour: red}"), "f:5:52: unknown key `colour`"),
+        (action("event_log: {to: file, pth: e.log}"), "did you mean `path`?"),
+        (action("event_log: {to: flie, path: e.log}"), "f:5:25: "),
+        (action("event_log: {to: file, path: e.log, max_in_flight: many}"), "f:5:"),
+        (action("event_log"), "expected an action such as"),
+        (
+            "receivers: [{name: a}, {name: a}]\nroute: {receiver: a}\n".into(),
+            "the receiver `a` is defined twice, first in line 1",
+        ),
+        (
+            "receivers: [{name: a}, {name: b}]\nroute: {receiver: a}\n".into(),
+            "warning: no route names the receiver `b`",
+        ),
+        (
+            "receivers: [{name: a}]\nroute: {receiver: a}\n".into(),
+            "warning: the default receiver `a` has no action",
+        ),
+        (
+            "receivers: [{nmae: a}]\nroute: {receiver: a}\n".into(),
+            "f:1:14: unknown key `nmae`: did you mean `name`?",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (text, expected) in rows {
+        let found = mistakes(&text);
+        if !found.contains(expected) {
+            wrong.push(format!("for\n{text}\nexpected {expected:?}, found\n{found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_mistake_is_found_at_once_in_the_order_of_the_file() {
+    let found = mistakes(
+        "colour: red\nroute: {receiver: nobody, group_wait: 5 m}\nreceivers: [{name: a, actions: [{emial: {}}, {event_log: {to: x}}]}]\n",
+    );
+    let places: Vec<&str> = found.lines().map(|line| line.split(": ").next().unwrap_or("")).collect();
+    assert!(places.len() >= 5, "{found}");
+    assert!(places[0].starts_with("f:1:") && places[1].starts_with("f:2:"), "{found}");
+}
+
+#[test]
+fn an_anchor_bomb_is_refused_quickly() {
+    let mut bomb = String::from("a: &a [x,x,x,x,x,x,x,x,x]\n");
+    for (name, before) in ["b", "c", "d", "e", "f", "g", "h"].iter().zip(["a", "b", "c", "d", "e", "f", "g"])
+    {
+        bomb.push_str(&format!("{name}: &{name} [{}]\n", vec![format!("*{before}"); 9].join(",")));
+    }
+    let found = mistakes(&bomb);
+    assert!(found.contains("too large or nested"), "{found}");
+}
+
+#[test]
+fn strange_files_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let load_at = |name: &str| match load(&folder.path().join(name), &Overrides::default()) {
+        Ok(_) => panic!("{name} was accepted"),
+        Err(wrong) => lines("f", &wrong.found),
+    };
+    assert!(load_at("missing").contains("cannot be read"));
+    assert!(load_at("").contains("this is a folder"));
+    let fifo = folder.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a FIFO");
+    assert!(load_at("fifo").contains("this is a FIFO"));
+    std::fs::write(folder.path().join("latin1"), b"route: {receiver: l\xf6g}\n").expect("written");
+    assert!(load_at("latin1").contains("f:1:20: the file is not UTF-8 here"));
+    std::fs::write(folder.path().join("large"), vec![b'#'; 5 << 20]).expect("written");
+    assert!(load_at("large").contains("at most 4194304 are read"));
+}
+
+#[test]
+fn secrets_that_others_can_read_are_refused_and_never_shown() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "canary-secret\n").expect("written");
+    let text = format!(
+        "{RECEIVERS}route: {{receiver: log}}\noriginator: {{clients: [{{name: a, token_file: token}}]}}\n"
+    );
+    let load = || load_text(&text, folder.path(), &Overrides::default());
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).expect("set");
+    let found = lines("f", &load().err().expect("refused").found);
+    assert!(found.contains("chmod 600") && !found.contains("canary"), "{found}");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).expect("set");
+    let loaded = load().unwrap_or_else(|wrong| panic!("{}", lines("f", &wrong.found)));
+    assert!(loaded.clients.need_tokens());
+    assert!(!format!("{:?}", loaded.clients).contains("canary"));
+}
+
+#[test]
+fn a_mistake_is_shown_in_its_line() {
+    let text = "receivers: [{name: log}]\nroute:\n  receiver: lgo\n";
+    let wrong = load_text(text, Path::new("."), &Overrides::default()).err().expect("wrong");
+    let shown = snippets("ams2.yaml", text, &wrong.found, false);
+    let expected = "error: no receiver is called `lgo`\n --> ams2.yaml:3:13\n  |\n3 |   receiver: lgo\n  |             ^^^\n  |\n  = help: did you mean `log`?\n";
+    assert!(shown.contains(expected), "{shown}");
+}
+
+#[test]
+fn what_ships_is_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for text in [DEFAULT, include_str!("../../config/ams2.yaml")] {
+        let loaded = load_text(text, folder.path(), &Overrides::default());
+        let loaded = loaded.unwrap_or_else(|wrong| panic!("{}", lines("f", &wrong.found)));
+        assert!(loaded.warnings.is_empty(), "{}", lines("f", &loaded.warnings));
+        assert!(loaded.http.is_some_and(|http| http.listen.ip().is_loopback()));
+    }
+}
+
+#[test]
+fn the_default_tells_each_occurrence_to_a_file() {
+    let loaded = load_text(DEFAULT, Path::new("."), &Overrides::default())
+        .unwrap_or_else(|wrong| panic!("{}", lines("f", &wrong.found)));
+    assert_eq!(loaded.core.route.notify, Some(ams2_core::config::Notify::Each));
+    assert_eq!(loaded.actions.len(), 1);
+    assert_eq!(loaded.actions[0].0.to_string(), "log/event_log/0");
+    assert_eq!(loaded.data_dir, Path::new("./ams2-data"));
+    assert_eq!(loaded.socket.expect("a socket").path, Path::new("./ams2-data/ams2.sock"));
+}

@@ -1,0 +1,228 @@
+//! Walking the tree: taking a map's keys one by one, with every mistake kept and none hiding another.
+
+use std::path::PathBuf;
+
+use ams2_handlers::units;
+
+use super::{
+    diagnostic::{Diagnostic, Place},
+    nearest,
+    tree::{Key, Node, Value},
+};
+
+/// What was found wrong so far.
+#[derive(Default)]
+pub(super) struct Found(pub Vec<Diagnostic>);
+
+impl Found {
+    pub fn error(&mut self, place: Place, message: impl Into<String>, mend: impl Into<String>) {
+        self.0.push(Diagnostic::error(place, message, mend));
+    }
+
+    pub fn warning(&mut self, place: Place, message: impl Into<String>, mend: impl Into<String>) {
+        self.0.push(Diagnostic::warning(place, message, mend));
+    }
+
+    fn expected(&mut self, node: &Node, what: &str) {
+        let shown = match &node.value {
+            Value::Text(text) => format!("`{}`", text.chars().take(60).collect::<String>()),
+            Value::Number(text) => format!("the number {text}"),
+            Value::Bool(value) => format!("the boolean {value}"),
+            other => other.kind().to_owned(),
+        };
+        let mend = match &node.value {
+            Value::Number(_) | Value::Bool(_) if what == "text" => "put it in quotes",
+            _ => "",
+        };
+        self.error(node.place, format!("expected {what}, found {shown}"), mend);
+    }
+
+    pub fn text<'n>(&mut self, node: &'n Node) -> Option<&'n str> {
+        match &node.value {
+            Value::Text(text) => Some(text),
+            _ => {
+                self.expected(node, "text");
+                None
+            }
+        }
+    }
+
+    /// Text that the core reads: nothing of this process's environment may be in it.
+    pub fn plain<'n>(&mut self, node: &'n Node) -> Option<&'n str> {
+        let text = self.text(node)?;
+        if text.contains("${env:") {
+            let mend = "write the value here: routing must be the same on every machine that replays it";
+            self.error(node.place, "environment variables are not allowed here", mend);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Text of the shell's own settings: `${env:NAME}` stands for the variable's value.
+    pub fn expanded(&mut self, node: &Node) -> Option<String> {
+        let text = self.text(node)?;
+        Some(self.expand(text, node.place))
+    }
+
+    /// Puts in environment variables. Values are put in after parsing and never parsed again.
+    pub fn expand(&mut self, text: &str, place: Place) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find("${env:") {
+            out.push_str(&rest[..start]);
+            let after = &rest[start + 6..];
+            let Some(end) = after.find('}') else {
+                self.error(place, "`${env:` is not closed", "write ${env:NAME}");
+                return out;
+            };
+            let name = &after[..end];
+            match std::env::var(name) {
+                Ok(value) => out.push_str(&value),
+                Err(_) => {
+                    let mend = "set it before ams2 starts, or write the value here";
+                    self.error(place, format!("the environment variable `{name}` is not set"), mend);
+                }
+            }
+            rest = &after[end + 1..];
+        }
+        out.push_str(rest);
+        out
+    }
+
+    pub fn flag(&mut self, node: &Node) -> Option<bool> {
+        match node.value {
+            Value::Bool(value) => Some(value),
+            _ => {
+                self.expected(node, "true or false");
+                None
+            }
+        }
+    }
+
+    pub fn number(&mut self, node: &Node, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        let (low, high) = (range.start(), range.end());
+        let value = match &node.value {
+            Value::Number(text) => text.parse::<u64>().ok(),
+            _ => None,
+        };
+        let value = value.filter(|value| range.contains(value));
+        if value.is_none() {
+            self.expected(node, &format!("a whole number from {low} to {high}"));
+        }
+        value
+    }
+
+    /// A duration such as `30s`, in milliseconds, at least `least`.
+    pub fn duration_ms(&mut self, node: &Node, least: u64) -> Option<u64> {
+        let text = match &node.value {
+            Value::Text(text) | Value::Number(text) => text,
+            _ => {
+                self.expected(node, "a duration such as 30s");
+                return None;
+            }
+        };
+        match units::Duration::parse(text) {
+            Ok(duration) if duration.ms() >= least => Some(duration.ms()),
+            Ok(_) => {
+                self.error(
+                    node.place,
+                    format!("the duration `{text}` is too short"),
+                    "it must be more than 0",
+                );
+                None
+            }
+            Err(error) => {
+                self.error(node.place, error.to_string(), "");
+                None
+            }
+        }
+    }
+
+    /// A size such as `64KiB`, in bytes.
+    pub fn bytes(&mut self, node: &Node) -> Option<usize> {
+        let text = match &node.value {
+            Value::Text(text) | Value::Number(text) => text,
+            _ => {
+                self.expected(node, "a size such as 64KiB");
+                return None;
+            }
+        };
+        match units::Bytes::parse(text) {
+            Ok(bytes) => Some(bytes.len()),
+            Err(error) => {
+                self.error(node.place, error.to_string(), "");
+                None
+            }
+        }
+    }
+
+    pub fn path(&mut self, node: &Node) -> Option<PathBuf> {
+        self.expanded(node).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    pub fn list<'n>(&mut self, node: &'n Node) -> &'n [Node] {
+        match &node.value {
+            Value::List(items) => items,
+            Value::Null => &[],
+            _ => {
+                self.expected(node, "a list");
+                &[]
+            }
+        }
+    }
+
+    /// The keys of a map. Keys that are not taken until [`Fields::end`] are unknown.
+    pub fn fields<'n>(&mut self, node: &'n Node) -> Fields<'n> {
+        let entries = match &node.value {
+            Value::Map(entries) => entries.as_slice(),
+            Value::Null => &[],
+            _ => {
+                self.expected(node, "a map of settings");
+                &[]
+            }
+        };
+        Fields { place: node.place, entries, asked: Vec::new() }
+    }
+}
+
+/// The keys of one map.
+pub(super) struct Fields<'n> {
+    pub place: Place,
+    pub entries: &'n [(Key, Node)],
+    asked: Vec<&'static str>,
+}
+
+impl<'n> Fields<'n> {
+    /// The value of a key, if it is there.
+    pub fn take(&mut self, name: &'static str) -> Option<&'n Node> {
+        self.asked.push(name);
+        self.entries.iter().find(|(key, _)| key.text == name).map(|(_, value)| value)
+    }
+
+    /// The value of a key that must be there.
+    pub fn demand(&mut self, name: &'static str, found: &mut Found) -> Option<&'n Node> {
+        let value = self.take(name);
+        if value.is_none() {
+            found.error(self.place, format!("`{name}` is missing"), format!("add `{name}:`"));
+        }
+        value
+    }
+
+    /// Says every key that nobody asked for.
+    pub fn end(self, found: &mut Found) {
+        for (key, _) in self.entries {
+            if !self.asked.contains(&key.text.as_str()) {
+                unknown_key(found, key, &self.asked);
+            }
+        }
+    }
+}
+
+/// A key that means nothing here.
+pub(super) fn unknown_key(found: &mut Found, key: &Key, known: &[&str]) {
+    let mend = match nearest(&key.text, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known here: {}", known.join(", ")),
+    };
+    found.error(key.place, format!("unknown key `{}`", key.text), mend);
+}

@@ -1,0 +1,189 @@
+//! `/-/healthy`, `/-/ready` and `/metrics` (OpenMetrics).
+
+use std::{
+    fmt::Write,
+    sync::{Arc, atomic::Ordering},
+};
+
+use axum::{
+    Router as Routes,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use crate::{
+    journal::{Health, Journal},
+    originator::OriginatorMetrics,
+    router::Router,
+    server::Counts,
+};
+
+/// What the status stands on.
+#[derive(Clone)]
+pub struct Status {
+    /// Sizes and totals.
+    pub router: Router,
+    /// Health and flushes.
+    pub journal: Journal,
+    /// What came in.
+    pub originator: Arc<OriginatorMetrics>,
+    /// What was decided.
+    pub counts: Arc<Counts>,
+}
+
+/// The routes.
+pub fn status_routes(status: Status) -> Routes {
+    Routes::new()
+        .route("/-/healthy", get(|| async { "OK\n" }))
+        .route("/-/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(status)
+}
+
+async fn ready(State(status): State<Status>) -> Response {
+    match status.journal.health() {
+        Health::Well => "OK\n".into_response(),
+        Health::DiskFull => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the disk is nearly full: clients are refused\n")
+                .into_response()
+        }
+        Health::Failed => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the journal cannot be written\n").into_response()
+        }
+    }
+}
+
+async fn metrics(State(status): State<Status>) -> Response {
+    let asked = status.router.ask(|folded| {
+        let machine = &folded.machine;
+        (machine.sizes(), machine.totals(), machine.pending())
+    });
+    let Ok(((alerts, groups, deliveries), totals, pending)) = asked.await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the router does not answer\n").into_response();
+    };
+    let mut text = Text(String::new());
+    let journal = status.journal.metrics();
+    let came = &status.originator;
+    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    text.counter("ams2_alerts_arrived", "Alerts that arrived, refreshes included.", totals.arrived);
+    text.counter(
+        "ams2_alerts_refreshed",
+        "Arrivals that only said that an alert still fires.",
+        totals.refreshed,
+    );
+    text.counter("ams2_alerts_duplicate_id", "Arrivals whose id had come before.", totals.duplicates);
+    text.counter(
+        "ams2_alerts_unknown_severity",
+        "New alerts with a severity that has no rank.",
+        totals.unknown_severity,
+    );
+    text.gauge("ams2_alerts", "Alerts that fire, or ended and are not told everywhere.", alerts as u64);
+    text.gauge("ams2_groups", "Groups.", groups as u64);
+    text.gauge("ams2_deliveries", "Deliveries that are pending or dead.", deliveries as u64);
+    text.counter("ams2_deliveries_done", "Deliveries that ended well.", totals.delivered);
+    text.counter("ams2_deliveries_dead", "Deliveries that were given up.", totals.dead_lettered);
+    text.counter(
+        "ams2_http_alert_requests",
+        "Requests with alerts that were accepted.",
+        load(&came.requests),
+    );
+    text.counter("ams2_http_alerts", "Alerts accepted over HTTP and the socket.", load(&came.alerts));
+    text.counter("ams2_http_alert_bytes", "Bytes of accepted bodies, decompressed.", load(&came.bytes));
+    text.family("ams2_http_refused", "counter", "Requests refused, by reason.");
+    for (reason, counter) in [
+        ("invalid", &came.refused_invalid),
+        ("denied", &came.refused_denied),
+        ("busy", &came.refused_busy),
+        ("connections", &came.connections_refused),
+    ] {
+        text.sample("ams2_http_refused_total", &[("reason", reason)], load(counter));
+    }
+    text.gauge("ams2_http_connections", "Open connections.", load(&came.connections));
+    text.counter("ams2_journal_flushes", "Flushes of the journal.", load(&journal.flushes));
+    text.counter("ams2_journal_flush_microseconds", "Time spent in flushes.", load(&journal.flush_micros));
+    text.counter("ams2_journal_inputs", "Inputs kept.", load(&journal.inputs));
+    text.counter("ams2_journal_sequences", "Sequence numbers given.", load(&journal.sequences));
+    text.counter(
+        "ams2_journal_failed_flushes",
+        "Flushes that were written again elsewhere.",
+        load(&journal.failures),
+    );
+    text.gauge("ams2_journal_waiting", "Inputs that wait for a flush.", load(&journal.waiting));
+    text.family("ams2_journal_refused", "counter", "Inputs of clients refused, by reason.");
+    text.sample("ams2_journal_refused_total", &[("reason", "busy")], load(&journal.refused_busy));
+    text.sample("ams2_journal_refused_total", &[("reason", "disk")], load(&journal.refused_disk));
+    text.gauge(
+        "ams2_ready",
+        "1 when clients are accepted.",
+        u64::from(status.journal.health() == Health::Well),
+    );
+    text.family("ams2_action_pending", "gauge", "Deliveries that wait or are under way, by action.");
+    for of in &pending {
+        text.sample("ams2_action_pending", &[("action", &of.action.to_string())], of.pending.into());
+    }
+    text.family("ams2_action_failing", "gauge", "1 when the action's far end fails and is probed.");
+    for of in &pending {
+        text.sample("ams2_action_failing", &[("action", &of.action.to_string())], of.open.into());
+    }
+    decisions(&mut text, &status.counts);
+    text.0.push_str("# EOF\n");
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text.0).into_response()
+}
+
+fn decisions(text: &mut Text, counts: &Counts) {
+    text.counter("ams2_decisions", "Decisions recorded.", counts.decisions.load(Ordering::Relaxed));
+    text.family("ams2_notifications", "counter", "Notifications made, by reason.");
+    for (reason, count) in sorted(&counts.notified) {
+        text.sample("ams2_notifications_total", &[("reason", reason)], count);
+    }
+    text.family("ams2_holds", "counter", "Times that nothing was told, by reason.");
+    for (reason, count) in sorted(&counts.held) {
+        text.sample("ams2_holds_total", &[("reason", &reason)], count);
+    }
+    text.family("ams2_attempts", "counter", "Attempts, by action and outcome.");
+    for ((action, outcome), count) in sorted(&counts.attempts) {
+        text.sample("ams2_attempts_total", &[("action", &action), ("outcome", outcome)], count);
+    }
+    text.family("ams2_dead_letters", "counter", "Deliveries given up, by action and reason.");
+    for ((action, reason), count) in sorted(&counts.dead) {
+        text.sample("ams2_dead_letters_total", &[("action", &action), ("reason", reason)], count);
+    }
+}
+
+fn sorted<K: Clone + Ord>(counts: &std::sync::Mutex<std::collections::HashMap<K, u64>>) -> Vec<(K, u64)> {
+    let counts = counts.lock().unwrap_or_else(|e| e.into_inner());
+    let mut rows: Vec<_> = counts.iter().map(|(key, count)| (key.clone(), *count)).collect();
+    rows.sort();
+    rows
+}
+
+/// OpenMetrics text, version 1.0.0.
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "# TYPE {name} {kind}\n# HELP {name} {help}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let labels: Vec<String> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "counter", help);
+        self.sample(&format!("{name}_total"), &[], value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "gauge", help);
+        self.sample(name, &[], value);
+    }
+}

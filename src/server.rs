@@ -1,0 +1,742 @@
+//! Puts the rooms together and runs them: recovery, start, reload, housekeeping, and an orderly end.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use ams2_core::{
+    At, Input, Machine, Record,
+    config::{Install, RULE_VERSION},
+    effect::Decided,
+    input::{Carried, CarriedItem, CarriedText, OwnEvent, Started},
+};
+use ams2_handlers::BuildContext;
+use smol_str::SmolStr;
+use tokio::sync::watch;
+
+use crate::{
+    config::{self, Loaded, Overrides},
+    console::{self, Api, NotAppended},
+    handler::{Attempt, Handler, Ready},
+    journal::{
+        Clock, Health, Journal, JournalReader, OpenError, Opened, Options, Refused, SnapshotWriter,
+        SystemClock,
+        storage::{Folder, Storage},
+    },
+    originator::{self, Listener, OriginatorMetrics, Serving},
+    router::{Append, Folded, Follow, Router, log_line},
+};
+
+/// A snapshot is made after so many sequence numbers: what a restart must replay is bounded by it.
+const SNAPSHOT_EVERY: u64 = 500_000;
+/// How often the snapshot thread looks.
+const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
+/// The wall clock is looked at this often, and a change of more than this is journaled.
+const WALL_LOOK: Duration = Duration::from_secs(1);
+const WALL_CHANGE_MS: i64 = 500;
+/// How long attempts under way may go on at an orderly end.
+const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
+/// Texts that are carried forward in one record.
+const CARRY_MAX: usize = 500;
+/// Refused visitors from one address raise an own alert at most this often.
+const DENIED_EVERY: Duration = Duration::from_secs(10);
+/// Addresses whose refusals are remembered for that.
+const DENIED_ADDRESSES_MAX: usize = 10_000;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The built-in default.
+    Default,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Source {
+    /// Its name in messages.
+    pub fn name(&self) -> String {
+        match self {
+            Source::Default => "the built-in default".into(),
+            Source::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// Reads it.
+    pub fn load(&self, overrides: &Overrides) -> Result<Loaded, config::Wrong> {
+        match self {
+            Source::Default => config::load_text(config::DEFAULT, std::path::Path::new("."), overrides),
+            Source::File(path) => config::load(path, overrides),
+        }
+    }
+}
+
+/// Why the server does not run, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The data folder cannot be used.
+    #[error("the data folder {} cannot be used: {error}", path.display())]
+    DataFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The socket cannot be listened on.
+    #[error(transparent)]
+    Socket(#[from] originator::SocketError),
+    /// The config drops actions that deliveries wait for.
+    #[error("{0}")]
+    Waiting(String),
+    /// The system said no.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The journal could not be written any more.
+    #[error("the journal cannot be written: nothing more was accepted; what was accepted is kept")]
+    JournalFailed,
+}
+
+/// What the server says when it is ready.
+#[derive(Clone, Debug)]
+pub struct Announced {
+    /// Where HTTP listens.
+    pub http: Option<(SocketAddr, bool)>,
+    /// The socket.
+    pub socket: Option<PathBuf>,
+    /// The data folder.
+    pub data_dir: PathBuf,
+}
+
+/// Runs until a signal says stop. `announce` is called once it is ready.
+pub async fn run(
+    source: Source,
+    overrides: Overrides,
+    loaded: Loaded,
+    unsafe_no_sync: bool,
+    announce: impl FnOnce(&Announced),
+) -> Result<(), ServerError> {
+    let began = Instant::now();
+    let options = Options { unsafe_no_sync, ..loaded.journal.clone() };
+    let data_dir = loaded.data_dir.clone();
+    let folder_error = |error| ServerError::DataFolder { path: data_dir.clone(), error };
+    let storage: Arc<dyn Storage> = Arc::new(Folder::open(&data_dir).map_err(folder_error)?);
+
+    let recovered = recover(storage, &options)?;
+    let Recovered { folded, writer, reader, snapshots, damage, is_new, covered } = recovered;
+    tracing::info!(
+        sequence = folded.machine.next_seq() - 1,
+        alerts = folded.machine.sizes().0,
+        ms = began.elapsed().as_millis() as u64,
+        "recovered"
+    );
+    let last_text = folded.machine.config().map(|(config, position)| (config.clone(), position));
+    let last_text = last_text.map(|(config, position)| (config, reader.config_text(position).ok()));
+    refuse_orphans(&folded.machine, &loaded)?;
+
+    let clock = Arc::new(SystemClock::from(folded.machine.at()));
+    let offset = unix_ms().saturating_sub_unsigned(clock.now().0);
+    let router = Router::new();
+    let (droppable, drops) = mpsc::sync_channel::<u64>(1);
+    let to_router = router.clone();
+    let (journal, journal_thread) = Journal::start(
+        writer,
+        options,
+        clock,
+        move |batch| to_router.flushed(batch),
+        // One request at a time is enough: the next look asks again.
+        Box::new(move |keep_from| {
+            let _ = droppable.try_send(keep_from);
+        }),
+    )?;
+    journal.covered(covered);
+
+    let outcomes_to = journal.clone();
+    let outcomes = Arc::new(move |outcome| {
+        if let Err(error) = outcomes_to.keep(Input::Outcome(outcome)) {
+            // The attempt is made again after the next start, with the same delivery id.
+            tracing::error!(%error, "an outcome was not kept");
+        }
+    });
+    let handler =
+        Arc::new(Handler::new(Arc::new(reader.clone()), outcomes, tokio::runtime::Handle::current()));
+    let prepared = Arc::new(Prepared { handler: handler.clone(), waiting: Mutex::default() });
+    prepared.install(&loaded);
+    let counts = Arc::new(Counts::default());
+    let follow = Following { handler: handler.clone(), prepared: prepared.clone(), counts: counts.clone() };
+    let router_thread = router.start(folded, Arc::new(KeepIn(journal.clone())), Box::new(follow))?;
+
+    // A new journal takes its seed from the first start; an old one first learns what is told how.
+    let unchanged =
+        last_text.is_some_and(|(core, text)| core == loaded.core && text.as_deref() == Some(&loaded.text));
+    let started = Input::Started(Started {
+        incarnation: random()?[0].max(1),
+        seed: {
+            let [_, a, b] = random()?;
+            [a, b]
+        },
+        wall_offset_ms: offset,
+        version: SmolStr::new_static(env!("CARGO_PKG_VERSION")),
+        damage,
+    });
+    let install = install_input(&loaded, "start");
+    let first = match (is_new, unchanged) {
+        (true, _) => vec![started, install],
+        (false, true) => vec![started],
+        (false, false) => vec![install, started],
+    };
+    for input in first {
+        journal.append(input).await.map_err(|_| ServerError::JournalFailed)?;
+    }
+
+    let (stop, stopped) = watch::channel(false);
+    let metrics = Arc::new(OriginatorMetrics::default());
+    let reloader = Arc::new(Reloader {
+        source,
+        overrides,
+        journal: journal.clone(),
+        router: router.clone(),
+        prepared: prepared.clone(),
+        serving: RwLock::new(None),
+        busy: tokio::sync::Mutex::new(()),
+    });
+    let api = api(&router, &journal, &handler, &reloader);
+    let routes = console::routes(api.clone())
+        .merge(console::status_routes(console::Status {
+            router: router.clone(),
+            journal: journal.clone(),
+            originator: metrics.clone(),
+            counts: counts.clone(),
+        }))
+        .merge(
+            axum::Router::new().route("/api/v1/alerts", axum::routing::get(console::alerts)).with_state(api),
+        );
+    let denied = Denied { journal: journal.clone(), last: Mutex::default() };
+    let serving = Arc::new(Serving {
+        intake: journal.clone(),
+        routes,
+        clients: RwLock::new(loaded.clients.clone()),
+        limits: loaded.http.as_ref().map(|http| http.limits.clone()).unwrap_or_default(),
+        alert_limits: loaded.alert_limits.clone(),
+        hosts: loaded.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default(),
+        metrics,
+        on_denied: Box::new(move |from, what| denied.note(from, what)),
+        in_flight: AtomicUsize::new(0),
+    });
+    *reloader.serving.write().unwrap_or_else(|e| e.into_inner()) = Some(serving.clone());
+    let mut listeners = tokio::task::JoinSet::new();
+    let mut ready = Announced { http: None, socket: None, data_dir: data_dir.clone() };
+    if let Some(http) = &loaded.http {
+        let listen = |error| ServerError::Listen { address: http.listen, error };
+        let listener = tokio::net::TcpListener::bind(http.listen).await.map_err(listen)?;
+        ready.http = Some((listener.local_addr().map_err(listen)?, http.tls.is_some()));
+        let listener = Listener::Tcp(listener, http.tls.clone());
+        listeners.spawn(originator::serve(listener, serving.clone(), stopped.clone()));
+    }
+    if let Some(socket) = &loaded.socket {
+        let listener = Listener::Socket(originator::listen(socket)?);
+        ready.socket = Some(socket.path.clone());
+        listeners.spawn(originator::serve(listener, serving.clone(), stopped.clone()));
+    }
+    let snapshot_thread = snapshot_thread(&journal, &reader, &snapshots, covered)?;
+    let keeper_stop = stopped.clone();
+    let keeper = tokio::spawn(keeper(drops, router.clone(), journal.clone(), reader, keeper_stop));
+    announce(&ready);
+    tracing::info!(ms = began.elapsed().as_millis() as u64, "ready");
+
+    let failed = wait_for_end(&journal, &reloader, offset).await?;
+    let _ = stop.send(true);
+    while listeners.join_next().await.is_some() {}
+    if let Some(path) = &ready.socket {
+        // Gone already is as good.
+        drop(std::fs::remove_file(path));
+    }
+    snapshot_thread.stop();
+    keeper.abort();
+    if failed {
+        router.stop();
+        return Err(ServerError::JournalFailed);
+    }
+    end(&journal, &router, &snapshots).await;
+    journal.stop();
+    join(journal_thread).await;
+    router.stop();
+    join(router_thread).await;
+    Ok(())
+}
+
+async fn join(thread: std::thread::JoinHandle<()>) {
+    if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
+        tracing::error!("a thread ended by a panic; what was accepted is in the journal");
+    }
+}
+
+struct Recovered {
+    folded: Folded,
+    writer: crate::journal::Writer,
+    reader: JournalReader,
+    snapshots: SnapshotWriter,
+    damage: Vec<String>,
+    is_new: bool,
+    covered: u64,
+}
+
+fn recover(storage: Arc<dyn Storage>, options: &Options) -> Result<Recovered, ServerError> {
+    let mut opened = Opened::open(storage, options.clone(), random()?)?;
+    let snapshot = opened.snapshot(|body| Machine::restore(body).map_err(|error| error.to_string()))?;
+    let (covered, machine) = snapshot.unwrap_or_default();
+    let mut folded = Folded { machine, ..Folded::default() };
+    let at = folded.machine.at();
+    opened.replay(covered, at, |record| folded.recover(record))?;
+    let is_new = folded.machine.incarnation() == 0;
+    let (writer, reader, snapshots, damage) = opened.finish(unix_ms())?;
+    Ok(Recovered { folded, writer, reader, snapshots, damage, is_new, covered })
+}
+
+/// A start or reload that leaves deliveries without their action is refused unless the config says what becomes of
+/// them.
+fn refuse_orphans(machine: &Machine, loaded: &Loaded) -> Result<(), ServerError> {
+    let orphans: Vec<String> = machine
+        .pending()
+        .into_iter()
+        .filter(|of| of.pending > 0)
+        .filter(|of| loaded.actions.iter().all(|(id, ..)| *id != of.action))
+        .filter(|of| loaded.removed.iter().all(|(id, _)| *id != of.action))
+        .map(|of| format!("{} ({} deliveries)", of.action, of.pending))
+        .collect();
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    Err(ServerError::Waiting(format!(
+        "the configuration has no action any more for deliveries that wait: {}\n  help: say what becomes of them under `removed:`, with `- {{ action: RECEIVER/KIND/NAME, move_to: RECEIVER }}` or `drop: true`",
+        orphans.join(", ")
+    )))
+}
+
+fn install_input(loaded: &Loaded, by: &str) -> Input {
+    Input::ConfigInstalled(Box::new(Install {
+        config: loaded.core.clone(),
+        text: loaded.text.clone(),
+        rule_version: RULE_VERSION,
+        removed: loaded.removed.clone(),
+        by: by.into(),
+    }))
+}
+
+/// Actions that are built, waiting for their config to take effect.
+struct Prepared {
+    handler: Arc<Handler>,
+    waiting: Mutex<HashMap<String, Loaded>>,
+}
+
+impl Prepared {
+    fn prepare(&self, loaded: Loaded) {
+        self.waiting.lock().unwrap_or_else(|e| e.into_inner()).insert(loaded.text.clone(), loaded);
+    }
+
+    fn take_effect(&self, text: &str) {
+        let loaded = self.waiting.lock().unwrap_or_else(|e| e.into_inner()).remove(text);
+        if let Some(loaded) = loaded {
+            self.install(&loaded);
+        }
+    }
+
+    fn install(&self, loaded: &Loaded) {
+        let context = BuildContext::new(&loaded.data_dir);
+        let mut actions = Vec::new();
+        for (id, settings, limits) in &loaded.actions {
+            match settings.build(&context) {
+                Ok(action) => actions.push((
+                    id.clone(),
+                    Ready {
+                        action: Arc::from(action),
+                        slots: limits.max_in_flight.max(1) as usize,
+                        timeout: Duration::from_millis(limits.timeout_ms),
+                        max_alerts: limits.max_alerts as usize,
+                    },
+                )),
+                // It was built once already, when the config was read.
+                Err(mistakes) => tracing::error!(action = %id, ?mistakes, "the action cannot be built"),
+            }
+        }
+        self.handler.install(actions, loaded.external_url.clone());
+    }
+}
+
+/// Counts of decisions, for `/metrics`.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Notifications by reason.
+    pub notified: Mutex<HashMap<&'static str, u64>>,
+    /// Holds by reason.
+    pub held: Mutex<HashMap<String, u64>>,
+    /// Attempts by action and outcome.
+    pub attempts: Mutex<HashMap<(String, &'static str), u64>>,
+    /// Dead letters by action and reason.
+    pub dead: Mutex<HashMap<(String, &'static str), u64>>,
+    /// Decisions in all.
+    pub decisions: AtomicU64,
+}
+
+impl Counts {
+    fn count(&self, record: &Record) {
+        use ams2_core::effect::AttemptResult;
+        self.decisions.fetch_add(1, Ordering::Relaxed);
+        match &record.what {
+            Decided::Notify { reason, .. } => add(&self.notified, reason.word()),
+            Decided::Hold { reason, .. } => add(&self.held, reason.word().to_owned()),
+            Decided::Attempt { action, result, .. } => {
+                let outcome = match result {
+                    AttemptResult::Sent => "sent",
+                    AttemptResult::Delivered(_) => "delivered",
+                    AttemptResult::Failed(ams2_core::input::FailureKind::Transient, _) => "transient",
+                    AttemptResult::Failed(ams2_core::input::FailureKind::Permanent, _) => "permanent",
+                    AttemptResult::Unknown => "unknown",
+                };
+                add(&self.attempts, (action.to_string(), outcome));
+            }
+            Decided::DeadLetter { action, reason, .. } => {
+                add(&self.dead, (action.to_string(), reason.word()))
+            }
+            _ => {}
+        }
+    }
+}
+
+fn add<K: std::hash::Hash + Eq>(counts: &Mutex<HashMap<K, u64>>, key: K) {
+    *counts.lock().unwrap_or_else(|e| e.into_inner()).entry(key).or_default() += 1;
+}
+
+struct Following {
+    handler: Arc<Handler>,
+    prepared: Arc<Prepared>,
+    counts: Arc<Counts>,
+}
+
+impl Follow for Following {
+    fn deliver(&mut self, attempt: Attempt) {
+        self.handler.submit(attempt);
+    }
+
+    fn installed(&mut self, text: &str) {
+        self.prepared.take_effect(text);
+    }
+
+    fn decided(&mut self, record: &Record) {
+        self.counts.count(record);
+        match log_line(record) {
+            Some((tracing::Level::ERROR, line)) => tracing::error!("{line}"),
+            Some((tracing::Level::WARN, line)) => tracing::warn!("{line}"),
+            Some((_, line)) => tracing::info!("{line}"),
+            None => {}
+        }
+    }
+}
+
+struct KeepIn(Journal);
+
+impl Append for KeepIn {
+    fn keep(&self, input: Input) {
+        if let Err(error) = self.0.keep(input) {
+            tracing::error!(%error, "an input of our own was not kept");
+        }
+    }
+
+    fn now(&self) -> At {
+        self.0.now()
+    }
+}
+
+/// Own alerts about refused visitors, not more than one an address in a while.
+struct Denied {
+    journal: Journal,
+    last: Mutex<HashMap<SmolStr, Instant>>,
+}
+
+impl Denied {
+    fn note(&self, from: SmolStr, what: String) {
+        {
+            let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
+            if last.get(&from).is_some_and(|at| at.elapsed() < DENIED_EVERY) {
+                return;
+            }
+            if last.len() >= DENIED_ADDRESSES_MAX {
+                last.clear();
+            }
+            last.insert(from.clone(), Instant::now());
+        }
+        tracing::warn!(%from, what, "refused");
+        if let Err(error) = self.journal.keep(Input::Own(OwnEvent::AccessDenied { from, what })) {
+            tracing::error!(%error, "an own alert was not kept");
+        }
+    }
+}
+
+/// Loads the configuration again.
+struct Reloader {
+    source: Source,
+    overrides: Overrides,
+    journal: Journal,
+    router: Router,
+    prepared: Arc<Prepared>,
+    serving: RwLock<Option<Arc<Serving<Journal>>>>,
+    busy: tokio::sync::Mutex<()>,
+}
+
+impl Reloader {
+    async fn reload(&self, by: SmolStr) -> Result<(), String> {
+        let _one_at_a_time = self.busy.lock().await;
+        let refused = |why: String| {
+            tracing::error!("the new configuration is refused, the old one stays:\n{why}");
+            let first = why.lines().next().unwrap_or_default().to_owned();
+            if let Err(error) = self.journal.keep(Input::Own(OwnEvent::ConfigRefused { why: first })) {
+                tracing::error!(%error, "an own alert was not kept");
+            }
+            why
+        };
+        let name = self.source.name();
+        let loaded =
+            self.source.load(&self.overrides).map_err(|wrong| refused(config::lines(&name, &wrong.found)))?;
+        let asked = loaded.clone();
+        let orphans = self.router.ask(move |folded| refuse_orphans(&folded.machine, &asked)).await;
+        orphans.map_err(|error| error.to_string())?.map_err(|error| refused(error.to_string()))?;
+        for warning in config::lines(&name, &loaded.warnings).lines() {
+            tracing::warn!("{warning}");
+        }
+        let input = install_input(&loaded, &by);
+        let clients = loaded.clients.clone();
+        self.prepared.prepare(loaded);
+        self.journal.append(input).await.map_err(|error| error.to_string())?;
+        if let Some(serving) = &*self.serving.read().unwrap_or_else(|e| e.into_inner()) {
+            *serving.clients.write().unwrap_or_else(|e| e.into_inner()) = clients;
+        }
+        Ok(())
+    }
+}
+
+fn api(router: &Router, journal: &Journal, handler: &Arc<Handler>, reloader: &Arc<Reloader>) -> Api {
+    let inputs_to = journal.clone();
+    let reloader = reloader.clone();
+    Api {
+        router: router.clone(),
+        inputs: Arc::new(move |input| {
+            let journal = inputs_to.clone();
+            Box::pin(async move {
+                journal.append(input).await.map_err(|refused| match refused {
+                    Refused::Busy { retry_after } | Refused::DiskFull { retry_after } => {
+                        NotAppended { retry_after }
+                    }
+                    Refused::Failed | Refused::Stopping => {
+                        NotAppended { retry_after: Duration::from_secs(30) }
+                    }
+                })
+            })
+        }),
+        reload: Arc::new(move |by| {
+            let reloader = reloader.clone();
+            Box::pin(async move { reloader.reload(by).await })
+        }),
+        handler: handler.clone(),
+    }
+}
+
+/// Waits for a signal to stop; reloads on SIGHUP and watches the wall clock meanwhile. `true` if the journal failed.
+async fn wait_for_end(journal: &Journal, reloader: &Arc<Reloader>, offset: i64) -> Result<bool, ServerError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut look = tokio::time::interval(WALL_LOOK);
+    let mut offset = offset;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(false),
+            _ = interrupt.recv() => return Ok(false),
+            _ = hangup.recv() => {
+                let reloader = reloader.clone();
+                // Every mistake is in the log already.
+                tokio::spawn(async move { drop(reloader.reload("signal".into()).await) });
+            }
+            _ = look.tick() => {
+                if journal.health() == Health::Failed {
+                    return Ok(true);
+                }
+                let now = unix_ms().saturating_sub_unsigned(journal.now().0);
+                if (now - offset).abs() > WALL_CHANGE_MS {
+                    offset = now;
+                    if let Err(error) = journal.keep(Input::WallClock(now)) {
+                        tracing::error!(%error, "a change of the wall clock was not kept");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The orderly end: a last word to the journal, a little time for attempts under way, and a snapshot, so that the next
+/// start is quick.
+async fn end(journal: &Journal, router: &Router, snapshots: &SnapshotWriter) {
+    if let Err(error) = journal.append(Input::Stopping).await {
+        tracing::error!(%error, "the end was not kept; the next start counts this as a crash");
+        return;
+    }
+    let deadline = Instant::now() + LAST_ATTEMPTS;
+    while Instant::now() < deadline {
+        let under_way =
+            router.ask(|folded| folded.machine.pending().iter().map(|of| of.in_flight).sum::<u32>()).await;
+        if under_way.unwrap_or(0) == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let state = router.ask(|folded| (folded.machine.next_seq() - 1, folded.machine.snapshot())).await;
+    let written = state
+        .map_err(|error| error.to_string())
+        .and_then(|(covers, body)| snapshots.write(covers, &body).map_err(|error| error.to_string()));
+    if let Err(error) = written {
+        tracing::warn!(error, "no snapshot at the end; the next start reads more of the journal");
+    }
+}
+
+/// The thread that makes snapshots: a second fold, behind the live one, so that nobody waits for it.
+struct SnapshotThread {
+    stop: mpsc::Sender<()>,
+}
+
+impl SnapshotThread {
+    fn stop(&self) {
+        // A thread that has ended needs no word.
+        let _ = self.stop.send(());
+    }
+}
+
+fn snapshot_thread(
+    journal: &Journal,
+    reader: &JournalReader,
+    snapshots: &SnapshotWriter,
+    covered: u64,
+) -> io::Result<SnapshotThread> {
+    let (journal, reader, snapshots) = (journal.clone(), reader.clone(), snapshots.clone());
+    let (stop, stopped) = mpsc::channel();
+    std::thread::Builder::new().name("ams2-snapshot".into()).spawn(move || {
+        let mut covered = covered;
+        while stopped.recv_timeout(SNAPSHOT_LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let flushed = journal.flushed_seq();
+            if flushed < covered + SNAPSHOT_EVERY {
+                continue;
+            }
+            match snapshot_behind(&reader, &snapshots, covered, flushed) {
+                Ok(now) => {
+                    covered = now;
+                    journal.covered(now);
+                }
+                Err(error) => {
+                    tracing::error!(error, "no snapshot was made; restarts take longer until one is")
+                }
+            }
+        }
+    })?;
+    Ok(SnapshotThread { stop })
+}
+
+/// Folds what came since the last snapshot and writes the next one.
+fn snapshot_behind(
+    reader: &JournalReader,
+    snapshots: &SnapshotWriter,
+    covered: u64,
+    to: u64,
+) -> Result<u64, String> {
+    let newest = snapshots.newest().map_err(|error| error.to_string())?;
+    let (covered, mut machine) = match newest {
+        Some((covers, body)) => (covers, Machine::restore(&body).map_err(|error| error.to_string())?),
+        None => (covered, Machine::new()),
+    };
+    let fold = |record| {
+        machine.apply_whole(record);
+        while machine.next_effect().is_some() {}
+    };
+    reader.records(covered + 1, to, fold).map_err(|error| error.to_string())?;
+    let covers = machine.next_seq() - 1;
+    snapshots.write(covers, &machine.snapshot()).map_err(|error| error.to_string())?;
+    Ok(covers)
+}
+
+/// Lets old segments go, once what is still needed from them is written again.
+async fn keeper(
+    drops: mpsc::Receiver<u64>,
+    router: Router,
+    journal: Journal,
+    reader: JournalReader,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    while !*stopped.borrow() {
+        look.tick().await;
+        let Ok(keep_from) = drops.try_recv() else { continue };
+        if let Err(error) = carry(&router, &journal, &reader, keep_from).await {
+            tracing::warn!(error, "old segments stay: what is needed from them cannot be carried forward");
+        }
+    }
+}
+
+async fn carry(
+    router: &Router,
+    journal: &Journal,
+    reader: &JournalReader,
+    keep_from: u64,
+) -> Result<(), String> {
+    loop {
+        let asked = router.ask(move |folded| {
+            let config = folded.machine.config().map(|(_, position)| position);
+            (folded.machine.needed_before(keep_from, CARRY_MAX), config)
+        });
+        let (needed, _) = asked.await.map_err(|error| error.to_string())?;
+        if needed.is_empty() {
+            break;
+        }
+        let mut items = Vec::with_capacity(needed.len());
+        for from in needed {
+            let text = match reader.alert(from) {
+                Ok(stored) => CarriedText::Alert { client: stored.client, batch: stored.batch },
+                Err(_) => CarriedText::Config(reader.config_text(from).map_err(|error| error.to_string())?),
+            };
+            items.push(CarriedItem { from, text });
+        }
+        journal.append(Input::Carried(Carried { items })).await.map_err(|error| error.to_string())?;
+    }
+    journal.drop_before(keep_from).await.map_err(|error| error.to_string())
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn random() -> Result<[u64; 3], ServerError> {
+    let mut bytes = [0u8; 24];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let number = |at: usize| {
+        let mut number = [0; 8];
+        number.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_le_bytes(number)
+    };
+    Ok([number(0), number(8), number(16)])
+}
