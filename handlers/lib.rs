@@ -27,7 +27,7 @@ use std::{fmt, time::Duration};
 
 /// How long after its deadline a call of [`Action::deliver`] may go on to clean up: a program that overstays is
 /// asked to end, then killed. A caller that waits less than this past the deadline may lose the receipt.
-pub const CLEANUP_MAX: Duration = Duration::from_secs(7);
+pub const CLEANUP_MAX: Duration = Duration::from_secs(12);
 
 /// One configured way to tell somebody.
 #[async_trait::async_trait]

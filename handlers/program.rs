@@ -21,6 +21,9 @@
 //! one that left its group, its parent *and* its environment behind is not found. The same is done to what is left
 //! over when the program ends by itself, unless `background: keep`.
 //!
+//! Our own descriptors are closed in it. One that ams2 itself inherited from whoever started it stays open: a
+//! service manager gives none.
+//!
 //! Limits are set by `ams2 launch`, which limits itself and then becomes the program; see [`crate::launch`].
 
 mod owner;
@@ -124,6 +127,9 @@ const ARGUMENTS_MAX: usize = 256;
 const ENVIRONMENT_BYTES_MAX: usize = 8 * 1024;
 /// Between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long the removal of its folder is waited for; it goes on behind us.
+const REMOVE_WAIT: Duration = Duration::from_secs(1);
 
 /// A program that is ready to be run.
 #[derive(Debug)]
@@ -302,7 +308,8 @@ impl Program {
         };
         if let Some(folder) = folder {
             // Whatever it left there was its own; what cannot be removed now is emptied before the next use.
-            let _ = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await;
+            let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder));
+            let _ = tokio::time::timeout(REMOVE_WAIT, removed).await;
         }
         result
     }

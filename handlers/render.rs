@@ -38,8 +38,10 @@ use serde::Serialize;
 
 use crate::{Alert, Delivery, Group, delivery::state_word, json::Pairs, text};
 
-/// Most instructions that one rendering may take. Measured at about 0.1 µs each: some 50 ms at the worst.
+/// Most steps that one text for a whole delivery may take: 135 ms measured without optimisation.
 pub const FUEL: u64 = 500_000;
+/// Most steps that the text for one alert may take: a line, of which a delivery may need thousands.
+pub const FUEL_ALERT: u64 = 20_000;
 /// Longest text that one rendering may give, in bytes.
 pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// Deepest nesting of blocks, macros and calls.
@@ -131,7 +133,7 @@ impl Template {
                 format!("a template of {} bytes; at most {SOURCE_BYTES_MAX} are allowed", source.len());
             return Err(TemplateError { message, line: None });
         }
-        let mut environment = environment();
+        let mut environment = environment(scope);
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| explain(&error))?;
         let template = Template { environment: Arc::new(environment), scope };
         match &template.unknown_variables()[..] {
@@ -202,11 +204,14 @@ impl PartialEq for Template {
     }
 }
 
-fn environment() -> Environment<'static> {
+fn environment(scope: Scope) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(match scope {
+        Scope::Delivery => FUEL,
+        Scope::Alert => FUEL_ALERT,
+    }));
     environment.set_recursion_limit(DEPTH_MAX);
     // It would show the whole context, which no message wants.
     environment.remove_global("debug");
@@ -274,7 +279,7 @@ fn line_of(source: &str, path: &str) -> Option<usize> {
 
 fn explain(error: &Error) -> TemplateError {
     let message = match (error.kind(), error.detail()) {
-        (ErrorKind::OutOfFuel, _) => format!("it takes more than {FUEL} steps"),
+        (ErrorKind::OutOfFuel, _) => "it takes too many steps".into(),
         (kind, None) => kind.to_string(),
         (kind, Some(detail)) => format!("{kind}: {detail}"),
     };
@@ -489,7 +494,6 @@ mod tests {
             ("{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", "steps"),
             ("{% for a in range(50000) %}0123456789{% endfor %}", "more than 262144 bytes"),
             ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
-            ("{{ decided | time('%!') }}", "time format"),
             ("{{ decided | time(zone='Mars/Base') }}", "time zone"),
             ("{{ 'noon' | time }}", "is no time"),
             ("{% include 'secret' %}", "template"),

@@ -15,8 +15,8 @@ use crate::Delivery;
 pub(super) struct Mark([String; 2]);
 
 /// One process as /proc shows it. A number can be given anew; number and start time together cannot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Process {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process {
     pid: i32,
     parent: i32,
     start_ticks: u64,
@@ -39,27 +39,37 @@ impl Mark {
     }
 }
 
-/// Sends `signal` to every process with the mark and to every descendant of `root`, but not to `root` itself nor
-/// to us. How many that were.
-pub(super) fn signal_strays(root: Pid, mark: &Mark, signal: Signal) -> usize {
+/// Every process with the mark and every descendant of `root` and of those in `known`, but not `root` itself nor
+/// us. Those in `known` that still live are among them.
+pub(super) fn strays(root: Pid, mark: &Mark, known: &[Process]) -> Vec<Process> {
     let root = root.as_raw_nonzero().get();
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let all = list();
-    let descendants = descendants(root, &all);
-    let belongs = |process: &&Process| {
-        process.pid != root
-            && process.pid != own
-            && (descendants.contains(&process.pid) || mark.is_on(process.pid))
+    let alive: Vec<Process> =
+        all.iter().copied().filter(|process| known.iter().any(|k| k.is(process))).collect();
+    let roots = alive.iter().map(|process| process.pid).chain([root]);
+    let descendants = descendants(roots, &all);
+    let belongs = |process: &Process| {
+        let is_known = alive.iter().any(|known| known.is(process)) || descendants.contains(&process.pid);
+        process.pid != root && process.pid != own && (is_known || mark.is_on(process.pid))
     };
-    all.iter().filter(belongs).filter(|process| send(process, signal)).count()
+    all.into_iter().filter(belongs).collect()
 }
 
-/// Signals through a handle, after a look that it still is the process that was found.
-fn send(process: &Process, signal: Signal) -> bool {
-    let Some(pid) = Pid::from_raw(process.pid) else { return false };
-    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-    let is_same = look(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks);
-    is_same && pidfd_send_signal(handle, signal).is_ok()
+impl Process {
+    fn is(&self, other: &Process) -> bool {
+        (self.pid, self.start_ticks) == (other.pid, other.start_ticks)
+    }
+
+    /// Signals it through a handle, after a look that the number still is this process's.
+    pub(super) fn send(&self, signal: Signal) {
+        let Some(pid) = Pid::from_raw(self.pid) else { return };
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        if look(self.pid).is_some_and(|now| now.is(self)) {
+            // It may have ended in between, which is what is wanted.
+            let _ = pidfd_send_signal(handle, signal);
+        }
+    }
 }
 
 fn list() -> Vec<Process> {
@@ -79,12 +89,12 @@ fn look(pid: i32) -> Option<Process> {
     (state != "Z").then_some(Process { pid, parent, start_ticks })
 }
 
-fn descendants(root: i32, all: &[Process]) -> HashSet<i32> {
+fn descendants(roots: impl Iterator<Item = i32>, all: &[Process]) -> HashSet<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for process in all {
         children.entry(process.parent).or_default().push(process.pid);
     }
-    let (mut found, mut waiting) = (HashSet::new(), vec![root]);
+    let (mut found, mut waiting) = (HashSet::new(), roots.collect::<Vec<_>>());
     while let Some(pid) = waiting.pop() {
         for child in children.get(&pid).into_iter().flatten() {
             // Parents and children were not all seen at one moment: a circle must not hold us.
@@ -113,7 +123,7 @@ mod tests {
     fn descendants_are_followed_and_circles_end() {
         let process = |pid, parent| Process { pid, parent, start_ticks: 1 };
         let all = [process(2, 1), process(3, 2), process(4, 3), process(5, 1), process(3, 4)];
-        let mut found: Vec<i32> = descendants(2, &all).into_iter().collect();
+        let mut found: Vec<i32> = descendants([2].into_iter(), &all).into_iter().collect();
         found.sort_unstable();
         assert_eq!(found, [3, 4]);
     }

@@ -1,7 +1,7 @@
 //! One run of a program, from its start to the last process that it left behind.
 
 use std::{
-    io,
+    io, mem,
     os::{fd::AsFd, unix::process::ExitStatusExt},
     process::ExitStatus,
     sync::Mutex,
@@ -17,12 +17,12 @@ use tokio::{
     net::unix::pipe,
     process::{Child, Command},
     sync::oneshot,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
     Background,
-    processes::{Mark, signal_strays},
+    processes::{Mark, Process, strays},
 };
 use crate::{Failure, Receipt, launch, text};
 
@@ -33,8 +33,12 @@ const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 const DRAIN: Duration = Duration::from_millis(250);
 /// How long a killed process may take to be gone: longer ones hang in the kernel, and waiting does not help.
 const KILL_WAIT: Duration = Duration::from_secs(1);
-/// A process that forks while we kill needs another look; after so many it is left to the admin.
-const SWEEPS_MAX: usize = 10;
+/// A process that forks while we kill needs another look; after this time it is left to the admin.
+const SWEEP_TIME_MAX: Duration = Duration::from_secs(1);
+/// Longest look at /proc that is waited for: reading it waits for no disk.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// Between two looks: a killed process takes a moment to be gone.
+const SWEEP_WAIT: Duration = Duration::from_millis(10);
 
 /// A program that runs. Dropped, it is killed with all that belongs to it.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub(super) struct Running {
 struct Family {
     leader: Pid,
     mark: Mark,
+    /// Those that had left the group when we last looked.
+    strays: Vec<Process>,
     /// Whether dropping it kills.
     armed: bool,
 }
@@ -76,7 +82,7 @@ impl Running {
         let child = child?;
         let number = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let leader = number.expect("a child that was not waited for has its number");
-        let family = Family { leader, mark, armed: true };
+        let family = Family { leader, mark, strays: Vec::new(), armed: true };
         let ended = watch(leader)?;
         let output = pipe::Receiver::from_owned_fd(reader.into())?;
         Ok(Running { family, child, ended, output })
@@ -159,34 +165,41 @@ async fn listen(output: &mut pipe::Receiver, kept: &Mutex<Tail>) {
 }
 
 impl Family {
-    async fn signal(&self, signal: Signal) {
+    /// Signals the group and all that left it. The look comes first: who has lost its parent can no longer be
+    /// found by it.
+    async fn signal(&mut self, signal: Signal) {
+        self.look().await;
         // The group may be gone already.
         let _ = kill_process_group(self.leader, signal);
-        self.signal_strays(signal).await;
+        self.strays.iter().for_each(|stray| stray.send(signal));
     }
 
-    /// Kills until a look finds nobody.
-    async fn kill(&self) {
-        let _ = kill_process_group(self.leader, Signal::KILL);
-        for _ in 0..SWEEPS_MAX {
-            if self.signal_strays(Signal::KILL).await == 0 {
+    /// Kills until a look finds nobody, or [`SWEEP_TIME_MAX`] is over.
+    async fn kill(&mut self) {
+        let stop = Instant::now() + SWEEP_TIME_MAX;
+        while Instant::now() < stop {
+            self.signal(Signal::KILL).await;
+            if self.strays.is_empty() {
                 return;
             }
+            sleep(SWEEP_WAIT).await;
         }
-        tracing::warn!(mark = ?self.mark, "a program left processes behind that do not end");
+        tracing::warn!(strays = ?self.strays, "a program left processes behind that do not end");
     }
 
-    async fn signal_strays(&self, signal: Signal) -> usize {
-        let (leader, mark) = (self.leader, self.mark.clone());
-        tokio::task::spawn_blocking(move || signal_strays(leader, &mark, signal)).await.unwrap_or(0)
+    async fn look(&mut self) {
+        let (leader, mark, known) = (self.leader, self.mark.clone(), mem::take(&mut self.strays));
+        let look = tokio::task::spawn_blocking(move || strays(leader, &mark, &known));
+        self.strays = timeout(LOOK_MAX, look).await.ok().and_then(Result::ok).unwrap_or_default();
     }
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
         if self.armed {
+            let found = strays(self.leader, &self.mark, &self.strays);
             let _ = kill_process_group(self.leader, Signal::KILL);
-            signal_strays(self.leader, &self.mark, Signal::KILL);
+            found.iter().for_each(|stray| stray.send(Signal::KILL));
         }
     }
 }
@@ -254,7 +267,8 @@ mod tests {
 
     #[test]
     fn exit_codes_and_signals_are_classified() {
-        let rows: [(i32, bool, Result<&str, (FailureKind, &str)>); 6] = [
+        type Row = (i32, bool, Result<&'static str, (FailureKind, &'static str)>);
+        let rows: [Row; 6] = [
             (0, false, Ok("said")),
             (75 << 8, false, Err((Transient, "exit code 75: said"))),
             (1 << 8, false, Err((Permanent, "exit code 1: said"))),

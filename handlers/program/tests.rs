@@ -171,18 +171,16 @@ async fn a_program_that_cannot_be_run_fails_for_good_and_is_named() {
     assert!(failure.reason.contains("can be written by all"), "{}", failure.reason);
 }
 
-/// A line that says that its process still lives would be written by `body` after the timeout.
 #[tokio::test]
 async fn at_the_timeout_the_whole_family_is_killed() {
     let rows = [
-        "sleep 1000",
-        "trap '' TERM; while :; do sleep 1000; done",
-        "sleep 1000 & sleep 1000 & wait",
-        "setsid sleep 1000 & sleep 1000",
-        "setsid sh -c 'trap \"\" TERM; sleep 1000; sleep 1000' & sleep 1000",
-        "env -i setsid sleep 1000 & sleep 1000",
-        "(setsid sleep 1000 &) ; sleep 1000",
-        "exec >/dev/null 2>&1; exec sleep 1000",
+        "sleep 90",
+        "trap '' TERM; while :; do sleep 90; done",
+        "sleep 90 & sleep 90 & wait",
+        "setsid sleep 90 & sleep 90",
+        "setsid sh -c 'trap \"\" TERM; sleep 90; sleep 90' & sleep 90",
+        "(setsid sleep 90 &) ; sleep 90",
+        "exec >/dev/null 2>&1; exec sleep 90",
     ];
     let bench = Bench::new();
     for (index, body) in rows.into_iter().enumerate() {
@@ -191,34 +189,50 @@ async fn at_the_timeout_the_whole_family_is_killed() {
         let failure = one(&program, &delivery, SHORT).await.expect_err(body);
         assert_eq!(failure.kind, FailureKind::Transient);
         assert!(failure.reason.starts_with("stopped after 300ms"), "{body}: {}", failure.reason);
-        assert_eq!(survivors(&delivery), 0, "{body}");
+        assert_eq!(survivors(&delivery), [], "{body}");
     }
 }
 
-/// How many processes of a run are left.
-fn survivors(delivery: &Delivery) -> usize {
-    // A killed process stays in /proc until its parent looks; `list` leaves such out.
+/// The processes of a run that are left.
+fn survivors(delivery: &Delivery) -> Vec<processes::Process> {
     let nobody = rustix::process::Pid::from_raw(i32::MAX).expect("not 0");
-    processes::signal_strays(nobody, &processes::Mark::of(delivery), rustix::process::Signal::KILL)
+    processes::strays(nobody, &processes::Mark::of(delivery), &[])
+}
+
+/// It shows its number, so that it can be looked for without the mark that it threw away.
+#[tokio::test]
+async fn who_threw_the_environment_away_is_found_by_its_parent() {
+    let bench = Bench::new();
+    for body in
+        ["env -i setsid sleep 90 & echo $!; sleep 90", "trap '' TERM; env -i setsid sleep 90 & echo $!; wait"]
+    {
+        let failure = bench.sh(body, SHORT).await.expect_err(body);
+        let pid: u32 =
+            failure.reason.rsplit(' ').next().and_then(|word| word.parse().ok()).expect("its number");
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{body}: {state}");
+    }
 }
 
 #[tokio::test]
 async fn what_a_program_leaves_behind_is_killed_unless_it_may_stay() {
     let bench = Bench::new();
-    let script = bench.script("setsid sleep 1000 >/dev/null 2>&1 & sleep 1000 & echo started");
+    let script = bench.script("setsid sleep 90 >/dev/null 2>&1 & sleep 90 & echo started");
     for (background, left) in [("kill", 0), ("keep", 2)] {
         let settings = serde_json::json!({ "command": [script], "background": background });
         let program = bench.settings(settings).expect("builds");
         let delivery = sample::delivery_of(9100 + left as u128, vec![sample::alert()]);
         assert_eq!(reply(one(&program, &delivery, AMPLE).await), "started");
-        assert_eq!(survivors(&delivery), left, "{background}");
+        let survivors = survivors(&delivery);
+        survivors.iter().for_each(|process| process.send(rustix::process::Signal::KILL));
+        assert_eq!(survivors.len(), left, "{background}");
     }
 }
 
 #[tokio::test]
 async fn a_run_that_is_given_up_leaves_nobody() {
     let bench = Bench::new();
-    let program = bench.program(&[&bench.script("touch started; setsid sleep 1000 & sleep 1000")]);
+    let program = bench.program(&[&bench.script("touch started; setsid sleep 90 & sleep 90")]);
     let delivery = sample::delivery_of(9200, vec![sample::alert()]);
     let started = bench.data.path().join(format!("run/{}-1/started", delivery.id));
     let batch = std::slice::from_ref(&delivery);
@@ -231,7 +245,13 @@ async fn a_run_that_is_given_up_leaves_nobody() {
         results = program.deliver(batch, AMPLE) => panic!("{results:?}"),
         () = waits => {}
     }
-    assert_eq!(survivors(&delivery), 0);
+    // They were killed without being waited for: they take a moment to go.
+    let gone = async {
+        while !survivors(&delivery).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("they are gone before they would end");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use ams2_handlers::{Action, Delivery};
 use tokio::sync::{Semaphore, mpsc};
 
 /// What an action may take over its own deadline before it is cut off.
-const DEADLINE_GRACE: Duration = Duration::from_secs(1);
+const DEADLINE_GRACE: Duration = ams2_handlers::CLEANUP_MAX.saturating_add(Duration::from_secs(1));
 
 /// An attempt, with the texts of own alerts, which only the router has.
 #[derive(Debug)]
