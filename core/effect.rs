@@ -36,6 +36,8 @@ pub struct Deliver {
     pub maybe_duplicate: bool,
     /// What to say. One, or for a digest several, oldest first.
     pub notifications: Vec<Arc<Notification>>,
+    /// For a digest: the deliveries in it, in the order of `notifications`; empty for any other.
+    pub digest_of: Vec<DeliveryId>,
     /// Recipients still to be told, by position in the action's list; `None` means all.
     pub unfinished: Option<Vec<u16>>,
     /// What the far end gave back with the last delivery of this group and action.

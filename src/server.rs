@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use crate::{
     config::{self, Loaded, Overrides},
     console::{self, Api, NotAppended},
-    handler::{Attempt, Handler, Ready},
+    handler::{Attempt, Handler, Ready, Site},
     journal::{
         Clock, Health, Journal, JournalReader, OpenError, Opened, Options, Refused, SnapshotWriter,
         SystemClock,
@@ -377,7 +377,9 @@ impl Prepared {
                 Err(mistakes) => tracing::error!(action = %id, ?mistakes, "the action cannot be built"),
             }
         }
-        self.handler.install(actions, loaded.external_url.clone());
+        let site =
+            Site { external_url: loaded.external_url.clone(), severities: loaded.core.severities.clone() };
+        self.handler.install(actions, site);
     }
 }
 

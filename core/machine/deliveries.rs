@@ -195,6 +195,9 @@ impl Machine {
             .map(|part| self.state.deliveries[*part].notification)
             .map(|row| self.state.notifications[row].notification.clone())
             .collect();
+        let digest_of = parts.map_or_else(Vec::new, |parts| {
+            parts.iter().map(|part| self.state.deliveries[*part].id).collect()
+        });
         let memo = match lane {
             LaneRef::Group { group, lane } => self.state.groups[group].lanes[lane as usize]
                 .entry
@@ -210,6 +213,7 @@ impl Machine {
             send_resolved: spec.send_resolved
                 || notifications.iter().any(|n| n.reason == NotifyReason::Short),
             notifications,
+            digest_of,
             unfinished: row.unfinished.as_ref().map(|list| list.to_vec()),
             memo: memo.map(Into::into),
         };

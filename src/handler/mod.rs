@@ -48,6 +48,15 @@ pub struct Ready {
     pub max_alerts: usize,
 }
 
+/// What the config says of this site, and every text may show.
+#[derive(Clone, Debug, Default)]
+pub struct Site {
+    /// Where this server's console is seen from outside; may be empty.
+    pub external_url: smol_str::SmolStr,
+    /// Which severity words have which rank.
+    pub severities: ams2_core::Severities,
+}
+
 /// Where outcomes go: into the journal.
 pub type Outcomes = Arc<dyn Fn(Outcome) + Send + Sync>;
 
@@ -60,7 +69,7 @@ pub struct Handler {
 struct Shared {
     texts: Arc<dyn Texts>,
     outcomes: Outcomes,
-    external_url: RwLock<smol_str::SmolStr>,
+    site: RwLock<Arc<Site>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -74,14 +83,14 @@ struct Worker {
 impl Handler {
     /// A handler without actions yet.
     pub fn new(texts: Arc<dyn Texts>, outcomes: Outcomes, runtime: tokio::runtime::Handle) -> Handler {
-        let shared = Shared { texts, outcomes, external_url: RwLock::default(), runtime };
+        let shared = Shared { texts, outcomes, site: RwLock::default(), runtime };
         Handler { workers: RwLock::default(), shared: Arc::new(shared) }
     }
 
     /// Puts the actions of a config in force. Attempts under way end as they began; workers of actions that are
     /// gone end with their queue.
-    pub fn install(&self, actions: Vec<(ActionId, Ready)>, external_url: smol_str::SmolStr) {
-        *self.shared.external_url.write().unwrap_or_else(|e| e.into_inner()) = external_url;
+    pub fn install(&self, actions: Vec<(ActionId, Ready)>, site: Site) {
+        *self.shared.site.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(site);
         let mut workers = self.workers.write().unwrap_or_else(|e| e.into_inner());
         let mut old = std::mem::take(&mut *workers);
         for (id, ready) in actions {
@@ -119,7 +128,7 @@ impl Handler {
             let workers = self.workers.read().unwrap_or_else(|e| e.into_inner());
             workers.get(id)?.ready.lock().unwrap_or_else(|e| e.into_inner()).clone()
         };
-        let url = self.shared.external_url.read().unwrap_or_else(|e| e.into_inner()).clone();
+        let url = self.shared.site.read().unwrap_or_else(|e| e.into_inner()).external_url.clone();
         let delivery = texts::test_delivery(id, url);
         let timeout = ready.timeout;
         let call = ready.action.deliver(std::slice::from_ref(&delivery), timeout);
@@ -170,12 +179,12 @@ async fn run(
 /// One call of an action: reads the texts, makes the attempts, and hands the outcomes over.
 async fn call(batch: Vec<Attempt>, ready: Ready, shared: Arc<Shared>) {
     let started = Instant::now();
-    let url = shared.external_url.read().unwrap_or_else(|e| e.into_inner()).clone();
+    let site = shared.site.read().unwrap_or_else(|e| e.into_inner()).clone();
     let (texts, max_alerts) = (shared.texts.clone(), ready.max_alerts);
     // Reading may wait for a disk: not on a thread that answers clients.
     let read = tokio::task::spawn_blocking(move || {
         let deliveries: Vec<_> =
-            batch.iter().map(|attempt| texts::delivery(attempt, &*texts, max_alerts, &url)).collect();
+            batch.iter().map(|attempt| texts::delivery(attempt, &*texts, max_alerts, &site)).collect();
         (batch, deliveries)
     });
     let Ok((batch, read)) = read.await else {

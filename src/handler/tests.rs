@@ -2,15 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::*;
 use ams2_core::{
     At, BatchBuilder, Wall,
     batch::AlertTimes,
     effect::{GroupName, Notification, NotifyReason},
     input::{DeliveryId, FailureKind},
 };
-use smol_str::SmolStr;
-
-use super::*;
 
 struct Memory;
 
@@ -77,6 +75,7 @@ fn attempt(kind: &str, number: u128) -> Attempt {
         attempt: 1,
         maybe_duplicate: false,
         notifications: vec![Arc::new(told)],
+        digest_of: vec![],
         unfinished: None,
         memo: None,
         send_resolved: true,
@@ -103,7 +102,7 @@ fn world(actions: &[(&'static str, usize, usize)]) -> World {
     };
     handler.install(
         actions.iter().map(|(how, slots, batch)| (id(how), ready(how, *slots, *batch))).collect(),
-        SmolStr::default(),
+        Site::default(),
     );
     World { handler, outcomes, calls }
 }

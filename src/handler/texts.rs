@@ -9,7 +9,7 @@ use ams2_core::{
 use ams2_handlers::{Alert, Delivery, Digest, Group};
 use smol_str::SmolStr;
 
-use super::Attempt;
+use super::{Attempt, Site};
 
 /// An alert as the journal keeps it.
 #[derive(Clone, Debug)]
@@ -38,22 +38,22 @@ pub(super) fn delivery(
     attempt: &Attempt,
     texts: &dyn Texts,
     max_alerts: usize,
-    external_url: &SmolStr,
+    site: &Site,
 ) -> Result<Delivery, TextError> {
     let deliver = &attempt.deliver;
     let groups = deliver
         .notifications
         .iter()
-        .map(|told| group(told, attempt, texts, max_alerts))
+        .map(|told| group(told, attempt, texts, max_alerts, &site.severities))
         .collect::<Result<Vec<_>, _>>()?;
-    let digest = (deliver.notifications.len() > 1).then(|| Digest { deliveries: Vec::new() });
+    let digest = (!deliver.digest_of.is_empty()).then(|| Digest { deliveries: deliver.digest_of.clone() });
     Ok(Delivery {
         id: deliver.delivery,
         attempt: deliver.attempt,
         maybe_duplicate: deliver.maybe_duplicate,
         test: false,
         receiver: deliver.action.receiver.clone(),
-        external_url: external_url.clone(),
+        external_url: site.external_url.clone(),
         groups,
         digest,
         unfinished: deliver.unfinished.clone(),
@@ -66,6 +66,7 @@ fn group(
     attempt: &Attempt,
     texts: &dyn Texts,
     max_alerts: usize,
+    severities: &Severities,
 ) -> Result<Group, TextError> {
     let shown = |noted: &&Noted| noted.is_firing() || attempt.deliver.send_resolved;
     let most = if max_alerts == 0 { usize::MAX } else { max_alerts };
@@ -75,7 +76,7 @@ fn group(
         .iter()
         .filter(shown)
         .take(most)
-        .map(|noted| alert(noted, told, attempt, texts))
+        .map(|noted| alert(noted, told, attempt, texts, severities))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Group {
         key: told.group.key.as_str().into(),
@@ -95,6 +96,7 @@ fn alert(
     told: &Notification,
     attempt: &Attempt,
     texts: &dyn Texts,
+    severities: &Severities,
 ) -> Result<Alert, TextError> {
     let position = noted.position;
     let own: Option<&Arc<AlertBatch>> =
@@ -118,7 +120,7 @@ fn alert(
         starts_at: before(noted.began_before_ms()),
         ends_at: noted.ended_before_ms().map(before),
         generator_url: text.generator_url().unwrap_or("").into(),
-        severity: Severities::default().rank(text.label("severity")),
+        severity: severities.rank(text.label("severity")),
         client,
     })
 }
