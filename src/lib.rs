@@ -9,3 +9,4 @@ pub mod journal;
 pub mod originator;
 pub mod router;
 pub mod server;
+pub mod upkeep;

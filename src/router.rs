@@ -111,6 +111,53 @@ impl Folded {
         }
     }
 
+    /// Folds a record with all that follows from it, in steps of about `budget` units of work. `between` is called
+    /// between them.
+    pub fn fold(
+        &mut self,
+        record: JournalRecord,
+        budget: u32,
+        mut between: impl FnMut(&Folded),
+        follow: &mut dyn Follow,
+    ) {
+        let installed = match &record.input {
+            Input::ConfigInstalled(install) => Some(install.text.clone()),
+            _ => None,
+        };
+        self.machine.apply(record);
+        loop {
+            let step = self.machine.step(budget);
+            between(self);
+            if step == Step::Done {
+                break;
+            }
+        }
+        if let Some(text) = installed {
+            follow.installed(&text);
+        }
+        while let Some(effect) = self.machine.next_effect() {
+            match effect {
+                Effect::Deliver(deliver) => {
+                    let own_texts = self.own_texts(&deliver);
+                    follow.deliver(Attempt { deliver, own_texts });
+                }
+                Effect::Record(record) => {
+                    follow.decided(&record);
+                    self.keep(record);
+                }
+                Effect::Wake(_) => {}
+            }
+        }
+    }
+
+    fn own_texts(&self, deliver: &Deliver) -> Vec<(ams2_core::Position, Arc<ams2_core::AlertBatch>)> {
+        let noted = deliver.notifications.iter().flat_map(|told| told.alerts.iter());
+        noted
+            .filter(|noted| noted.position.is_raised())
+            .filter_map(|noted| Some((noted.position, self.machine.own_text(noted.position)?)))
+            .collect()
+    }
+
     fn keep(&mut self, record: Record) {
         if self.decisions.len() == DECISIONS_MAX {
             self.decisions.pop_front();
@@ -285,44 +332,13 @@ impl Loop {
     }
 
     fn fold(&mut self, record: JournalRecord) {
-        let installed = match &record.input {
-            Input::ConfigInstalled(install) => Some(install.text.clone()),
-            _ => None,
+        let Loop { folded, follow, mailbox, .. } = self;
+        let answer = |folded: &Folded| {
+            while let Some(question) = mailbox.question() {
+                question(folded);
+            }
         };
-        self.folded.machine.apply(record);
-        loop {
-            let step = self.folded.machine.step(STEP_BUDGET);
-            while let Some(question) = self.mailbox.question() {
-                question(&self.folded);
-            }
-            if step == Step::Done {
-                break;
-            }
-        }
-        if let Some(text) = installed {
-            self.follow.installed(&text);
-        }
-        while let Some(effect) = self.folded.machine.next_effect() {
-            match effect {
-                Effect::Deliver(deliver) => {
-                    let own_texts = self.own_texts(&deliver);
-                    self.follow.deliver(Attempt { deliver, own_texts });
-                }
-                Effect::Record(record) => {
-                    self.follow.decided(&record);
-                    self.folded.keep(record);
-                }
-                Effect::Wake(_) => {}
-            }
-        }
-    }
-
-    fn own_texts(&self, deliver: &Deliver) -> Vec<(ams2_core::Position, Arc<ams2_core::AlertBatch>)> {
-        let noted = deliver.notifications.iter().flat_map(|told| told.alerts.iter());
-        noted
-            .filter(|noted| noted.position.is_raised())
-            .filter_map(|noted| Some((noted.position, self.folded.machine.own_text(noted.position)?)))
-            .collect()
+        folded.fold(record, STEP_BUDGET, answer, &mut **follow);
     }
 }
 

@@ -17,7 +17,7 @@ use ams2_core::{
     At, Input, Machine, Record,
     config::{Install, RULE_VERSION},
     effect::Decided,
-    input::{Carried, CarriedItem, CarriedText, OwnEvent, Started},
+    input::{OwnEvent, Started},
 };
 use ams2_handlers::BuildContext;
 use smol_str::SmolStr;
@@ -28,12 +28,12 @@ use crate::{
     console::{self, Api, NotAppended},
     handler::{Attempt, Handler, Ready, Site},
     journal::{
-        Clock, Health, Journal, JournalReader, OpenError, Opened, Options, Refused, SnapshotWriter,
-        SystemClock,
+        Clock, Health, Journal, JournalReader, OpenError, Options, Refused, SnapshotWriter, SystemClock,
         storage::{Folder, Storage},
     },
     originator::{self, Listener, OriginatorMetrics, Serving},
-    router::{Append, Folded, Follow, Router, log_line},
+    router::{Append, Follow, Router, log_line},
+    upkeep::{self, CARRY_MAX, Recovered},
 };
 
 /// A snapshot is made after so many sequence numbers: what a restart must replay is bounded by it.
@@ -45,8 +45,6 @@ const WALL_LOOK: Duration = Duration::from_secs(1);
 const WALL_CHANGE_MS: i64 = 500;
 /// How long attempts under way may go on at an orderly end.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
-/// Texts that are carried forward in one record.
-const CARRY_MAX: usize = 500;
 /// Refused visitors from one address raise an own alert at most this often.
 const DENIED_EVERY: Duration = Duration::from_secs(10);
 /// Addresses whose refusals are remembered for that.
@@ -140,20 +138,28 @@ pub async fn run(
     let folder_error = |error| ServerError::DataFolder { path: data_dir.clone(), error };
     let storage: Arc<dyn Storage> = Arc::new(Folder::open(&data_dir).map_err(folder_error)?);
 
-    let recovered = recover(storage, &options)?;
-    let Recovered { folded, writer, reader, snapshots, damage, is_new, covered } = recovered;
+    let recovered = upkeep::recover(storage, &options, random()?, unix_ms())?;
+    let Recovered { folded, writer, reader, snapshots, damage, covered, .. } = recovered;
     tracing::info!(
         sequence = folded.machine.next_seq() - 1,
         alerts = folded.machine.sizes().0,
         ms = began.elapsed().as_millis() as u64,
         "recovered"
     );
-    let last_text = folded.machine.config().map(|(config, position)| (config.clone(), position));
-    let last_text = last_text.map(|(config, position)| (config, reader.config_text(position).ok()));
     refuse_orphans(&folded.machine, &loaded)?;
 
     let clock = Arc::new(SystemClock::from(folded.machine.at()));
     let offset = unix_ms().saturating_sub_unsigned(clock.now().0);
+    let [incarnation, ..] = random()?;
+    let [_, a, b] = random()?;
+    let started = Started {
+        incarnation: incarnation.max(1),
+        seed: [a, b],
+        wall_offset_ms: offset,
+        version: SmolStr::new_static(env!("CARGO_PKG_VERSION")),
+        damage,
+    };
+    let first = upkeep::first_inputs(&folded, &reader, started, install(&loaded, "start"));
     let router = Router::new();
     let (droppable, drops) = mpsc::sync_channel::<u64>(1);
     let to_router = router.clone();
@@ -184,25 +190,6 @@ pub async fn run(
     let follow = Following { handler: handler.clone(), prepared: prepared.clone(), counts: counts.clone() };
     let router_thread = router.start(folded, Arc::new(KeepIn(journal.clone())), Box::new(follow))?;
 
-    // A new journal takes its seed from the first start; an old one first learns what is told how.
-    let unchanged =
-        last_text.is_some_and(|(core, text)| core == loaded.core && text.as_deref() == Some(&loaded.text));
-    let started = Input::Started(Started {
-        incarnation: random()?[0].max(1),
-        seed: {
-            let [_, a, b] = random()?;
-            [a, b]
-        },
-        wall_offset_ms: offset,
-        version: SmolStr::new_static(env!("CARGO_PKG_VERSION")),
-        damage,
-    });
-    let install = install_input(&loaded, "start");
-    let first = match (is_new, unchanged) {
-        (true, _) => vec![started, install],
-        (false, true) => vec![started],
-        (false, false) => vec![install, started],
-    };
     for input in first {
         journal.append(input).await.map_err(|_| ServerError::JournalFailed)?;
     }
@@ -289,38 +276,13 @@ async fn join(thread: std::thread::JoinHandle<()>) {
     }
 }
 
-struct Recovered {
-    folded: Folded,
-    writer: crate::journal::Writer,
-    reader: JournalReader,
-    snapshots: SnapshotWriter,
-    damage: Vec<String>,
-    is_new: bool,
-    covered: u64,
-}
-
-fn recover(storage: Arc<dyn Storage>, options: &Options) -> Result<Recovered, ServerError> {
-    let mut opened = Opened::open(storage, options.clone(), random()?)?;
-    let snapshot = opened.snapshot(|body| Machine::restore(body).map_err(|error| error.to_string()))?;
-    let (covered, machine) = snapshot.unwrap_or_default();
-    let mut folded = Folded { machine, ..Folded::default() };
-    let at = folded.machine.at();
-    opened.replay(covered, at, |record| folded.recover(record))?;
-    let is_new = folded.machine.incarnation() == 0;
-    let (writer, reader, snapshots, damage) = opened.finish(unix_ms())?;
-    Ok(Recovered { folded, writer, reader, snapshots, damage, is_new, covered })
-}
-
 /// A start or reload that leaves deliveries without their action is refused unless the config says what becomes of
 /// them.
 fn refuse_orphans(machine: &Machine, loaded: &Loaded) -> Result<(), ServerError> {
-    let orphans: Vec<String> = machine
-        .pending()
+    let has = |id: &_| loaded.actions.iter().any(|(known, ..)| known == id);
+    let orphans: Vec<String> = upkeep::orphans(machine, has, &loaded.removed)
         .into_iter()
-        .filter(|of| of.pending > 0)
-        .filter(|of| loaded.actions.iter().all(|(id, ..)| *id != of.action))
-        .filter(|of| loaded.removed.iter().all(|(id, _)| *id != of.action))
-        .map(|of| format!("{} ({} deliveries)", of.action, of.pending))
+        .map(|(action, waiting)| format!("{action} ({waiting} deliveries)"))
         .collect();
     if orphans.is_empty() {
         return Ok(());
@@ -331,14 +293,14 @@ fn refuse_orphans(machine: &Machine, loaded: &Loaded) -> Result<(), ServerError>
     )))
 }
 
-fn install_input(loaded: &Loaded, by: &str) -> Input {
-    Input::ConfigInstalled(Box::new(Install {
+fn install(loaded: &Loaded, by: &str) -> Install {
+    Install {
         config: loaded.core.clone(),
         text: loaded.text.clone(),
         rule_version: RULE_VERSION,
         removed: loaded.removed.clone(),
         by: by.into(),
-    }))
+    }
 }
 
 /// Actions that are built, waiting for their config to take effect.
@@ -523,7 +485,7 @@ impl Reloader {
         for warning in config::lines(&name, &loaded.warnings).lines() {
             tracing::warn!("{warning}");
         }
-        let input = install_input(&loaded, &by);
+        let input = Input::ConfigInstalled(install(&loaded, &by).into());
         let clients = loaded.clients.clone();
         self.prepared.prepare(loaded);
         self.journal.append(input).await.map_err(|error| error.to_string())?;
@@ -645,7 +607,7 @@ fn snapshot_thread(
             if flushed < covered + SNAPSHOT_EVERY {
                 continue;
             }
-            match snapshot_behind(&reader, &snapshots, covered, flushed) {
+            match upkeep::snapshot_behind(&reader, &snapshots, covered, flushed) {
                 Ok(now) => {
                     covered = now;
                     journal.covered(now);
@@ -657,28 +619,6 @@ fn snapshot_thread(
         }
     })?;
     Ok(SnapshotThread { stop })
-}
-
-/// Folds what came since the last snapshot and writes the next one.
-fn snapshot_behind(
-    reader: &JournalReader,
-    snapshots: &SnapshotWriter,
-    covered: u64,
-    to: u64,
-) -> Result<u64, String> {
-    let newest = snapshots.newest().map_err(|error| error.to_string())?;
-    let (covered, mut machine) = match newest {
-        Some((covers, body)) => (covers, Machine::restore(&body).map_err(|error| error.to_string())?),
-        None => (covered, Machine::new()),
-    };
-    let fold = |record| {
-        machine.apply_whole(record);
-        while machine.next_effect().is_some() {}
-    };
-    reader.records(covered + 1, to, fold).map_err(|error| error.to_string())?;
-    let covers = machine.next_seq() - 1;
-    snapshots.write(covers, &machine.snapshot()).map_err(|error| error.to_string())?;
-    Ok(covers)
 }
 
 /// Lets old segments go, once what is still needed from them is written again.
@@ -706,23 +646,13 @@ async fn carry(
     keep_from: u64,
 ) -> Result<(), String> {
     loop {
-        let asked = router.ask(move |folded| {
-            let config = folded.machine.config().map(|(_, position)| position);
-            (folded.machine.needed_before(keep_from, CARRY_MAX), config)
-        });
-        let (needed, _) = asked.await.map_err(|error| error.to_string())?;
+        let asked = router.ask(move |folded| folded.machine.needed_before(keep_from, CARRY_MAX));
+        let needed = asked.await.map_err(|error| error.to_string())?;
         if needed.is_empty() {
             break;
         }
-        let mut items = Vec::with_capacity(needed.len());
-        for from in needed {
-            let text = match reader.alert(from) {
-                Ok(stored) => CarriedText::Alert { client: stored.client, batch: stored.batch },
-                Err(_) => CarriedText::Config(reader.config_text(from).map_err(|error| error.to_string())?),
-            };
-            items.push(CarriedItem { from, text });
-        }
-        journal.append(Input::Carried(Carried { items })).await.map_err(|error| error.to_string())?;
+        let input = upkeep::carried(needed, reader)?;
+        journal.append(input).await.map_err(|error| error.to_string())?;
     }
     journal.drop_before(keep_from).await.map_err(|error| error.to_string())
 }

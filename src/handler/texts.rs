@@ -34,7 +34,7 @@ pub trait Texts: Send + Sync {
 }
 
 /// Puts together what an action sees. Every alert's times come from the decision, so that retries send the same.
-pub(super) fn delivery(
+pub(crate) fn delivery(
     attempt: &Attempt,
     texts: &dyn Texts,
     max_alerts: usize,

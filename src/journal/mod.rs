@@ -78,7 +78,7 @@ pub use reader::{JournalReader, ReadError};
 pub use recovery::{OpenError, Opened};
 pub use snapshots::SnapshotWriter;
 pub use thread::{Accepted, Clock, Health, Journal, JournalMetrics, Refused, SystemClock};
-pub use writer::{Retention, Writer};
+pub use writer::{Retention, Space, Writer};
 
 use std::time::Duration;
 

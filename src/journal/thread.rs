@@ -16,7 +16,7 @@ use ams2_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{Options, Writer};
+use super::{Options, Writer, writer::Space};
 
 /// Our own inputs that may wait for a flush; past this the journal is dead or the process is lost in a loop.
 const OWN_WAITING_MAX: usize = 4_000_000;
@@ -409,10 +409,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
             return;
         }
         self.looked = Some(Instant::now());
-        let spare = self.writer.ensure_spare();
-        let free = self.writer.storage.free_bytes().unwrap_or(0);
-        let full =
-            free < self.shared.options.free_bytes_min || (!spare && !self.writer.has_room_for_clients());
+        let Space { full, free } = self.writer.look_at_space();
         if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
             if full {
                 tracing::error!(free, "the disk is nearly full: clients are refused, deliveries go on");

@@ -37,6 +37,15 @@ pub struct Retention {
     pub bytes: u64,
 }
 
+/// How much room there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Whether clients must be refused: what is left is kept for our own inputs.
+    pub full: bool,
+    /// Bytes that are free on the disk.
+    pub free: u64,
+}
+
 /// A segment as readers see it.
 #[derive(Clone)]
 pub(super) struct SegmentInfo {
@@ -164,6 +173,14 @@ impl Writer {
         self.next_seq += inputs.iter().map(Input::sequences).sum::<u64>();
         self.at = at;
         Ok(first)
+    }
+
+    /// Allocates the next segment if there is none, and says whether clients must be refused.
+    pub fn look_at_space(&mut self) -> Space {
+        let spare = self.ensure_spare();
+        let free = self.storage.free_bytes().unwrap_or(0);
+        let full = free < self.options.free_bytes_min || (!spare && !self.has_room_for_clients());
+        Space { full, free }
     }
 
     /// Whether inputs of clients may use the space there is.

@@ -1,0 +1,126 @@
+//! What keeps the machine and its journal together, without threads or clocks: recovery, the first inputs of a life,
+//! the question of orphaned deliveries, snapshots behind the live fold, and texts carried forward. The server drives
+//! it, and so does the simulation.
+
+use std::sync::Arc;
+
+use ams2_core::{
+    Input, Machine, Position,
+    config::{ActionId, Install, Removed},
+    input::{Carried, CarriedItem, CarriedText, Started},
+};
+
+use crate::{
+    journal::{JournalReader, OpenError, Opened, Options, SnapshotWriter, Writer, storage::Storage},
+    router::Folded,
+};
+
+/// Texts that are carried forward in one record.
+pub const CARRY_MAX: usize = 500;
+
+/// What recovery made of a data folder.
+pub struct Recovered {
+    /// The machine, with the newest decisions.
+    pub folded: Folded,
+    /// Where new inputs go.
+    pub writer: Writer,
+    /// Reads what is flushed.
+    pub reader: JournalReader,
+    /// Writes snapshots.
+    pub snapshots: SnapshotWriter,
+    /// What was set aside, in words for people.
+    pub damage: Vec<String>,
+    /// Whether no process ever started on this journal.
+    pub is_new: bool,
+    /// The last sequence number that the snapshot covers.
+    pub covered: u64,
+}
+
+/// Opens a journal and folds it: the newest usable snapshot, then what came after.
+pub fn recover(
+    storage: Arc<dyn Storage>,
+    options: &Options,
+    random: [u64; 3],
+    wall_ms: i64,
+) -> Result<Recovered, OpenError> {
+    let mut opened = Opened::open(storage, options.clone(), random)?;
+    let snapshot = opened.snapshot(|body| Machine::restore(body).map_err(|error| error.to_string()))?;
+    let (covered, machine) = snapshot.unwrap_or_default();
+    let mut folded = Folded { machine, ..Folded::default() };
+    let at = folded.machine.at();
+    opened.replay(covered, at, |record| folded.recover(record))?;
+    let is_new = folded.machine.incarnation() == 0;
+    let (writer, reader, snapshots, damage) = opened.finish(wall_ms)?;
+    Ok(Recovered { folded, writer, reader, snapshots, damage, is_new, covered })
+}
+
+/// The first inputs of a life: the start, and the config if it differs from the one in force.
+pub fn first_inputs(
+    folded: &Folded,
+    reader: &JournalReader,
+    started: Started,
+    install: Install,
+) -> Vec<Input> {
+    let is_new = folded.machine.incarnation() == 0;
+    let unchanged = folded.machine.config().is_some_and(|(core, position)| {
+        *core == install.config && reader.config_text(position).ok().as_deref() == Some(&install.text)
+    });
+    let (started, install) = (Input::Started(started), Input::ConfigInstalled(install.into()));
+    // A new journal takes its seed from the first start; an old one first learns what is told how.
+    match (is_new, unchanged) {
+        (true, _) => vec![started, install],
+        (false, true) => vec![started],
+        (false, false) => vec![install, started],
+    }
+}
+
+/// Actions that have deliveries waiting, that a new config no longer has, and about which it says nothing; with how
+/// many wait.
+pub fn orphans(
+    machine: &Machine,
+    has: impl Fn(&ActionId) -> bool,
+    removed: &[(ActionId, Removed)],
+) -> Vec<(ActionId, u32)> {
+    machine
+        .pending()
+        .into_iter()
+        .filter(|of| of.pending > 0 && !has(&of.action))
+        .filter(|of| removed.iter().all(|(id, _)| *id != of.action))
+        .map(|of| (of.action, of.pending))
+        .collect()
+}
+
+/// Folds what came since the last snapshot, up to `to`, and writes the next one. Answers what it covers.
+pub fn snapshot_behind(
+    reader: &JournalReader,
+    snapshots: &SnapshotWriter,
+    covered: u64,
+    to: u64,
+) -> Result<u64, String> {
+    let newest = snapshots.newest().map_err(|error| error.to_string())?;
+    let (covered, mut machine) = match newest {
+        Some((covers, body)) => (covers, Machine::restore(&body).map_err(|error| error.to_string())?),
+        None => (covered, Machine::new()),
+    };
+    let fold = |record| {
+        machine.apply_whole(record);
+        while machine.next_effect().is_some() {}
+    };
+    reader.records(covered + 1, to, fold).map_err(|error| error.to_string())?;
+    let covers = machine.next_seq() - 1;
+    snapshots.write(covers, &machine.snapshot()).map_err(|error| error.to_string())?;
+    Ok(covers)
+}
+
+/// The input that writes these texts again, so that their segments may go.
+pub fn carried(needed: Vec<Position>, reader: &JournalReader) -> Result<Input, String> {
+    let mut items = Vec::with_capacity(needed.len());
+    for from in needed {
+        let text = match reader.alert(from) {
+            Ok(stored) => CarriedText::Alert { client: stored.client, batch: stored.batch },
+            Err(_) => CarriedText::Config(reader.config_text(from).map_err(|error| error.to_string())?),
+        };
+        items.push(CarriedItem { from, text });
+    }
+    Ok(Input::Carried(Carried { items }))
+}
