@@ -37,7 +37,10 @@ use crate::{
 };
 
 /// A snapshot is made after so many sequence numbers: what a restart must replay is bounded by it.
-const SNAPSHOT_EVERY: u64 = 500_000;
+const SNAPSHOT_EVERY: u64 = 1_000_000;
+/// One snapshot follows another after this many times what it took: under a load that lasts, snapshots leave the
+/// processor to the clients.
+const SNAPSHOT_REST: u32 = 4;
 /// How often the snapshot thread looks.
 const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
 /// The wall clock is looked at this often, and a change of more than this is journaled.
@@ -601,12 +604,13 @@ fn snapshot_thread(
     let (journal, reader, snapshots) = (journal.clone(), reader.clone(), snapshots.clone());
     let (stop, stopped) = mpsc::channel();
     std::thread::Builder::new().name("ams2-snapshot".into()).spawn(move || {
-        let mut covered = covered;
+        let (mut covered, mut rest_until) = (covered, Instant::now());
         while stopped.recv_timeout(SNAPSHOT_LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
             let flushed = journal.flushed_seq();
-            if flushed < covered + SNAPSHOT_EVERY {
+            if flushed < covered + SNAPSHOT_EVERY || Instant::now() < rest_until {
                 continue;
             }
+            let began = Instant::now();
             match upkeep::snapshot_behind(&reader, &snapshots, covered, flushed) {
                 Ok(now) => {
                     covered = now;
@@ -616,6 +620,7 @@ fn snapshot_thread(
                     tracing::error!(error, "no snapshot was made; restarts take longer until one is")
                 }
             }
+            rest_until = Instant::now() + began.elapsed() * SNAPSHOT_REST;
         }
     })?;
     Ok(SnapshotThread { stop })

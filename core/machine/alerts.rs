@@ -37,7 +37,8 @@ pub(super) struct RowLabels<'a> {
 
 impl Labels for RowLabels<'_> {
     fn value(&self, name: &str) -> &str {
-        let found = self.labels.iter().find(|(known, _)| self.strings.text(*known) == name);
+        let Some(name) = self.strings.find(name) else { return "" };
+        let found = self.labels.iter().find(|(known, _)| *known == name);
         found.map_or("", |(_, value)| self.strings.text(*value))
     }
 }

@@ -125,7 +125,8 @@ impl Machine {
     /// Puts the alert at its place in Alertmanager's order, unless it is there.
     fn insert_member(&mut self, group: u32, row: u32) {
         let state = &mut self.state;
-        let order = |other: &u32| order(&state.strings, &state.alerts[*other], &state.alerts[row]);
+        let first = FIRST_BY.map(|name| state.strings.find(name));
+        let order = |other: &u32| order(&state.strings, first, &state.alerts[*other], &state.alerts[row]);
         let members = &state.groups[group].members;
         if let Err(place) = members.binary_search_by(order) {
             state.groups[group].members.insert(place, row);
@@ -587,14 +588,20 @@ pub(super) fn hash_group(seed: [u64; 2], strings: &Interner, route: u32, labels:
     hasher.finish()
 }
 
+/// The labels that Alertmanager sorts the alerts of a notification by before all others.
+const FIRST_BY: [&str; 2] = ["job", "instance"];
+
 /// Alertmanager's order of alerts in a notification: by `job`, by `instance`, then label sets by size and content.
-fn order(strings: &Interner, a: &Alert, b: &Alert) -> Ordering {
-    let value = |alert: &Alert, name: &str| {
-        alert.labels.iter().find(|(known, _)| strings.text(*known) == name).map(|(_, value)| *value)
+/// Strings are kept once, so that equal numbers are equal strings: most comparisons read no text at all.
+fn order(strings: &Interner, first: [Option<Sym>; 2], a: &Alert, b: &Alert) -> Ordering {
+    let compare =
+        |x: Sym, y: Sym| if x == y { Ordering::Equal } else { strings.text(x).cmp(strings.text(y)) };
+    let value = |alert: &Alert, name: Sym| {
+        alert.labels.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     };
-    for name in ["job", "instance"] {
+    for name in first.into_iter().flatten() {
         let ordering = match (value(a, name), value(b, name)) {
-            (Some(x), Some(y)) => strings.text(x).cmp(strings.text(y)),
+            (Some(x), Some(y)) => compare(x, y),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => Ordering::Equal,
@@ -605,13 +612,13 @@ fn order(strings: &Interner, a: &Alert, b: &Alert) -> Ordering {
     }
     a.labels.len().cmp(&b.labels.len()).then_with(|| {
         for ((a_name, a_value), (b_name, b_value)) in a.labels.iter().zip(&b.labels) {
-            match strings.text(*a_name).cmp(strings.text(*b_name)) {
+            match compare(*a_name, *b_name) {
                 // The smaller name is missing in the other set, and who lacks it comes first.
                 Ordering::Less => return Ordering::Greater,
                 Ordering::Greater => return Ordering::Less,
                 Ordering::Equal => {}
             }
-            let ordering = strings.text(*a_value).cmp(strings.text(*b_value));
+            let ordering = compare(*a_value, *b_value);
             if ordering.is_ne() {
                 return ordering;
             }

@@ -54,6 +54,12 @@ impl Interner {
         Sym(number)
     }
 
+    /// The number of `text`, if it is kept.
+    pub fn find(&self, text: &str) -> Option<Sym> {
+        let same = |&number: &u32| &*self.slots[number as usize].text == text;
+        self.table.find(self.hash(text), same).copied().map(Sym)
+    }
+
     /// One use less; the last one frees the string.
     pub fn release(&mut self, sym: Sym) {
         let slot = &mut self.slots[sym.0 as usize];

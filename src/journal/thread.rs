@@ -22,6 +22,9 @@ use super::{Options, Writer, writer::Space};
 const OWN_WAITING_MAX: usize = 4_000_000;
 /// Most memory of inputs that one flush takes: it bounds the frame and the time that others wait.
 const FLUSH_BYTES_MAX: usize = 8 << 20;
+/// How long a flush waits for as many clients as the last one answered: those come again about now, and each flush
+/// fewer leaves more of the disk and of the processor to them. A lone client never waits.
+const GATHER_MAX: Duration = Duration::from_micros(200);
 /// How often free space and retention are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// When a refused client should come again.
@@ -150,6 +153,8 @@ struct Queue {
     drop_before: Option<(u64, oneshot::Sender<io::Result<()>>)>,
     covered: u64,
     stop: bool,
+    /// The thread is woken when so many inputs wait.
+    wake_at: usize,
 }
 
 struct Item {
@@ -181,7 +186,8 @@ impl Journal {
             failed: AtomicBool::new(false),
             flushed: AtomicU64::new(0),
         });
-        let mut thread = Thread { writer, shared: shared.clone(), records, droppable, looked: None };
+        let mut thread =
+            Thread { writer, shared: shared.clone(), records, droppable, looked: None, last_clients: 0 };
         let thread = std::thread::Builder::new().name("ams2-journal".into()).spawn(move || thread.run())?;
         Ok((Journal { shared }, thread))
     }
@@ -203,7 +209,7 @@ impl Journal {
         let mut queue = self.shared.lock();
         self.shared.admit(&queue, 0, false)?;
         queue.items.push(Item { input, reply: None, bytes: 0, client: false });
-        self.shared.filled.notify_one();
+        self.shared.wake(&queue);
         Ok(())
     }
 
@@ -262,16 +268,12 @@ impl Journal {
         let (sender, answer) = oneshot::channel();
         let mut queue = self.shared.lock();
         self.shared.admit(&queue, bytes, client)?;
-        let was_empty = queue.items.is_empty();
         queue.items.push(Item { input, reply: Some(sender), bytes, client });
         if client {
             queue.clients += 1;
             queue.client_bytes += bytes;
         }
-        drop(queue);
-        if was_empty {
-            self.shared.filled.notify_one();
-        }
+        self.shared.wake(&queue);
         Ok(answer)
     }
 }
@@ -279,6 +281,17 @@ impl Journal {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn wait<'q>(&self, queue: MutexGuard<'q, Queue>, most: Duration) -> MutexGuard<'q, Queue> {
+        self.filled.wait_timeout(queue, most).unwrap_or_else(|e| e.into_inner()).0
+    }
+
+    /// Wakes the thread when what it waits for has come.
+    fn wake(&self, queue: &Queue) {
+        if queue.items.len() == queue.wake_at {
+            self.filled.notify_one();
+        }
     }
 
     fn admit(&self, queue: &Queue, bytes: usize, client: bool) -> Result<(), Refused> {
@@ -311,6 +324,8 @@ struct Thread<R> {
     records: R,
     droppable: OnDroppable,
     looked: Option<Instant>,
+    /// Clients that the last flush answered.
+    last_clients: usize,
 }
 
 impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
@@ -327,10 +342,16 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
     /// What waits, up to what one flush takes; empty after a while without any, `None` at the end.
     fn take(&mut self) -> Option<Vec<Item>> {
         let mut queue = self.shared.lock();
-        if queue.items.is_empty() && queue.drop_before.is_none() && !queue.stop {
-            (queue, _) =
-                self.shared.filled.wait_timeout(queue, HOUSEKEEPING).unwrap_or_else(|e| e.into_inner());
+        let may_wait = |queue: &Queue| queue.drop_before.is_none() && !queue.stop;
+        queue.wake_at = 1;
+        if queue.items.is_empty() && may_wait(&queue) {
+            queue = self.shared.wait(queue, HOUSEKEEPING);
         }
+        if !queue.items.is_empty() && queue.clients < self.last_clients && may_wait(&queue) {
+            queue.wake_at = queue.items.len() + self.last_clients - queue.clients;
+            queue = self.shared.wait(queue, GATHER_MAX);
+        }
+        queue.wake_at = usize::MAX;
         if let Some((seq, reply)) = queue.drop_before.take() {
             drop(queue);
             // Who asked may have gone; the segments go all the same.
@@ -349,7 +370,9 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         let count = count.count();
         let rest = queue.items.split_off(count);
         let items = std::mem::replace(&mut queue.items, rest);
+        self.last_clients = 0;
         for item in items.iter().filter(|item| item.client) {
+            self.last_clients += 1;
             queue.clients -= 1;
             queue.client_bytes -= item.bytes;
         }
