@@ -38,6 +38,8 @@ use crate::{
 
 /// A snapshot is made after so many sequence numbers: what a restart must replay is bounded by it.
 const SNAPSHOT_EVERY: u64 = 1_000_000;
+/// Or after so many segments: large alerts fill them with few sequence numbers, and each start begins a new one.
+const SNAPSHOT_SEGMENTS: usize = 8;
 /// One snapshot follows another after this many times what it took: under a load that lasts, snapshots leave the
 /// processor to the clients.
 const SNAPSHOT_REST: u32 = 4;
@@ -218,7 +220,9 @@ pub async fn run(
         }))
         .merge(
             axum::Router::new().route("/api/v1/alerts", axum::routing::get(console::alerts)).with_state(api),
-        );
+        )
+        .fallback(console::no_such_path)
+        .method_not_allowed_fallback(console::no_such_method);
     let denied = Denied { journal: journal.clone(), last: Mutex::default() };
     let serving = Arc::new(Serving {
         intake: journal.clone(),
@@ -605,9 +609,13 @@ fn snapshot_thread(
     let (stop, stopped) = mpsc::channel();
     std::thread::Builder::new().name("ams2-snapshot".into()).spawn(move || {
         let (mut covered, mut rest_until) = (covered, Instant::now());
-        while stopped.recv_timeout(SNAPSHOT_LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+        // The first look comes at once: a process that is killed again and again must get there, too.
+        let mut wait = Duration::ZERO;
+        while stopped.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+            wait = SNAPSHOT_LOOK;
             let flushed = journal.flushed_seq();
-            if flushed < covered + SNAPSHOT_EVERY || Instant::now() < rest_until {
+            let many = flushed > covered && reader.segments_behind(covered) > SNAPSHOT_SEGMENTS;
+            if !many && flushed < covered + SNAPSHOT_EVERY || Instant::now() < rest_until {
                 continue;
             }
             let began = Instant::now();

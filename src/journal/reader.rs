@@ -111,6 +111,13 @@ impl JournalReader {
         Err(missing())
     }
 
+    /// How many segments hold records behind `covered`: a start reads all of them.
+    pub fn segments_behind(&self, covered: u64) -> usize {
+        let segments = self.segments.read().unwrap_or_else(|e| e.into_inner());
+        let whole = segments.windows(2).filter(|pair| pair[1].header.first_seq <= covered + 1).count();
+        segments.len() - whole
+    }
+
     /// Gives the flushed records from `from` up to `to` (both included) to `take`, in order.
     pub fn records(&self, from: u64, to: u64, mut take: impl FnMut(JournalRecord)) -> Result<(), ReadError> {
         let segments = self.segments.read().unwrap_or_else(|e| e.into_inner()).clone();
