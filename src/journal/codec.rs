@@ -217,7 +217,7 @@ impl<'a> Decoder<'a> {
                 let (client, count) = self.arrival_head()?;
                 let mut builder = BatchBuilder::with_capacity(0);
                 for _ in 0..count {
-                    self.alert(earlier, base_ms, Some(&mut builder))?;
+                    self.alert(earlier, base_ms, &mut builder)?;
                 }
                 Ok(Input::Alerts(Arrival { client, batch: Arc::new(builder.finish()) }))
             }
@@ -225,26 +225,42 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// The next record as far as it is needed to find alert `index` in it: that alert alone, or the input.
-    pub fn alert_of(
-        &mut self,
-        index: u64,
-        earlier: &impl Earlier,
-        base_ms: i64,
-    ) -> Result<(SmolStr, AlertBatch), Undecodable> {
+    /// Behind the head of a record of alerts: who sent them, and how many follow; see [`Decoder::skip_alert`] and
+    /// [`Decoder::one_alert`].
+    pub fn alerts_head(&mut self) -> Result<(SmolStr, u64), Undecodable> {
         if self.byte()? != KIND_ALERTS {
             return Err(Undecodable);
         }
-        let (client, count) = self.arrival_head()?;
-        if index >= count {
-            return Err(Undecodable);
+        self.arrival_head()
+    }
+
+    /// Passes over an alert; what it has elsewhere is not read.
+    pub fn skip_alert(&mut self) -> Result<(), Undecodable> {
+        let flags = self.byte()?;
+        if flags & LABELS_EARLIER != 0 {
+            self.varint()?;
+        } else {
+            self.skip_pairs()?;
         }
-        for _ in 0..index {
-            self.alert(earlier, base_ms, None)?;
+        if flags & TEXT_EARLIER != 0 {
+            self.varint()?;
+        } else {
+            self.skip_text()?;
+            self.skip_pairs()?;
         }
+        for flag in [STARTS_AT, ENDS_AT] {
+            if flags & flag != 0 {
+                self.varint()?;
+            }
+        }
+        if flags & ID != 0 { self.skip_text() } else { Ok(()) }
+    }
+
+    /// The next alert, as a batch of one.
+    pub fn one_alert(&mut self, earlier: &impl Earlier, base_ms: i64) -> Result<AlertBatch, Undecodable> {
         let mut builder = BatchBuilder::with_capacity(0);
-        self.alert(earlier, base_ms, Some(&mut builder))?;
-        Ok((client, builder.finish()))
+        self.alert(earlier, base_ms, &mut builder)?;
+        Ok(builder.finish())
     }
 
     /// Whether the next record holds alerts.
@@ -252,30 +268,40 @@ impl<'a> Decoder<'a> {
         self.rest.first() == Some(&KIND_ALERTS)
     }
 
-    /// How many alerts the next record holds.
-    pub fn alerts_ahead(&self) -> Option<u64> {
-        let mut ahead = Decoder { rest: self.rest.get(1..)? };
-        ahead.arrival_head().ok().map(|(_, count)| count.max(1))
+    /// How many bytes are left.
+    pub fn bytes_left(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn skip_text(&mut self) -> Result<(), Undecodable> {
+        let length = self.length()?;
+        self.take(length).map(drop)
+    }
+
+    fn skip_pairs(&mut self) -> Result<(), Undecodable> {
+        for _ in 0..self.varint()? {
+            self.skip_text()?;
+            self.skip_text()?;
+        }
+        Ok(())
     }
 
     fn arrival_head(&mut self) -> Result<(SmolStr, u64), Undecodable> {
         Ok((self.text()?.into(), self.varint()?))
     }
 
-    /// One alert: into the builder, or skipped.
+    /// One alert, into the builder.
     fn alert(
         &mut self,
         earlier: &impl Earlier,
         base_ms: i64,
-        mut builder: Option<&mut BatchBuilder>,
+        builder: &mut BatchBuilder,
     ) -> Result<(), Undecodable> {
         let flags = self.byte()?;
         self.definition(flags & LABELS_EARLIER != 0, earlier, |source| {
             for _ in 0..source.varint()? {
                 let (name, value) = (source.text()?, source.text()?);
-                if let Some(builder) = builder.as_deref_mut() {
-                    builder.label(name, value);
-                }
+                builder.label(name, value);
             }
             Ok(())
         })?;
@@ -284,9 +310,7 @@ impl<'a> Decoder<'a> {
             url.push_str(source.text()?);
             for _ in 0..source.varint()? {
                 let (name, value) = (source.text()?, source.text()?);
-                if let Some(builder) = builder.as_deref_mut() {
-                    builder.annotation(name, value);
-                }
+                builder.annotation(name, value);
             }
             Ok(())
         })?;
@@ -298,10 +322,7 @@ impl<'a> Decoder<'a> {
         };
         let times = AlertTimes { starts_at: time(STARTS_AT)?, ends_at: time(ENDS_AT)? };
         let id = if flags & ID != 0 { Some(self.text()?) } else { None };
-        if let Some(builder) = builder {
-            builder.finish_alert(times, id, (!url.is_empty()).then_some(&url)).map_err(|_| Undecodable)?;
-        }
-        Ok(())
+        builder.finish_alert(times, id, (!url.is_empty()).then_some(&url)).map_err(|_| Undecodable)
     }
 
     /// Reads a definition that stands here, or earlier in the segment.

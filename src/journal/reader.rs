@@ -32,19 +32,33 @@ pub enum ReadError {
     Missing(Position),
 }
 
+/// Frames that are kept in memory: a few actions may be at different places of the journal at once. A frame is
+/// mostly small, and rarely more than the 8 MiB that one flush takes.
+const FRAMES_MAX: usize = 4;
+
 /// Reads what is flushed. Clones share a small cache.
 #[derive(Clone)]
 pub struct JournalReader {
     segments: Segments,
-    cache: Arc<Mutex<Option<Frame>>>,
+    /// Frames that were read last, the newest at the end: alerts that are told together mostly stand together.
+    cache: Arc<Mutex<Vec<Arc<Frame>>>>,
 }
 
-/// A frame that was read last: alerts that are told together mostly stand together.
-#[derive(Clone)]
 struct Frame {
     segment: u64,
     header: FrameHeader,
-    payload: Arc<[u8]>,
+    payload: Box<[u8]>,
+    /// Where each sequence number stands: a frame may hold a hundred thousand.
+    places: Vec<Place>,
+}
+
+/// Where one sequence number stands in a frame's payload.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Offset of its record.
+    record: u32,
+    /// Offset of its alert, or its number among the items of the record.
+    within: u32,
 }
 
 struct InFile<'a> {
@@ -188,10 +202,11 @@ impl JournalReader {
     }
 
     /// The frame that holds a sequence number.
-    fn frame_of(&self, info: &SegmentInfo, position: Position) -> Result<Frame, ReadError> {
+    fn frame_of(&self, info: &SegmentInfo, position: Position) -> Result<Arc<Frame>, ReadError> {
         let seq = position.seq();
-        let cached = self.cache.lock().unwrap_or_else(|e| e.into_inner()).clone();
-        if let Some(frame) = cached.filter(|frame| frame.segment == info.header.id && holds(frame, seq)) {
+        let is_it = |frame: &&Arc<Frame>| frame.segment == info.header.id && holds(frame, seq);
+        let cached = self.cache.lock().unwrap_or_else(|e| e.into_inner()).iter().find(is_it).cloned();
+        if let Some(frame) = cached {
             return Ok(frame);
         }
         let place = info.index.partition_point(|(first, _)| *first <= seq);
@@ -214,8 +229,14 @@ impl JournalReader {
         info.file.read_at(&mut bytes, offset)?;
         let (header, payload) =
             checked_frame(info.header.journal, info.header.id, &bytes).ok_or(ReadError::Missing(position))?;
-        let frame = Frame { segment: info.header.id, header, payload: payload.into() };
-        *self.cache.lock().unwrap_or_else(|e| e.into_inner()) = Some(frame.clone());
+        let earlier = InFile { info, window: DEFINITION_BYTES[1] };
+        let places = places(payload, &earlier, info.header.base_ms).ok_or(ReadError::Missing(position))?;
+        let frame = Arc::new(Frame { segment: info.header.id, header, payload: payload.into(), places });
+        let mut cache = self.cache.lock().unwrap_or_else(|e| e.into_inner());
+        if cache.len() == FRAMES_MAX {
+            cache.remove(0);
+        }
+        cache.push(frame.clone());
         Ok(frame)
     }
 }
@@ -224,28 +245,44 @@ fn holds(frame: &Frame, seq: u64) -> bool {
     (frame.header.seq..frame.header.seq + u64::from(frame.header.sequences)).contains(&seq)
 }
 
-fn alert_in(frame: &Frame, seq: u64, earlier: &InFile<'_>, base_ms: i64) -> Option<(SmolStr, AlertBatch)> {
-    let mut decoder = Decoder::new(&frame.payload);
-    let mut at = frame.header.seq;
-    while !decoder.is_empty() && at <= seq {
+/// Where each sequence number of a frame stands; `None` if the payload does not decode.
+fn places(payload: &[u8], earlier: &InFile<'_>, base_ms: i64) -> Option<Vec<Place>> {
+    let mut decoder = Decoder::new(payload);
+    let mut places = Vec::new();
+    let offset = |decoder: &Decoder<'_>| u32::try_from(payload.len() - decoder.bytes_left()).ok();
+    while !decoder.is_empty() {
+        let record = offset(&decoder)?;
         if decoder.is_alerts() {
-            let count = decoder.alerts_ahead()?;
-            if seq < at + count {
-                return decoder.alert_of(seq - at, earlier, base_ms).ok();
+            let count = decoder.alerts_head().ok()?.1;
+            if count == 0 {
+                // It takes a number all the same.
+                places.push(Place { record, within: offset(&decoder)? });
             }
+            for _ in 0..count {
+                places.push(Place { record, within: offset(&decoder)? });
+                decoder.skip_alert().ok()?;
+            }
+        } else {
+            let count = decoder.input(earlier, base_ms).ok()?.sequences();
+            places.extend((0..u32::try_from(count).ok()?).map(|within| Place { record, within }));
         }
-        let input = decoder.input(earlier, base_ms).ok()?;
-        let next = at + input.sequences();
-        if let Input::Carried(carried) = &input
-            && seq < next
-        {
-            let item = carried.items.get((seq - at) as usize)?;
-            let CarriedText::Alert { client, batch } = &item.text else { return None };
-            return Some((client.clone(), batch.clone()));
-        }
-        at = next;
     }
-    None
+    Some(places)
+}
+
+fn alert_in(frame: &Frame, seq: u64, earlier: &InFile<'_>, base_ms: i64) -> Option<(SmolStr, AlertBatch)> {
+    let place = frame.places.get(usize::try_from(seq.checked_sub(frame.header.seq)?).ok()?)?;
+    let mut decoder = Decoder::new(frame.payload.get(place.record as usize..)?);
+    if decoder.is_alerts() {
+        let (client, _) = decoder.alerts_head().ok()?;
+        let mut decoder = Decoder::new(frame.payload.get(place.within as usize..)?);
+        return decoder.one_alert(earlier, base_ms).ok().map(|batch| (client, batch));
+    }
+    let Ok(Input::Carried(carried)) = decoder.input(earlier, base_ms) else { return None };
+    match &carried.items.get(place.within as usize)?.text {
+        CarriedText::Alert { client, batch } => Some((client.clone(), batch.clone())),
+        CarriedText::Config(_) => None,
+    }
 }
 
 impl Texts for JournalReader {
