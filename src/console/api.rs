@@ -10,8 +10,11 @@ use ams2_core::{
 };
 use axum::{
     Extension, Json, Router as Routes,
-    extract::{Query, State, rejection::JsonRejection},
-    http::{StatusCode, header},
+    extract::{
+        Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -78,7 +81,8 @@ pub fn routes(api: Api) -> Routes {
 }
 
 /// `GET /api/v1/alerts`: mounted beside the POST that takes alerts.
-pub async fn alerts(State(api): State<Api>, Query(query): Query<RowQuery>) -> Result<Response, Problem> {
+pub async fn alerts(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
+    let Query(query) = query?;
     let matchers = query.matchers()?;
     let limit = query.limit();
     let alerts = api
@@ -104,6 +108,8 @@ pub struct RowQuery {
     state: Option<String>,
 }
 
+type RowQueried = Result<Query<RowQuery>, QueryRejection>;
+
 impl RowQuery {
     fn matchers(&self) -> Result<Vec<Compiled>, Problem> {
         compile(&ams2_core::matcher::parse_list(self.filter.as_deref().unwrap_or("")).map_err(bad_matcher)?)
@@ -119,7 +125,8 @@ fn compile(matchers: &[Matcher]) -> Result<Vec<Compiled>, Problem> {
     matchers.iter().map(|matcher| matcher.compile(&severities).map_err(bad_matcher)).collect()
 }
 
-async fn groups(State(api): State<Api>, Query(query): Query<RowQuery>) -> Result<Response, Problem> {
+async fn groups(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
+    let Query(query) = query?;
     let limit = query.limit();
     let groups = api
         .router
@@ -130,7 +137,8 @@ async fn groups(State(api): State<Api>, Query(query): Query<RowQuery>) -> Result
     Ok(Json(groups).into_response())
 }
 
-async fn deliveries(State(api): State<Api>, Query(query): Query<RowQuery>) -> Result<Response, Problem> {
+async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
+    let Query(query) = query?;
     let limit = query.limit();
     let dead = match query.state.as_deref() {
         None => None,
@@ -438,6 +446,32 @@ impl From<JsonRejection> for Problem {
             mend: "send JSON with Content-Type: application/json".into(),
             retry_after: None,
         }
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Problem {
+        Problem::bad(rejection.body_text(), "docs/http.md has the parameters of each path")
+    }
+}
+
+/// The answer on paths that are not there.
+pub async fn no_such_path(uri: Uri) -> Problem {
+    Problem {
+        status: StatusCode::NOT_FOUND,
+        detail: format!("there is no such path: `{}`", uri.path()),
+        mend: "docs/http.md has them all".into(),
+        retry_after: None,
+    }
+}
+
+/// The answer to a method that a path does not have; its `Allow` names those that it has.
+pub async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    Problem {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        detail: format!("`{method}` cannot be used on `{}`", uri.path()),
+        mend: "use one of those that the header Allow names".into(),
+        retry_after: None,
     }
 }
 

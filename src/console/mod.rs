@@ -7,6 +7,6 @@ pub mod views;
 
 pub use api::{
     AcknowledgeOrder, Api, DeliveryOrder, Done, Inputs, NotAppended, Operator, Problem, Reload, TestAnswer,
-    TestOrder, alerts, routes,
+    TestOrder, alerts, no_such_method, no_such_path, routes,
 };
 pub use status::{Status, status_routes};

@@ -16,7 +16,9 @@ use ams2_core::input::Arrival;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, service::service_fn};
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode, Version, body::Incoming, header, service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use tokio::{
@@ -35,6 +37,8 @@ use crate::{console::Operator, journal::Refused};
 
 /// How long a connection may go on after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Where alerts are posted; a GET lists them.
+const ALERTS: &str = "/api/v1/alerts";
 /// Paths that anybody may ask: they say only whether we are well.
 const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
 
@@ -245,15 +249,23 @@ async fn connection<I: Intake>(
 }
 
 async fn answer<I: Intake>(request: Request<Incoming>, peer: Peer, serving: &Serving<I>) -> Response<Body> {
-    let response = match route(request, peer, serving).await {
-        Ok(response) => return response,
-        Err(problem) => problem,
+    // RFC 9112 section 6.1: where a Content-Length stands beside it, nothing more may be read from the connection. The
+    // HTTP library drops that one without a word, so this holds for all.
+    let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = match route(request, peer, serving).await {
+        Ok(response) => response,
+        Err(problem) => {
+            serving.metrics.refused(problem.status.as_u16());
+            if matches!(problem.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                (serving.on_denied)(peer.name(), problem.detail.clone());
+            }
+            problem.into_response()
+        }
     };
-    serving.metrics.refused(response.status.as_u16());
-    if matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        (serving.on_denied)(peer.name(), response.detail.clone());
+    if is_last {
+        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
-    response.into_response()
+    response
 }
 
 async fn route<I: Intake>(
@@ -261,6 +273,7 @@ async fn route<I: Intake>(
     peer: Peer,
     serving: &Serving<I>,
 ) -> Result<Response<Body>, Problem> {
+    check_one_host(&request)?;
     check_host(&request, peer, &serving.hosts)?;
     let path = request.uri().path();
     if OPEN_PATHS.contains(&path) {
@@ -268,7 +281,7 @@ async fn route<I: Intake>(
     }
     let clients = serving.clients.read().unwrap_or_else(|e| e.into_inner()).clone();
     let sender = who(&request, peer, &clients)?;
-    if path == "/api/v1/alerts" && request.method() == Method::POST {
+    if path == ALERTS && request.method() == Method::POST {
         return take_alerts(request, sender, serving, &clients).await;
     }
     if sender.known.is_some_and(|client| !client.operator) {
@@ -278,7 +291,26 @@ async fn route<I: Intake>(
             "give it `operator: true` in the config",
         ));
     }
-    Ok(pass_on(request, Some(sender.name), serving).await)
+    let is_alerts = path == ALERTS;
+    let mut response = pass_on(request, Some(sender.name), serving).await;
+    if is_alerts && let Some(allow) = response.headers_mut().get_mut(header::ALLOW) {
+        // The routes behind do not know that posts are taken here.
+        *allow = header::HeaderValue::from_static("GET,HEAD,POST");
+    }
+    Ok(response)
+}
+
+/// RFC 9112 section 3.2: exactly one Host, from clients of HTTP/1.1.
+fn check_one_host(request: &Request<Incoming>) -> Result<(), Problem> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("the request has {hosts} Host headers"),
+            "send exactly one",
+        ));
+    }
+    Ok(())
 }
 
 /// A browser that was led here by another name (DNS rebinding) is sent away where nobody needs a token.
@@ -364,17 +396,7 @@ async fn take_alerts<I: Intake>(
     serving: &Serving<I>,
     clients: &Clients,
 ) -> Result<Response<Body>, Problem> {
-    let gzip = match request.headers().get(header::CONTENT_ENCODING).map(header::HeaderValue::as_bytes) {
-        None | Some(b"identity") => false,
-        Some(b"gzip") => true,
-        Some(_) => {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "this Content-Encoding is not understood".into(),
-                "send gzip, or none",
-            ));
-        }
-    };
+    let gzip = is_gzip(request.headers())?;
     let mut flight = Flight { counter: &serving.in_flight, bytes: 0 };
     let body = read_body(request, serving, &mut flight).await?;
     let body = if gzip { inflate(&body, serving.limits.body_bytes)? } else { body };
@@ -422,6 +444,21 @@ async fn take_alerts<I: Intake>(
         header::HeaderValue::from_str(&format!("{first}-{last}")).expect("digits are a header value");
     response.headers_mut().insert("ams2-sequence", sequence);
     Ok(response)
+}
+
+/// Whether the body is compressed. RFC 9110 section 8.4.1: names of encodings have no case.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter().map(header::HeaderValue::as_bytes);
+    match (encodings.next(), encodings.next()) {
+        (None, _) => Ok(false),
+        (Some(one), None) if one.eq_ignore_ascii_case(b"identity") => Ok(false),
+        (Some(one), None) if one.eq_ignore_ascii_case(b"gzip") => Ok(true),
+        _ => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "this Content-Encoding is not understood".into(),
+            "send gzip, once, or none",
+        )),
+    }
 }
 
 /// Counts a body's bytes for as long as it is in memory.

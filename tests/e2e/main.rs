@@ -5,6 +5,7 @@
 // Figures that a person compares between runs (lost, duplicated, points, the seed) go to the test's output.
 #![allow(clippy::print_stderr)]
 
+mod bad_input;
 mod harness;
 mod kill;
 mod readme;
