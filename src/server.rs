@@ -21,7 +21,10 @@ use ams2_core::{
 };
 use ams2_handlers::BuildContext;
 use smol_str::SmolStr;
-use tokio::sync::watch;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 use crate::{
     config::{self, Loaded, Overrides},
@@ -253,10 +256,12 @@ pub async fn run(
     let snapshot_thread = snapshot_thread(&journal, &reader, &snapshots, covered)?;
     let keeper_stop = stopped.clone();
     let keeper = tokio::spawn(keeper(drops, router.clone(), journal.clone(), reader, keeper_stop));
+    // Before anybody is told that we run: what comes first may be the word to stop.
+    let signals = Signals::listen()?;
     announce(&ready);
     tracing::info!(ms = began.elapsed().as_millis() as u64, "ready");
 
-    let failed = wait_for_end(&journal, &reloader, offset).await?;
+    let failed = wait_for_end(signals, &journal, &reloader, offset).await;
     let _ = stop.send(true);
     while listeners.join_next().await.is_some() {}
     if let Some(path) = &ready.socket {
@@ -529,26 +534,44 @@ fn api(router: &Router, journal: &Journal, handler: &Arc<Handler>, reloader: &Ar
     }
 }
 
+/// The signals that we obey.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Waits for a signal to stop; reloads on SIGHUP and watches the wall clock meanwhile. `true` if the journal failed.
-async fn wait_for_end(journal: &Journal, reloader: &Arc<Reloader>, offset: i64) -> Result<bool, ServerError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn wait_for_end(
+    mut signals: Signals,
+    journal: &Journal,
+    reloader: &Arc<Reloader>,
+    offset: i64,
+) -> bool {
     let mut look = tokio::time::interval(WALL_LOOK);
     let mut offset = offset;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(false),
-            _ = interrupt.recv() => return Ok(false),
-            _ = hangup.recv() => {
+            _ = signals.terminate.recv() => return false,
+            _ = signals.interrupt.recv() => return false,
+            _ = signals.hangup.recv() => {
                 let reloader = reloader.clone();
                 // Every mistake is in the log already.
                 tokio::spawn(async move { drop(reloader.reload("signal".into()).await) });
             }
             _ = look.tick() => {
                 if journal.health() == Health::Failed {
-                    return Ok(true);
+                    return true;
                 }
                 let now = unix_ms().saturating_sub_unsigned(journal.now().0);
                 if (now - offset).abs() > WALL_CHANGE_MS {

@@ -166,7 +166,8 @@ fn folder(number: u64, kills: u64, dice: &mut Dice) -> Figures {
         if dice.below(10) == 0 {
             // An orderly end now and then leaves a snapshot, from which the next start goes on.
             let server = site.start();
-            assert!(server.terminate().success(), "{}", site.log());
+            let status = server.terminate();
+            assert!(status.success(), "{status}\n{}", site.log());
         }
     }
     let server = site.start();
