@@ -25,6 +25,10 @@ fn each_mistake_has_its_place_and_its_mend() {
         ("- a\n".into(), "f:1:1: expected a map of settings, found a list"),
         ("route:\n\treceiver: log\n".into(), "a tab is used for indentation"),
         ("a: \"x\n".into(), "not valid YAML"),
+        (
+            format!("{RECEIVERS}route: {{receiver: log}}\n---\na: b\n"),
+            "f:4:1: the file holds more than one document",
+        ),
         (with("recievers: []\n"), "f:3:1: unknown key `recievers`: did you mean `receivers`?"),
         (with("colour: red\n"), "f:3:1: unknown key `colour`: known here:"),
         (with("route: {receiver: log}\n"), "f:3:1: a key is given twice in the same map"),

@@ -182,7 +182,7 @@ fn reword(message: &str) -> (String, &'static str) {
             "write it out without so many anchors and aliases",
         );
     }
-    if lower.contains("multiple documents") || lower.contains("more than one document") {
+    if lower.contains("multiple yaml documents") {
         return ("the file holds more than one document".into(), "keep one and remove the `---` line");
     }
     (format!("this is not valid YAML: {text}"), "check the indentation, quotes and brackets around here")

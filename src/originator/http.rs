@@ -36,7 +36,7 @@ use super::{
 use crate::{console::Operator, journal::Refused};
 
 /// How long a connection may go on after the process was told to stop.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(3);
 /// Where alerts are posted; a GET lists them.
 const ALERTS: &str = "/api/v1/alerts";
 /// Paths that anybody may ask: they say only whether we are well.

@@ -5,7 +5,11 @@
 // Figures that a person compares between runs (lost, duplicated, points, the seed) go to the test's output.
 #![allow(clippy::print_stderr)]
 
+mod access;
 mod bad_input;
+mod files;
 mod harness;
 mod kill;
+mod operate;
 mod readme;
+mod reload;

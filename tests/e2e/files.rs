@@ -1,0 +1,235 @@
+//! What can be wrong with files: the data folder, its journal, the socket, and configs as the program is given them.
+
+use std::{
+    fs,
+    os::unix::fs::{FileExt, PermissionsExt, symlink},
+    path::PathBuf,
+};
+
+use super::harness::*;
+
+fn segments(site: &Site) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(site.data())
+        .expect("a data folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "seg"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Small segments: what a test damages must be found in little time.
+const SMALL: &str = "
+journal: {dir: unused, segment_bytes: 1MiB, free_bytes_min: 1MiB}
+receivers: [{name: log, actions: [{event_log: {to: file, path: events.log}}]}]
+route: {receiver: log, notify: each}
+";
+
+/// A site whose journal holds these alerts, each in a frame of its own, killed without a snapshot, its log gone.
+fn killed_site(ids: &[&str]) -> Site {
+    let site = Site::new(SMALL);
+    let server = site.start();
+    for id in ids {
+        server.post(&alert("Kept", id)).is(200);
+    }
+    server.kill();
+    site
+}
+
+fn place_of(path: &PathBuf, text: &str) -> u64 {
+    let bytes = fs::read(path).expect("readable");
+    let place = bytes.windows(text.len()).position(|window| window == text.as_bytes());
+    place.unwrap_or_else(|| panic!("{text} is not in {path:?}")) as u64
+}
+
+fn overwrite(path: &PathBuf, offset: u64, bytes: &[u8]) {
+    let file = fs::File::options().write(true).open(path).expect("writable");
+    file.write_all_at(bytes, offset).expect("written");
+}
+
+/// What is still known after the next start: alerts by their label `n`.
+fn known(server: &Server) -> Vec<String> {
+    let alerts = server.get("/api/v1/alerts").json();
+    let names = alerts.as_array().expect("a list").iter();
+    names.filter_map(|alert| alert["labels"]["n"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn two_servers_cannot_use_one_data_folder() {
+    let site = Site::new(EACH);
+    let first = site.start();
+    let words = format!("is in use by process {}", first.pid());
+    site.refused().ends(2).says(&words).says("name another with --data");
+    first.post(&alert("Still", "here")).is(200);
+    site.until_told(&["here"]);
+}
+
+#[test]
+fn a_socket_that_a_dead_process_left_is_replaced_and_nothing_else_is() {
+    let site = Site::new(EACH);
+    site.start().kill();
+    assert!(site.socket().exists(), "a killed server leaves its socket");
+    let server = site.start();
+    Connection::unix(&site.socket()).expect("it listens there again");
+    assert!(server.terminate().success());
+    assert!(!site.socket().exists(), "an orderly end takes the socket along");
+
+    type Make = fn(&PathBuf);
+    let rows: [(&str, Make); 3] = [
+        ("is a file, not a socket", |path| fs::write(path, "mine").expect("written")),
+        ("is a folder, not a socket", |path| fs::create_dir(path).expect("made")),
+        ("is a symbolic link, not a socket", |path| symlink("/dev/null", path).expect("linked")),
+    ];
+    for (words, make) in rows {
+        make(&site.socket());
+        site.refused().ends(2).says(words).says("move it away or choose another path");
+        assert!(fs::symlink_metadata(site.socket()).is_ok(), "what is not ours stays");
+        drop(fs::remove_file(site.socket()).or_else(|_| fs::remove_dir(site.socket())));
+    }
+    let long = format!("{EACH}originator: {{socket: {{path: {}}}}}\n", "x".repeat(120));
+    site.configure(&long);
+    site.refused().ends(2).says("at most 107 are possible");
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_used_is_named() {
+    let site = Site::new(EACH);
+    fs::write(site.data(), "a file").expect("written");
+    site.refused().ends(2).says("the data folder").says("name another with --data");
+    fs::remove_file(site.data()).expect("removed");
+    symlink("/proc/nowhere", site.data()).expect("linked");
+    site.refused().ends(2).says("the data folder");
+    fs::remove_file(site.data()).expect("removed");
+    let server = site.start();
+    let mode = fs::metadata(site.data()).expect("made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "nobody else may look into it");
+    drop(server);
+}
+
+#[test]
+fn a_listener_that_cannot_be_had_is_named() {
+    let site = Site::new(EACH);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let mut command = ams2();
+    command.args(["serve", "--listen", &address, "--data"]).arg(site.data());
+    run(&mut command).ends(2).says(&format!("cannot listen on {address}")).says("name another with --listen");
+    let mut command = ams2();
+    command.args(["serve", "--listen", "192.0.2.1:0", "--data"]).arg(site.data());
+    run(&mut command).ends(2).says("192.0.2.1:0");
+    let mut command = ams2();
+    command.args(["serve", "--listen", "somewhere", "--data"]).arg(site.data());
+    run(&mut command).ends(2).says("`somewhere` is no address and port");
+}
+
+#[test]
+fn a_flipped_bit_costs_its_own_frame_and_the_rest_is_read_behind_it() {
+    let site = killed_site(&["one", "two", "three"]);
+    let path = segments(&site).remove(0);
+    let place = place_of(&path, "two");
+    overwrite(&path, place, b"tw0");
+    let server = site.start();
+    let mut known = known(&server);
+    known.sort();
+    assert_eq!(known, ["one", "three"], "what is behind the damage is read");
+    assert!(site.log().contains("do not check"), "{}", site.log());
+    let set_aside = fs::read_dir(site.data()).expect("readable").filter_map(Result::ok);
+    let damaged =
+        set_aside.filter(|entry| entry.path().extension().is_some_and(|end| end == "damaged")).count();
+    assert_eq!(damaged, 1, "what did not check is kept");
+    server.post(&alert("Kept", "after")).is(200);
+    site.until_told(&["after"]);
+}
+
+#[test]
+fn a_journal_in_any_state_starts_and_takes_alerts() {
+    type Harm = fn(&Site);
+    let rows: [(&str, Harm); 8] = [
+        ("the last segment is empty", |site| {
+            let last = segments(site).pop().expect("one");
+            fs::File::options().write(true).open(last).and_then(|file| file.set_len(0)).expect("cut");
+        }),
+        ("the last segment is cut in its header", |site| {
+            let last = segments(site).pop().expect("one");
+            fs::File::options().write(true).open(last).and_then(|file| file.set_len(30)).expect("cut");
+        }),
+        ("the first segment is gone", |site| fs::remove_file(segments(site).remove(0)).expect("removed")),
+        ("a header is random", |site| overwrite(&segments(site).remove(0), 0, &[0x5a; 64])),
+        ("a page in the middle is zero", |site| overwrite(&segments(site).remove(0), 4096, &[0; 4096])),
+        ("a length is 0xFFFFFFFF", |site| {
+            let path = segments(site).remove(0);
+            let place = place_of(&path, "FRM1");
+            overwrite(&path, place + 4, &[0xff; 4]);
+        }),
+        ("files of nobody's lie about", |site| {
+            for name in ["notes.txt", "zzzz.seg", "7.free", "0000000000000009.snap", "core"] {
+                fs::write(site.data().join(name), "what is this?").expect("written");
+            }
+        }),
+        ("a snapshot is random", |site| {
+            fs::write(site.data().join("00000000000000ff.snap"), [0xa5; 200]).expect("written");
+        }),
+    ];
+    for (what, harm) in rows {
+        let site = killed_site(&["one", "two"]);
+        site.start().kill();
+        harm(&site);
+        let server = site.spawn(site.serve()).try_ready();
+        let server = server.unwrap_or_else(|status| panic!("{what}: {status}\n{}", site.log()));
+        server.post(&alert("Kept", "after")).is(200);
+        site.until_told(&["after"]);
+        assert!(server.terminate().success(), "{what}");
+        assert!(!site.log().contains("panicked"), "{what}: {}", site.log());
+        assert!(
+            site.data().join("notes.txt").exists() || !what.starts_with("files"),
+            "strangers' files stay"
+        );
+    }
+}
+
+#[test]
+fn a_segment_of_a_newer_format_is_refused_with_the_way_back() {
+    let site = killed_site(&["one"]);
+    let path = segments(&site).remove(0);
+    let mut header: [u8; 64] = fs::read(&path).expect("readable")[..64].try_into().expect("64 bytes");
+    header[7] = b'2';
+    let crc = crc32c::crc32c(&header[..60]);
+    header[60..].copy_from_slice(&crc.to_le_bytes());
+    overwrite(&path, 0, &header);
+    site.refused().ends(6).says("has format 2, this program knows format 1").says("or a newer one");
+}
+
+#[test]
+fn strange_config_files_are_named_and_harmless_ones_are_taken() {
+    let site = Site::new(EACH);
+    let refused = |text: &[u8], words: &str| {
+        fs::write(site.config(), text).expect("written");
+        site.refused().ends(2).says(words);
+        run(ams2().arg("check").arg(site.config())).ends(2).says(words);
+    };
+    refused(b"", "the file holds no configuration");
+    refused(b"\xef\xbb\xbf", "the file holds no configuration");
+    refused(b"- a\n- b\n", "expected a map of settings, found a list");
+    refused(format!("{EACH}---\n{EACH}").as_bytes(), "more than one document");
+    refused(b"route:\n\treceiver: log\n", "a tab is used for indentation");
+    refused(b"route: {receiver: l\xf6g}\n", "not UTF-8");
+    refused(format!("{EACH}x: !!python/object:os.system y\n").as_bytes(), "unknown key `x`");
+    let bomb: String = (0..60_000).map(|n| format!("k{n}: &a{n} x\n")).collect();
+    refused(bomb.as_bytes(), "error");
+    fs::remove_file(site.config()).expect("removed");
+    site.refused().ends(2).says("the file cannot be read").says("check the path");
+    fs::create_dir(site.config()).expect("made");
+    site.refused().ends(2).says("this is a folder, not a file");
+    fs::remove_dir(site.config()).expect("removed");
+
+    for text in [
+        format!("\u{feff}{EACH}"),
+        EACH.replace('\n', "\r\n"),
+        format!("---{EACH}"),
+        format!("%YAML 1.2\n---{EACH}"),
+    ] {
+        site.configure(&text);
+        run(ams2().arg("check").arg(site.config())).ends(0);
+        assert!(site.start().terminate().success());
+    }
+}

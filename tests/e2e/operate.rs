@@ -1,0 +1,240 @@
+//! The command line against a running router: what it prints, and the exit codes that docs/cli.md promises.
+
+use super::harness::*;
+
+/// A receiver whose program fails for good, so that there are dead letters, and one that keeps a log.
+const FAILING: &str = "
+receivers:
+  - name: log
+    actions: [{event_log: {to: file, path: events.log}}]
+  - name: broken
+    actions: [{program: {name: no, command: [/bin/false]}}]
+route:
+  receiver: log
+  notify: each
+  routes:
+    - {matchers: ['event = \"Broken\"'], receiver: broken, continue: true}
+    - {receiver: log}
+";
+
+fn rows(ran: &Ran) -> usize {
+    ran.json().as_array().expect("a list").len()
+}
+
+#[test]
+fn alerts_groups_and_acknowledgements_are_shown_as_table_and_json() {
+    let site = Site::new(EACH);
+    let _server = site.start();
+    site.client(&["send", "Virus Found", "-l", "computer=ws-042", "-l", "n=1", "--severity", "critical"])
+        .ends(0);
+    site.until_told(&["1"]);
+    let all = site.client(&["query", "alerts", "computer=ws-042", "--json"]).ends(0);
+    assert_eq!(all.json()[0]["labels"]["event"], "Virus Found");
+    let table = site.client(&["query", "alerts", "severity>=major"]).ends(0).stdout;
+    assert!(table.starts_with("SINCE") && table.contains("computer=ws-042"), "{table}");
+    let none = site.client(&["query", "alerts", "computer=ws-043"]).ends(0).says("nothing to show");
+    assert_eq!(none.stdout.lines().count(), 1, "the head alone");
+    assert_eq!(rows(&site.client(&["query", "alerts", "computer=ws-043", "--json"]).ends(0)), 0);
+    site.client(&["query", "groups"]).ends(0).says("nothing to show");
+    site.client(&["query", "alerts", "severity>=purple"]).ends(1).says("neither a severity nor a number");
+
+    site.client(&["ack", "computer=ws-042", "--by", "night desk", "--for", "2h", "-c", "on it"])
+        .ends(0)
+        .says("1 alerts acknowledged");
+    let shown = until("the acknowledgement is shown", || {
+        let shown = site.client(&["query", "alerts", "computer=ws-042", "--json"]).ends(0).json();
+        shown[0].get("acknowledged").cloned()
+    });
+    assert_eq!((&shown["by"], &shown["comment"]), (&"night desk".into(), &"on it".into()));
+    site.client(&["ack", "computer=ws-042", "--withdraw"]).ends(0).says("given back");
+    site.client(&["ack", "computer=nowhere"]).ends(1).says("no firing alert matches");
+    site.client(&["ack", "computer=ws-042", "--for", "soon"]).ends(2).says("--for");
+    run(ams2().arg("ack")).ends(2).says("MATCHER");
+}
+
+#[test]
+fn groups_are_shown_with_what_each_action_was_told() {
+    let config = EACH.replace("notify: each", "group_by: [site], group_wait: 0s, repeat_interval: 1h");
+    let site = Site::new(&config);
+    let _server = site.start();
+    site.client(&["send", "Down", "-l", "n=1", "-l", "site=boston"]).ends(0);
+    site.until_told(&["1"]);
+    let told = until("the group shows when it was told", || {
+        let groups = site.client(&["query", "groups", "--json"]).ends(0).json();
+        let of_boston = groups.as_array()?.iter().find(|group| group["labels"]["site"] == "boston")?.clone();
+        of_boston["actions"][0]["told"].is_string().then_some(of_boston)
+    });
+    assert_eq!(
+        (&told["receiver"], &told["actions"][0]["action"]),
+        (&"log".into(), &"log/event_log/0".into())
+    );
+    assert!(site.client(&["query", "groups"]).ends(0).stdout.contains("boston"));
+}
+
+#[test]
+fn dead_letters_are_shown_tried_again_and_dropped() {
+    let site = Site::new(FAILING);
+    let server = site.start();
+    site.client(&["send", "Broken", "-l", "n=1"]).ends(0);
+    let dead = || site.client(&["query", "dead-letters", "--json"]).ends(0).json();
+    let first = until("there is a dead letter", || dead().as_array().filter(|rows| rows.len() == 1).cloned());
+    assert_eq!(first[0]["action"], "broken/program/no");
+    assert_eq!(first[0]["attempts"], 1);
+    let id = first[0]["id"].as_str().expect("an id").to_owned();
+    assert!(site.client(&["query", "dead-letters"]).ends(0).stdout.contains("exit"), "the table says why");
+
+    site.client(&["delivery", "retry", &id]).ends(0).says("1 deliveries are tried again");
+    until_true("it was tried again, and is dead again", || {
+        server.metric("ams2_attempts_total{action=\"broken/program/no\",outcome=\"permanent\"}") == Some(2)
+            && rows(&site.client(&["query", "dead-letters", "--json"]).ends(0)) == 1
+    });
+    site.client(&["delivery", "drop", "--action", "broken/program/no"])
+        .ends(0)
+        .says("1 deliveries are dropped");
+    until_true("it is gone", || dead().as_array().is_some_and(Vec::is_empty));
+    site.client(&["delivery", "drop", &id]).ends(1).says("no such delivery");
+    site.client(&["delivery", "retry", "--all-dead"]).ends(1).says("no such delivery");
+    site.client(&["delivery", "retry", "x"]).ends(1).says("32 hex digits");
+    run(ams2().args(["delivery", "retry"])).ends(2).says("required");
+    run(ams2().args(["delivery", "burn", "x"])).ends(2).says("possible values");
+    // The failure is told by the other action, as an alert of our own.
+    until_true("the log says so", || site.events().contains("Delivery Failed"));
+}
+
+#[test]
+fn actions_are_listed_and_tested() {
+    let site = Site::new(FAILING);
+    let none = site.client(&["action", "list"]).ends(0).says("no running router");
+    assert!(none.stdout.contains("event_log") && none.stdout.contains("program"), "{}", none.stdout);
+    let _server = site.start();
+    let listed = site.client(&["action", "list", "--json"]).ends(0).json();
+    let names: Vec<_> =
+        listed["running"].as_array().expect("a list").iter().map(|row| row["action"].clone()).collect();
+    assert_eq!(names, ["log/event_log/0", "broken/program/no"]);
+    let well = site.client(&["action", "test", "log/event_log/0"]).ends(0);
+    assert!(well.stdout.starts_with("delivered"), "{}", well.stdout);
+    assert!(site.events().contains("test=true"), "the log has the test, marked as one");
+    let failed = site.client(&["action", "test", "broken/program/no"]).ends(1);
+    assert!(failed.stdout.starts_with("failed"), "{}", failed.stdout);
+    site.client(&["action", "test", "log/email/0"]).ends(1).says("there is no action").says("action list");
+}
+
+#[test]
+fn check_says_every_mistake_and_its_exit_code_says_which_kind() {
+    let site = Site::new(EACH);
+    let check = |more: &[&str]| run(ams2().arg("check").arg(site.config()).args(more));
+    assert!(check(&[]).ends(0).stdout.contains("right"));
+    site.configure(&EACH.replace("event_log", "emial").replace("receiver: log", "receiver: lgo"));
+    let wrong = check(&[]).ends(2).says("unknown action `emial`").says("did you mean `log`?");
+    assert!(wrong.stdout.contains("2 errors"), "{}", wrong.stdout);
+    let found = check(&["--format", "json"]).ends(2).json();
+    assert_eq!(found.as_array().map(Vec::len), Some(3), "two mistakes, and that `log` is not used");
+    assert!(
+        found[0]["line"].is_u64() && found[0]["column"].is_u64() && found[0]["mend"].is_string(),
+        "{found}"
+    );
+    site.configure(&EACH.replace("path: events.log", "path: /nowhere/events.log"));
+    check(&[]).ends(0);
+    assert!(check(&["--probe"]).ends(1).stdout.contains("log/event_log/0: FAILS"));
+    run(ams2().args(["check", "/nowhere.yaml"])).ends(2).says("the file cannot be read");
+    run(ams2().arg("check")).ends(2);
+    run(ams2().args(["chekc"])).ends(2).says("check");
+    run(ams2().args(["serve", "--colour"])).ends(2).says("--colour");
+}
+
+#[test]
+fn send_says_what_is_wrong_and_whose_turn_it_is() {
+    let site = Site::new(EACH);
+    site.client(&["send", "X"]).ends(3).says("no server answers at").says("start one with `ams2 serve`");
+    let server = site.start();
+    site.client(&["send", "X", "-l", "n"]).ends(2).says("has no `=`");
+    site.client(&["send", "X", "-l", "a=1", "-l", "a=2"]).ends(2).says("given twice");
+    site.client(&["send", "X", "-l", "=1"]).ends(1).says("400").says("alert 0");
+    site.client(&["send"]).ends(2).says("standard input is empty");
+    run(ams2().args(["send", "X", "--to", "ftp://host"])).ends(2).says("`ftp://host` is no server");
+    run(ams2().args(["send", "X", "--to", "https://localhost:1"])).ends(2).says("--ca-file");
+    let mut from_input = ams2();
+    from_input.arg("send").arg("--to").arg(server.url());
+    run_with_input(&mut from_input, format!("{}\n{}\n", alert("In", "a"), alert("In", "b")).as_bytes())
+        .ends(0);
+    site.until_told(&["a", "b"]);
+    run_with_input(&mut from_input, b"\xff\xfe\0binary").ends(1).says("not UTF-8");
+    // A far end that never answers: the deadline is ours.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = format!("http://{}", silent.local_addr().expect("bound"));
+    run(ams2().args(["send", "X", "--timeout", "1", "--to", &to])).ends(3).says("did not answer within 1s");
+    // One that speaks something else.
+    let odd = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = format!("http://{}", odd.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        use std::io::Write;
+        for stream in odd.incoming().take(1) {
+            drop(stream.and_then(|mut stream| stream.write_all(b"220 mail.example.com\r\n")));
+        }
+    });
+    run(ams2().args(["send", "X", "--to", &to])).ends(3).says("no server answers");
+}
+
+#[test]
+fn a_spool_keeps_what_no_server_takes_and_empties_in_order() {
+    let site = Site::new(EACH);
+    let spool = site.path().join("spool");
+    let spool = spool.to_str().expect("UTF-8");
+    let send = |n: &str| site.client(&["send", "Spooled", "-l", &format!("n={n}"), "--spool", spool]);
+    send("1").ends(0).says("kept in the spool");
+    send("2").ends(0).says("kept in the spool");
+    let flush = || site.client(&["send", "--spool", spool, "--flush"]);
+    flush().ends(3).says("no server answers");
+    let server = site.start();
+    flush().ends(0);
+    site.until_told(&["1", "2"]);
+    server.kill();
+    send("3").ends(0).says("kept in the spool");
+    let _server = site.start();
+    send("4").ends(0);
+    site.until_told(&["1", "2", "3", "4"]);
+    let log = site.events();
+    let place = |n: &str| log.find(&format!(" n={n} ")).expect("told");
+    assert!(place("1") < place("2") && place("3") < place("4"), "{log}");
+    flush().ends(0);
+    assert_eq!(log.matches("event=Spooled").count(), 4, "each once");
+    // What a server refuses for good does not block the rest.
+    std::fs::write(std::path::Path::new(spool).join("00000000000000000001-00000001.ndjson"), "{}")
+        .expect("written");
+    flush().ends(0).says("set aside as");
+    assert!(std::path::Path::new(spool).join("refused/00000000000000000001-00000001.why").exists());
+    site.client(&["send", "--flush"]).ends(2).says("--spool");
+}
+
+#[test]
+fn the_same_id_twice_is_one_occurrence_over_restarts_too() {
+    let site = Site::new(EACH);
+    let server = site.start();
+    let body = alert("Once", "same");
+    server.post(&body).is(200);
+    server.post(&body).is(200);
+    site.until_told(&["same"]);
+    server.kill();
+    let server = site.start();
+    server.post(&body).is(200);
+    assert!(server.terminate().success());
+    let server = site.start();
+    server.post(&body).is(200);
+    site.client(&["send", "Once", "-l", "n=last"]).ends(0);
+    site.until_told(&["last"]);
+    assert_eq!(site.events().matches(" n=same ").count(), 1, "{}", site.events());
+    assert!(server.metric("ams2_alerts_duplicate_id_total").is_some_and(|count| count >= 1));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let site = Site::new(EACH);
+    let server = site.start();
+    let alerts: Vec<String> = (0..2000).map(|n| alert("Pipe", &format!("pipe-{n}"))).collect();
+    server.post(&alerts.join("\n")).is(200);
+    site.until_told(&["pipe-1999"]);
+    let mut shell = std::process::Command::new("bash");
+    clean(&mut shell);
+    let script = format!("set -o pipefail; {AMS2} query alerts --to {} | head -1", site.socket().display());
+    run(shell.arg("-c").arg(script)).ends(0);
+}
