@@ -178,7 +178,11 @@ route: {{receiver: far, notify: each}}
     ));
     let server = site.start();
     server.post(&alert("Hangs", "1")).is(200);
-    until_true("the program runs", || server.get("/api/v1/actions").text().contains("\"in_flight\":1"));
+    until_true("the program runs", || {
+        let actions = server.get("/api/v1/actions").json();
+        let mut actions = actions.as_array().expect("a list").iter();
+        actions.any(|row| row["action"] == "far/program/1" && row["in_flight"].as_u64() > Some(0))
+    });
     let mut half = server.connect();
     half.stream
         .write_all(b"POST /api/v1/alerts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
