@@ -109,6 +109,9 @@ pub struct Started {
     pub version: SmolStr,
     /// Damage that recovery set aside, in words for people; empty if there was none.
     pub damage: Vec<String>,
+    /// The configuration that takes effect with the start, if it is another than the one in force: attempts of the
+    /// process before are forgotten first, so that none is taken for one of this process.
+    pub install: Option<Box<Install>>,
 }
 
 /// Names one delivery for ever: hash of incarnation, group key, action and a counter.
@@ -142,6 +145,9 @@ pub struct Outcome {
     pub result: Result<Receipt, Failure>,
     /// How long it took, in milliseconds.
     pub took_ms: u32,
+    /// Whether it was the first of its call. A call that carries a batch is one attempt at the far end, and says once
+    /// how that is.
+    pub led: bool,
 }
 
 /// How far we know a notification got.

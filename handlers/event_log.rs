@@ -138,6 +138,11 @@ impl Settings {
         }
     }
 
+    /// The lines of `older`, written where these settings say.
+    pub(crate) fn with_texts_of(&self, older: &Settings) -> Settings {
+        Settings { format: older.format, line: older.line.clone(), ..self.clone() }
+    }
+
     /// Settings of one kind of log given to another: a misunderstanding that should not pass in silence.
     fn misplaced(&self) -> Vec<SettingsError> {
         let (file, syslog, journald) = (To::File, To::Syslog, To::Journald);

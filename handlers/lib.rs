@@ -77,6 +77,20 @@ macro_rules! actions {
                 self.common().limits(&self.kind().defaults)
             }
 
+            /// These settings with the texts of `older`, former settings of the same action: what was decided under
+            /// them is told in their words, and goes where these say.
+            pub fn with_texts_of(&self, older: &ActionSettings) -> ActionSettings {
+                match (self, older) {
+                    $((ActionSettings::$variant(new), ActionSettings::$variant(old)) => {
+                        let max_alerts = old.max_alerts;
+                        let settings = $module::Settings { max_alerts, ..new.with_texts_of(old) };
+                        ActionSettings::$variant(Box::new(settings))
+                    })+
+                    // Another kind of action has nothing in common with this one.
+                    _ => self.clone(),
+                }
+            }
+
             /// Checks the settings and makes the action, or says every mistake. Touches no network and writes
             /// nothing.
             pub fn build(&self, context: &BuildContext) -> Result<Box<dyn Action>, Vec<SettingsError>> {

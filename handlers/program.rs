@@ -157,6 +157,14 @@ impl Settings {
         self.program(context).map(|program| Box::new(program) as Box<dyn Action>)
     }
 
+    /// The arguments of `older`, if they were written for the same program; the program, its user and its limits are
+    /// these settings'.
+    pub(crate) fn with_texts_of(&self, older: &Settings) -> Settings {
+        let same_program = self.command.first() == older.command.first();
+        let command = if same_program { older.command.clone() } else { self.command.clone() };
+        Settings { command, ..self.clone() }
+    }
+
     fn program(&self, context: &BuildContext) -> Result<Program, Vec<SettingsError>> {
         let mut errors = Vec::new();
         let path = self.path().map_err(|error| errors.push(error)).unwrap_or_default();

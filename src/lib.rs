@@ -10,3 +10,4 @@ pub mod originator;
 pub mod router;
 pub mod server;
 pub mod upkeep;
+pub mod wording;

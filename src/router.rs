@@ -8,11 +8,11 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ams2_core::{
-    At, Effect, Input, Machine, Record,
+    At, Effect, Input, Machine, Position, Record,
     effect::{Decided, Deliver},
     input::JournalRecord,
     machine::Step,
@@ -28,6 +28,8 @@ const QUESTIONS_MAX: usize = 1024;
 const DECISIONS_MAX: usize = 10_000;
 /// Units of work between two looks at the questions: some milliseconds.
 const STEP_BUDGET: u32 = 2_000;
+/// Longest wait for a timer: the wait does not count while the machine sleeps, the journal's clock does.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long to wait for an appended `advanced` before it is appended again.
 const ADVANCE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -43,8 +45,8 @@ pub trait Append: Send + Sync + 'static {
 pub trait Follow: Send {
     /// An attempt is to be made.
     fn deliver(&mut self, attempt: Attempt);
-    /// A config took effect; called before any attempt that follows from it.
-    fn installed(&mut self, text: &str);
+    /// The config that stands at `position` took effect; called before any attempt that follows from it.
+    fn installed(&mut self, position: Position, text: &str);
     /// Something was decided.
     fn decided(&mut self, record: &Record);
 }
@@ -58,7 +60,28 @@ pub struct Folded {
     pub decisions: VecDeque<Record>,
 }
 
-type Question = Box<dyn FnOnce(&Folded) + Send>;
+/// When a question may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// Between two steps, unless a config change is half done.
+    Settled,
+    /// Between two records.
+    Whole,
+}
+
+struct Question {
+    when: When,
+    answer: Box<dyn FnOnce(&Folded) + Send>,
+}
+
+impl When {
+    fn has_come(self, machine: &Machine) -> bool {
+        match self {
+            When::Settled => machine.is_settled(),
+            When::Whole => machine.is_between_records(),
+        }
+    }
+}
 
 /// A way to the router's thread. Clones lead to the same one.
 #[derive(Clone)]
@@ -120,8 +143,10 @@ impl Folded {
         mut between: impl FnMut(&Folded),
         follow: &mut dyn Follow,
     ) {
+        let seq = record.seq;
         let installed = match &record.input {
             Input::ConfigInstalled(install) => Some(install.text.clone()),
+            Input::Started(started) => started.install.as_ref().map(|install| install.text.clone()),
             _ => None,
         };
         self.machine.apply(record);
@@ -133,7 +158,7 @@ impl Folded {
             }
         }
         if let Some(text) = installed {
-            follow.installed(&text);
+            follow.installed(Position::arrived(seq), &text);
         }
         while let Some(effect) = self.machine.next_effect() {
             match effect {
@@ -150,7 +175,7 @@ impl Folded {
         }
     }
 
-    fn own_texts(&self, deliver: &Deliver) -> Vec<(ams2_core::Position, Arc<ams2_core::AlertBatch>)> {
+    fn own_texts(&self, deliver: &Deliver) -> Vec<(Position, Arc<ams2_core::AlertBatch>)> {
         let noted = deliver.notifications.iter().flat_map(|told| told.alerts.iter());
         noted
             .filter(|noted| noted.position.is_raised())
@@ -184,7 +209,8 @@ impl Router {
         std::thread::Builder::new().name("ams2-router".into()).spawn(move || {
             // Whatever ends the thread, nobody waits for it for ever.
             let guard = StoppedOnDrop(mailbox.clone());
-            Loop { folded, journal, follow, mailbox, queue: VecDeque::new(), asked_for: None }.run();
+            let (queue, turns) = (VecDeque::new(), Turns::new());
+            Loop { folded, journal, follow, mailbox, queue, asked_for: None, turns }.run();
             drop(guard);
         })
     }
@@ -208,6 +234,27 @@ impl Router {
         &self,
         question: impl FnOnce(&Folded) -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
+        self.enter(When::Settled, question).await
+    }
+
+    /// Asks something that only a whole state can answer, such as a snapshot; the answer comes between two records.
+    pub async fn ask_whole<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Folded) -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        self.enter(When::Whole, question).await
+    }
+
+    /// Whether the thread has ended, whatever the reason.
+    pub fn has_stopped(&self) -> bool {
+        self.mailbox.lock().stopped
+    }
+
+    async fn enter<T: Send + 'static>(
+        &self,
+        when: When,
+        question: impl FnOnce(&Folded) -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
         let (sender, answer) = tokio::sync::oneshot::channel();
         {
             let mut state = self.mailbox.lock();
@@ -218,7 +265,8 @@ impl Router {
                 return Err(Unanswered::Busy);
             }
             // Who asked may have gone away: then nobody misses the answer.
-            state.questions.push_back(Box::new(move |folded| drop(sender.send(question(folded)))));
+            let answer = Box::new(move |folded: &Folded| drop(sender.send(question(folded))));
+            state.questions.push_back(Question { when, answer });
             self.mailbox.filled.notify_one();
         }
         answer.await.map_err(|_| Unanswered::Stopped)
@@ -253,11 +301,14 @@ impl Mailbox {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The next piece of work; `None` at once when nothing waits and `wait` is zero.
-    fn take(&self, wait: Option<Duration>) -> Work {
+    /// The next piece of work. `fair`: records first, since a question was answered last; however many questions come,
+    /// the router goes on.
+    fn take(&self, wait: Option<Duration>, fair: bool) -> Work {
         let mut state = self.lock();
         loop {
-            if let Some(question) = state.questions.pop_front() {
+            if (!fair || state.batches.is_empty())
+                && let Some(question) = state.questions.pop_front()
+            {
                 return Work::Question(question);
             }
             if let Some(batch) = state.batches.pop_front() {
@@ -280,8 +331,9 @@ impl Mailbox {
         }
     }
 
-    fn question(&self) -> Option<Question> {
-        self.lock().questions.pop_front()
+    /// A question that may be answered between two steps.
+    fn question(&self, machine: &Machine) -> Option<Question> {
+        self.lock().questions.pop_front_if(|question| question.when.has_come(machine))
     }
 }
 
@@ -293,6 +345,7 @@ struct Loop {
     queue: VecDeque<JournalRecord>,
     /// The due time that an `advanced` was appended for.
     asked_for: Option<At>,
+    turns: Turns,
 }
 
 impl Loop {
@@ -301,11 +354,12 @@ impl Loop {
             while let Some(record) = self.queue.pop_front() {
                 self.fold(record);
             }
+            self.advance_if_due();
             let wait = self.wait();
-            match self.mailbox.take(wait) {
+            match self.mailbox.take(wait, self.turns.is_resting()) {
                 Work::Batch(batch) => self.queue.extend(batch),
-                Work::Question(question) => question(&self.folded),
-                Work::TimedOut => self.advance(),
+                Work::Question(question) => self.turns.answer(question, &self.folded),
+                Work::TimedOut => self.advance_again(),
                 Work::Stop => return,
             }
         }
@@ -320,25 +374,57 @@ impl Loop {
         if self.asked_for == Some(due) {
             return Some(ADVANCE_AGAIN);
         }
-        Some(Duration::from_millis(due.since(self.journal.now())))
+        Some(Duration::from_millis(due.since(self.journal.now())).min(WAIT_MAX))
     }
 
-    fn advance(&mut self) {
+    /// Appends an `advanced` for a timer that is due, once.
+    fn advance_if_due(&mut self) {
         let due = self.folded.machine.next_due();
-        if due != At::NEVER && due <= self.journal.now() {
+        if due != At::NEVER && self.asked_for != Some(due) && due <= self.journal.now() {
             self.asked_for = Some(due);
             self.journal.keep(Input::Advanced);
         }
     }
 
+    /// The same, though it was appended before: it may not have been kept.
+    fn advance_again(&mut self) {
+        self.asked_for = None;
+        self.advance_if_due();
+    }
+
     fn fold(&mut self, record: JournalRecord) {
-        let Loop { folded, follow, mailbox, .. } = self;
+        let Loop { folded, follow, mailbox, turns, .. } = self;
         let answer = |folded: &Folded| {
-            while let Some(question) = mailbox.question() {
-                question(folded);
+            if !turns.is_resting()
+                && let Some(question) = mailbox.question(&folded.machine)
+            {
+                turns.answer(question, folded);
             }
         };
         folded.fold(record, STEP_BUDGET, answer, &mut **follow);
+    }
+}
+
+/// Takes turns between records and questions: after a question as much time is left to records as it took, so that
+/// those who ask never stop those who are to be told.
+struct Turns {
+    rest_until: Instant,
+}
+
+impl Turns {
+    fn new() -> Turns {
+        Turns { rest_until: Instant::now() }
+    }
+
+    fn is_resting(&self) -> bool {
+        Instant::now() < self.rest_until
+    }
+
+    fn answer(&mut self, question: Question, folded: &Folded) {
+        let began = Instant::now();
+        (question.answer)(folded);
+        let ended = Instant::now();
+        self.rest_until = ended + (ended - began);
     }
 }
 
@@ -392,7 +478,7 @@ mod tests {
 
     impl Follow for Watch {
         fn deliver(&mut self, _: Attempt) {}
-        fn installed(&mut self, _: &str) {}
+        fn installed(&mut self, _: Position, _: &str) {}
         fn decided(&mut self, record: &Record) {
             self.0.send(record.clone()).expect("the test listens");
         }
@@ -405,6 +491,7 @@ mod tests {
             wall_offset_ms: 0,
             version: "test".into(),
             damage: vec![],
+            install: None,
         };
         JournalRecord { seq, at: At(0), input: Input::Started(started) }
     }
@@ -423,8 +510,8 @@ mod tests {
         // The own alert about the start times out after five minutes.
         clock.0.lock().expect("no panic").0 = 10_000_000;
         router.ask(|_| ()).await.expect("an answer");
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        while clock.0.lock().expect("no panic").1.is_empty() && std::time::Instant::now() < deadline {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while clock.0.lock().expect("no panic").1.is_empty() && Instant::now() < deadline {
             tokio::task::yield_now().await;
         }
         assert_eq!(clock.0.lock().expect("no panic").1, [Input::Advanced]);

@@ -14,12 +14,11 @@ use std::{
 };
 
 use ams2_core::{
-    At, Input, Machine, Record,
+    At, Input, Machine, Position, Record,
     config::{Install, RULE_VERSION},
     effect::Decided,
     input::{OwnEvent, Started},
 };
-use ams2_handlers::BuildContext;
 use smol_str::SmolStr;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -29,7 +28,7 @@ use tokio::{
 use crate::{
     config::{self, Loaded, Overrides},
     console::{self, Api, NotAppended},
-    handler::{Attempt, Handler, Ready, Site},
+    handler::{Attempt, Handler},
     journal::{
         Clock, Health, Journal, JournalReader, OpenError, Options, Refused, SnapshotWriter, SystemClock,
         storage::{Folder, Storage},
@@ -37,6 +36,7 @@ use crate::{
     originator::{self, Listener, OriginatorMetrics, Serving},
     router::{Append, Follow, Router, log_line},
     upkeep::{self, CARRY_MAX, Recovered},
+    wording::Wording,
 };
 
 /// A snapshot is made after so many sequence numbers: what a restart must replay is bounded by it.
@@ -48,8 +48,9 @@ const SNAPSHOT_SEGMENTS: usize = 8;
 const SNAPSHOT_REST: u32 = 4;
 /// How often the snapshot thread looks.
 const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
-/// The wall clock is looked at this often, and a change of more than this is journaled.
-const WALL_LOOK: Duration = Duration::from_secs(1);
+/// The wall clock, the disk and the threads are looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+/// A change of the wall clock of more than this is journaled.
 const WALL_CHANGE_MS: i64 = 500;
 /// How long attempts under way may go on at an orderly end.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
@@ -116,6 +117,11 @@ pub enum ServerError {
     /// The system said no.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The router's thread ended by a panic.
+    #[error(
+        "the router stopped by a fault of its own: nothing more was told; what was accepted is kept and told after the next start"
+    )]
+    RouterStopped,
     /// The journal could not be written any more.
     #[error("the journal cannot be written: nothing more was accepted; what was accepted is kept")]
     JournalFailed,
@@ -132,6 +138,23 @@ pub struct Announced {
     pub data_dir: PathBuf,
 }
 
+/// Takes the addresses that the config names.
+async fn bind(loaded: &Loaded) -> Result<(Announced, Vec<Listener>), ServerError> {
+    let mut ready = Announced { http: None, socket: None, data_dir: loaded.data_dir.clone() };
+    let mut bound = Vec::new();
+    if let Some(http) = &loaded.http {
+        let listen = |error| ServerError::Listen { address: http.listen, error };
+        let listener = tokio::net::TcpListener::bind(http.listen).await.map_err(listen)?;
+        ready.http = Some((listener.local_addr().map_err(listen)?, http.tls.is_some()));
+        bound.push(Listener::Tcp(listener, http.tls.clone()));
+    }
+    if let Some(socket) = &loaded.socket {
+        bound.push(Listener::Socket(originator::listen(socket)?));
+        ready.socket = Some(socket.path.clone());
+    }
+    Ok((ready, bound))
+}
+
 /// Runs until a signal says stop. `announce` is called once it is ready.
 pub async fn run(
     source: Source,
@@ -141,10 +164,13 @@ pub async fn run(
     announce: impl FnOnce(&Announced),
 ) -> Result<(), ServerError> {
     let began = Instant::now();
+    let mut signals = Signals::listen()?;
     let options = Options { unsafe_no_sync, ..loaded.journal.clone() };
     let data_dir = loaded.data_dir.clone();
     let folder_error = |error| ServerError::DataFolder { path: data_dir.clone(), error };
     let storage: Arc<dyn Storage> = Arc::new(Folder::open(&data_dir).map_err(folder_error)?);
+    // Whatever can refuse the start does so before anything is journaled; clients wait in the listeners' queues.
+    let (ready, bound) = bind(&loaded).await?;
 
     let recovered = upkeep::recover(storage, &options, random()?, unix_ms())?;
     let Recovered { folded, writer, reader, snapshots, damage, covered, .. } = recovered;
@@ -166,8 +192,9 @@ pub async fn run(
         wall_offset_ms: offset,
         version: SmolStr::new_static(env!("CARGO_PKG_VERSION")),
         damage,
+        install: None,
     };
-    let first = upkeep::first_inputs(&folded, &reader, started, install(&loaded, "start"));
+    let first = upkeep::first_input(&folded, &reader, started, install(&loaded, "start"));
     let router = Router::new();
     let (droppable, drops) = mpsc::sync_channel::<u64>(1);
     let to_router = router.clone();
@@ -190,17 +217,24 @@ pub async fn run(
             tracing::error!(%error, "an outcome was not kept");
         }
     });
-    let handler =
-        Arc::new(Handler::new(Arc::new(reader.clone()), outcomes, tokio::runtime::Handle::current()));
-    let prepared = Arc::new(Prepared { handler: handler.clone(), waiting: Mutex::default() });
-    prepared.install(&loaded);
-    let counts = Arc::new(Counts::default());
-    let follow = Following { handler: handler.clone(), prepared: prepared.clone(), counts: counts.clone() };
-    let router_thread = router.start(folded, Arc::new(KeepIn(journal.clone())), Box::new(follow))?;
-
-    for input in first {
-        journal.append(input).await.map_err(|_| ServerError::JournalFailed)?;
+    let wording = Arc::new(Wording::new(reader.clone()));
+    let handler = Arc::new(Handler::new(
+        Arc::new(reader.clone()),
+        wording.clone(),
+        outcomes,
+        tokio::runtime::Handle::current(),
+    ));
+    match (&first, folded.machine.config()) {
+        (Input::Started(Started { install: None, .. }), Some((_, position))) => {
+            wording.install(position, loaded.clone(), &handler);
+        }
+        // It takes effect with the start itself.
+        _ => wording.prepare(loaded.clone()),
     }
+    let counts = Arc::new(Counts::default());
+    let follow = Following { handler: handler.clone(), wording: wording.clone(), counts: counts.clone() };
+    let router_thread = router.start(folded, Arc::new(KeepIn(journal.clone())), Box::new(follow))?;
+    journal.append(first).await.map_err(|_| ServerError::JournalFailed)?;
 
     let (stop, stopped) = watch::channel(false);
     let metrics = Arc::new(OriginatorMetrics::default());
@@ -209,7 +243,7 @@ pub async fn run(
         overrides,
         journal: journal.clone(),
         router: router.clone(),
-        prepared: prepared.clone(),
+        wording: wording.clone(),
         serving: RwLock::new(None),
         busy: tokio::sync::Mutex::new(()),
     });
@@ -240,28 +274,17 @@ pub async fn run(
     });
     *reloader.serving.write().unwrap_or_else(|e| e.into_inner()) = Some(serving.clone());
     let mut listeners = tokio::task::JoinSet::new();
-    let mut ready = Announced { http: None, socket: None, data_dir: data_dir.clone() };
-    if let Some(http) = &loaded.http {
-        let listen = |error| ServerError::Listen { address: http.listen, error };
-        let listener = tokio::net::TcpListener::bind(http.listen).await.map_err(listen)?;
-        ready.http = Some((listener.local_addr().map_err(listen)?, http.tls.is_some()));
-        let listener = Listener::Tcp(listener, http.tls.clone());
-        listeners.spawn(originator::serve(listener, serving.clone(), stopped.clone()));
-    }
-    if let Some(socket) = &loaded.socket {
-        let listener = Listener::Socket(originator::listen(socket)?);
-        ready.socket = Some(socket.path.clone());
+    for listener in bound {
         listeners.spawn(originator::serve(listener, serving.clone(), stopped.clone()));
     }
     let snapshot_thread = snapshot_thread(&journal, &reader, &snapshots, covered)?;
     let keeper_stop = stopped.clone();
     let keeper = tokio::spawn(keeper(drops, router.clone(), journal.clone(), reader, keeper_stop));
     // Before anybody is told that we run: what comes first may be the word to stop.
-    let signals = Signals::listen()?;
     announce(&ready);
     tracing::info!(ms = began.elapsed().as_millis() as u64, "ready");
 
-    let failed = wait_for_end(signals, &journal, &reloader, offset).await;
+    let why = wait_for_end(&mut signals, &journal, &router, &reloader, offset).await;
     let _ = stop.send(true);
     while listeners.join_next().await.is_some() {}
     if let Some(path) = &ready.socket {
@@ -270,11 +293,21 @@ pub async fn run(
     }
     snapshot_thread.stop();
     keeper.abort();
-    if failed {
-        router.stop();
-        return Err(ServerError::JournalFailed);
+    match why {
+        Why::JournalFailed => {
+            router.stop();
+            return Err(ServerError::JournalFailed);
+        }
+        Why::RouterStopped => return Err(ServerError::RouterStopped),
+        Why::Asked => {}
     }
-    end(&journal, &router, &snapshots).await;
+    tokio::select! {
+        () = end(&journal, &router, &snapshots) => {}
+        () = signals.stop() => {
+            tracing::warn!("asked twice to stop: attempts under way are made again at the next start");
+            return Ok(());
+        }
+    }
     journal.stop();
     join(journal_thread).await;
     router.stop();
@@ -312,48 +345,6 @@ fn install(loaded: &Loaded, by: &str) -> Install {
         rule_version: RULE_VERSION,
         removed: loaded.removed.clone(),
         by: by.into(),
-    }
-}
-
-/// Actions that are built, waiting for their config to take effect.
-struct Prepared {
-    handler: Arc<Handler>,
-    waiting: Mutex<HashMap<String, Loaded>>,
-}
-
-impl Prepared {
-    fn prepare(&self, loaded: Loaded) {
-        self.waiting.lock().unwrap_or_else(|e| e.into_inner()).insert(loaded.text.clone(), loaded);
-    }
-
-    fn take_effect(&self, text: &str) {
-        let loaded = self.waiting.lock().unwrap_or_else(|e| e.into_inner()).remove(text);
-        if let Some(loaded) = loaded {
-            self.install(&loaded);
-        }
-    }
-
-    fn install(&self, loaded: &Loaded) {
-        let context = BuildContext::new(&loaded.data_dir);
-        let mut actions = Vec::new();
-        for (id, settings, limits) in &loaded.actions {
-            match settings.build(&context) {
-                Ok(action) => actions.push((
-                    id.clone(),
-                    Ready {
-                        action: Arc::from(action),
-                        slots: limits.max_in_flight.max(1) as usize,
-                        timeout: Duration::from_millis(limits.timeout_ms),
-                        max_alerts: limits.max_alerts as usize,
-                    },
-                )),
-                // It was built once already, when the config was read.
-                Err(mistakes) => tracing::error!(action = %id, ?mistakes, "the action cannot be built"),
-            }
-        }
-        let site =
-            Site { external_url: loaded.external_url.clone(), severities: loaded.core.severities.clone() };
-        self.handler.install(actions, site);
     }
 }
 
@@ -403,7 +394,7 @@ fn add<K: std::hash::Hash + Eq>(counts: &Mutex<HashMap<K, u64>>, key: K) {
 
 struct Following {
     handler: Arc<Handler>,
-    prepared: Arc<Prepared>,
+    wording: Arc<Wording>,
     counts: Arc<Counts>,
 }
 
@@ -412,8 +403,8 @@ impl Follow for Following {
         self.handler.submit(attempt);
     }
 
-    fn installed(&mut self, text: &str) {
-        self.prepared.take_effect(text);
+    fn installed(&mut self, position: Position, text: &str) {
+        self.wording.take_effect(position, text, &self.handler);
     }
 
     fn decided(&mut self, record: &Record) {
@@ -472,7 +463,7 @@ struct Reloader {
     overrides: Overrides,
     journal: Journal,
     router: Router,
-    prepared: Arc<Prepared>,
+    wording: Arc<Wording>,
     serving: RwLock<Option<Arc<Serving<Journal>>>>,
     busy: tokio::sync::Mutex<()>,
 }
@@ -499,7 +490,7 @@ impl Reloader {
         }
         let input = Input::ConfigInstalled(install(&loaded, &by).into());
         let clients = loaded.clients.clone();
-        self.prepared.prepare(loaded);
+        self.wording.prepare(loaded);
         self.journal.append(input).await.map_err(|error| error.to_string())?;
         if let Some(serving) = &*self.serving.read().unwrap_or_else(|e| e.into_inner()) {
             *serving.clients.write().unwrap_or_else(|e| e.into_inner()) = clients;
@@ -534,6 +525,13 @@ fn api(router: &Router, journal: &Journal, handler: &Arc<Handler>, reloader: &Ar
     }
 }
 
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Stop,
+    Reload,
+}
+
 /// The signals that we obey.
 struct Signals {
     hangup: Signal,
@@ -549,36 +547,73 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
+
+    /// The next one's wish.
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hangup.recv() => Wish::Reload,
+        }
+    }
+
+    /// Waits until one asks to stop.
+    async fn stop(&mut self) {
+        while self.next().await != Wish::Stop {}
+    }
 }
 
-/// Waits for a signal to stop; reloads on SIGHUP and watches the wall clock meanwhile. `true` if the journal failed.
+/// Why the server ends.
+enum Why {
+    /// A signal asked for it.
+    Asked,
+    /// The journal cannot be written.
+    JournalFailed,
+    /// The router's thread is gone.
+    RouterStopped,
+}
+
+/// Waits for a signal to stop; reloads on SIGHUP, and looks after the wall clock, the disk and the threads meanwhile.
 async fn wait_for_end(
-    mut signals: Signals,
+    signals: &mut Signals,
     journal: &Journal,
+    router: &Router,
     reloader: &Arc<Reloader>,
     offset: i64,
-) -> bool {
-    let mut look = tokio::time::interval(WALL_LOOK);
-    let mut offset = offset;
+) -> Why {
+    let mut look = tokio::time::interval(LOOK);
+    let (mut offset, mut nearly_full) = (offset, false);
+    let keep = |input, what| {
+        if let Err(error) = journal.keep(input) {
+            tracing::error!(%error, "{what} was not kept");
+        }
+    };
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return false,
-            _ = signals.interrupt.recv() => return false,
-            _ = signals.hangup.recv() => {
+            wish = signals.next() => {
+                if wish == Wish::Stop {
+                    return Why::Asked;
+                }
                 let reloader = reloader.clone();
                 // Every mistake is in the log already.
                 tokio::spawn(async move { drop(reloader.reload("signal".into()).await) });
             }
             _ = look.tick() => {
                 if journal.health() == Health::Failed {
-                    return true;
+                    return Why::JournalFailed;
+                }
+                if router.has_stopped() {
+                    return Why::RouterStopped;
                 }
                 let now = unix_ms().saturating_sub_unsigned(journal.now().0);
                 if (now - offset).abs() > WALL_CHANGE_MS {
                     offset = now;
-                    if let Err(error) = journal.keep(Input::WallClock(now)) {
-                        tracing::error!(%error, "a change of the wall clock was not kept");
-                    }
+                    keep(Input::WallClock(now), "a change of the wall clock");
+                }
+                if let Some((full, free_bytes)) = journal.disk_turned(nearly_full) {
+                    nearly_full = full;
+                    let event = OwnEvent::DiskNearlyFull { resolved: !full, free_bytes };
+                    keep(Input::Own(event), "an own alert");
                 }
             }
         }
@@ -601,7 +636,7 @@ async fn end(journal: &Journal, router: &Router, snapshots: &SnapshotWriter) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let state = router.ask(|folded| (folded.machine.next_seq() - 1, folded.machine.snapshot())).await;
+    let state = router.ask_whole(|folded| (folded.machine.next_seq() - 1, folded.machine.snapshot())).await;
     let written = state
         .map_err(|error| error.to_string())
         .and_then(|(covers, body)| snapshots.write(covers, &body).map_err(|error| error.to_string()));

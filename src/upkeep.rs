@@ -54,24 +54,12 @@ pub fn recover(
     Ok(Recovered { folded, writer, reader, snapshots, damage, is_new, covered })
 }
 
-/// The first inputs of a life: the start, and the config if it differs from the one in force.
-pub fn first_inputs(
-    folded: &Folded,
-    reader: &JournalReader,
-    started: Started,
-    install: Install,
-) -> Vec<Input> {
-    let is_new = folded.machine.incarnation() == 0;
+/// The first input of a life: the start, and with it the config if it differs from the one in force.
+pub fn first_input(folded: &Folded, reader: &JournalReader, started: Started, install: Install) -> Input {
     let unchanged = folded.machine.config().is_some_and(|(core, position)| {
         *core == install.config && reader.config_text(position).ok().as_deref() == Some(&install.text)
     });
-    let (started, install) = (Input::Started(started), Input::ConfigInstalled(install.into()));
-    // A new journal takes its seed from the first start; an old one first learns what is told how.
-    match (is_new, unchanged) {
-        (true, _) => vec![started, install],
-        (false, true) => vec![started],
-        (false, false) => vec![install, started],
-    }
+    Input::Started(Started { install: (!unchanged).then(|| install.into()), ..started })
 }
 
 /// Actions that have deliveries waiting, that a new config no longer has, and about which it says nothing; with how

@@ -159,7 +159,7 @@ impl Machine {
             starts,
             ends,
             updated: self.now,
-            changed: self.now,
+            changed: 0,
             client: self.state.strings.intern(client),
             severity,
             firing,
@@ -196,13 +196,14 @@ impl Machine {
         let (old_starts, old_ends) = (known.starts, known.ends.wall(offset));
         let inside = |moment: Wall| old_starts < moment && moment < old_ends;
         let (was_firing, is_resolved) = (known.firing, ends <= now);
-        let (mut starts, mut ends, mut by_timeout) = (starts, ends, by_timeout);
+        let (mut starts, mut ends) = (starts, ends);
         if inside(starts) || inside(ends.wall(offset)) {
             starts = starts.min(old_starts);
             if is_resolved && !was_firing {
                 ends = ends.max(known.ends);
             } else if !is_resolved && known.ends > ends && !known.by_timeout {
-                (ends, by_timeout) = (known.ends, false);
+                // Whether the end counts as a timeout is the newer one's word, as Alertmanager has it.
+                ends = known.ends;
             }
         }
         let same_text = Text::equals(&known.text, alert);
@@ -214,7 +215,7 @@ impl Machine {
             known.text = Text::of(alert);
         }
         let change = match (was_firing, is_firing) {
-            (true, true) if is_one_shot(alert) => Some(AlertChange::Occurred),
+            (true, true) if alert.id().is_some() => Some(AlertChange::Occurred),
             (true, true) if same => None,
             (true, true) => Some(AlertChange::Updated),
             (false, true) => Some(AlertChange::Fired),
@@ -239,17 +240,24 @@ impl Machine {
 
     /// An alert began, ended, changed or happened once more: records it and tells those who must know.
     fn changed(&mut self, row: u32, change: AlertChange) {
-        let alert = &mut self.state.alerts[row];
         if change != AlertChange::Updated {
-            alert.changed = self.now;
+            let moment = self.state.next_moment();
+            self.state.alerts[row].changed = moment;
         }
+        let alert = &mut self.state.alerts[row];
         let (fingerprint, position) = (alert.fingerprint, alert.position);
         let ack_ended = change != AlertChange::Updated && alert.acknowledged.take().is_some();
         self.record(Decided::Alert { alert: fingerprint, position, change });
         if ack_ended {
             self.record(Decided::Acknowledge { alert: fingerprint, by: None, until: None });
         }
-        if self.state.alerts[row].members.is_empty() {
+        if change == AlertChange::ArrivedResolved {
+            // Nobody was told that it fired: there is nothing to take back. Senders repeat resolves for a while.
+            self.forget_if_over(row);
+            return;
+        }
+        if change == AlertChange::Fired || self.state.alerts[row].members.is_empty() {
+            // It may still be in some of its groups, where its end is not told yet, and gone from others.
             self.join(row);
         } else if change != AlertChange::Updated {
             for index in 0..self.state.alerts[row].members.len() {
@@ -280,13 +288,22 @@ impl Machine {
     /// Finds the routes of an alert and makes it a member of their groups.
     pub(super) fn join(&mut self, row: u32) {
         let alert = &self.state.alerts[row];
+        let fingerprint = alert.fingerprint;
         let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
         let routes = self.routing.routes(&labels);
         let mut members = Vec::with_capacity(routes.len());
         for route in routes {
-            members.push(match self.routing.nodes[route as usize].notify {
-                Notify::Each => Member::Each(route),
+            let node = &self.routing.nodes[route as usize];
+            members.push(match node.notify {
                 Notify::Group => Member::Group(self.join_group(row, route)),
+                Notify::Each => {
+                    let known = self.state.alerts[row].members.contains(&Member::Each(route));
+                    if !known && self.moving.is_none() {
+                        let (group, receiver) = (node.each.clone(), self.receiver_name(route));
+                        self.record(Decided::Routed { alert: fingerprint, group, receiver });
+                    }
+                    Member::Each(route)
+                }
             });
         }
         self.state.alerts[row].members = members.into();

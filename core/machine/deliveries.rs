@@ -1,15 +1,15 @@
 //! Deliveries: whose turn it is, what an outcome means, when to try again and when to give up.
 
-use alloc::{boxed::Box, format, string::ToString, vec::Vec};
+use alloc::{boxed::Box, format, string::ToString, sync::Arc, vec::Vec};
 
 use super::{
     Machine,
-    state::{Delivery, DeliveryState, Entry, LaneRef},
+    state::{Delivery, DeliveryState, Entry, LaneRef, NotificationRow},
     timers::Due,
 };
 use crate::{
     At, Effect,
-    effect::{AttemptResult, DeadReason, Decided, Deliver, Next, NotifyReason},
+    effect::{AttemptResult, DeadReason, Decided, Deliver, Next, Notification, NotifyReason},
     input::{DeliveryId, Failure, FailureKind, Outcome, Receipt},
 };
 
@@ -52,6 +52,7 @@ impl Machine {
         }
         let delivery = self.state.deliveries.insert(Delivery {
             id,
+            number: self.state.delivery_counter,
             notification,
             action,
             lane,
@@ -107,7 +108,7 @@ impl Machine {
         if let Some(&head) = head {
             let row = &self.state.deliveries[head];
             if row.state == DeliveryState::Waiting {
-                self.state.actions[action as usize].ready.insert((row.due, row.created, head));
+                self.state.actions[action as usize].ready.insert((row.due, row.number, head));
             }
         }
         self.schedule(action);
@@ -119,7 +120,7 @@ impl Machine {
         let action = &mut self.state.actions[number as usize];
         let cap = cap(action);
         let next = match action.ready.first() {
-            Some((due, _, _)) if action.in_flight < cap => {
+            Some((due, _, _)) if action.in_flight < cap && action.present => {
                 let mut next = *due;
                 if action.open {
                     next = next.max(action.probe_at);
@@ -141,9 +142,9 @@ impl Machine {
     /// Makes the attempts that an action may make now.
     pub(super) fn dispatch(&mut self, number: u32) {
         let now = self.now;
-        loop {
+        while !self.starting {
             let action = &mut self.state.actions[number as usize];
-            if action.in_flight >= cap(action) || (action.open && now < action.probe_at) {
+            if !action.present || action.in_flight >= cap(action) || (action.open && now < action.probe_at) {
                 break;
             }
             let Some(&(due, _, delivery)) = action.ready.first() else { break };
@@ -159,19 +160,39 @@ impl Machine {
                     limit.max(1).saturating_sub(action.recent.len() as u32)
                 }
             };
-            let waiting =
-                action.ready.range(..(now.plus(1), At(0), 0)).take(allowed as usize + 1).count() as u32;
             match allowed {
                 0 => break,
                 // The last attempt that the limit leaves carries all that waits.
-                1 if waiting > 1 => self.digest(number),
+                1 if self.several_wait(number, delivery) => self.digest(number),
                 _ => {
-                    action.ready.pop_first();
+                    self.state.actions[number as usize].ready.pop_first();
                     self.attempt(delivery);
                 }
             }
         }
         self.schedule(number);
+    }
+
+    /// Whether `first` is not the only delivery that an action could attempt now but for its limit.
+    fn several_wait(&self, number: u32, first: u32) -> bool {
+        let due = self.state.actions[number as usize].ready.range(..(self.now.plus(1), 0, 0)).take(2);
+        due.count() > 1 || self.behind(first).next().is_some()
+    }
+
+    /// The deliveries that wait directly behind `head` in its lane, in order.
+    fn behind(&self, head: u32) -> impl Iterator<Item = u32> {
+        let row = &self.state.deliveries[head];
+        let lane = match row.lane {
+            LaneRef::Group { group, lane } => {
+                self.state.groups.find(group).map(|group| &group.lanes[lane as usize].pending)
+            }
+            LaneRef::Detached(key) => self.state.detached.get(&(key, row.action)),
+        };
+        let behind = lane.into_iter().flatten().copied().skip_while(move |known| *known != head).skip(1);
+        behind.take_while(|known| {
+            let row = &self.state.deliveries[*known];
+            row.state == DeliveryState::Waiting && row.unfinished.is_none()
+        })
     }
 
     /// Starts an attempt at a delivery that was taken from the ready ones.
@@ -180,9 +201,12 @@ impl Machine {
         let row = &mut self.state.deliveries[delivery];
         row.state = DeliveryState::InFlight;
         row.attempts += 1;
-        let (number, lane) = (row.action, row.lane);
+        let (number, lane, id) = (row.action, row.lane, row.id);
         let action = &mut self.state.actions[number as usize];
         action.in_flight += 1;
+        if action.open {
+            action.probe = Some(id);
+        }
         if action.spec.max_per_minute.is_some() {
             action.recent.push_back(now);
         }
@@ -220,36 +244,53 @@ impl Machine {
         self.effects.push_back(Effect::Deliver(Box::new(deliver)));
     }
 
-    /// Puts all that is due for an action into one delivery, oldest first, and attempts it.
+    /// Puts all that is due for an action into one delivery, oldest first, and attempts it. What only some recipients
+    /// still wait for keeps an attempt of its own.
     fn digest(&mut self, number: u32) {
-        let now = self.now;
-        let action = &mut self.state.actions[number as usize];
-        let mut rest = action.ready.split_off(&(now.plus(1), At(0), 0));
-        core::mem::swap(&mut action.ready, &mut rest);
-        let mut parts: Vec<(At, DeliveryId, u32)> = Vec::new();
-        for (_, created, delivery) in rest {
+        let ready = &self.state.actions[number as usize].ready;
+        let due: Vec<(At, u64, u32)> = ready.range(..(self.now.plus(1), 0, 0)).copied().collect();
+        let mut parts: Vec<(u64, u32)> = Vec::new();
+        let (mut attempts, mut crashes, mut maybe_duplicate) = (0, 0, false);
+        for entry in due {
+            let head = entry.2;
+            let row = &self.state.deliveries[head];
+            if row.unfinished.is_some() {
+                continue;
+            }
+            self.state.actions[number as usize].ready.remove(&entry);
+            attempts = row.attempts.max(attempts);
+            crashes = row.crashes.max(crashes);
+            maybe_duplicate |= row.maybe_duplicate;
             // A digest that failed before goes into the new one with all its parts.
-            let inner = self.state.digests.remove(&delivery);
-            if let Some(inner) = inner {
-                self.leave_lane(delivery);
-                self.drop_row(delivery);
-                parts.extend(inner.into_iter().map(|p| (self.state.deliveries[p].created, DeliveryId(0), p)));
-            } else {
-                parts.push((created, self.state.deliveries[delivery].id, delivery));
+            match self.state.digests.remove(&head) {
+                Some(inner) => {
+                    self.leave_lane(head);
+                    self.drop_row(head);
+                    parts.extend(inner.into_iter().map(|part| (self.state.deliveries[part].number, part)));
+                }
+                None => {
+                    parts.push((row.number, head));
+                    parts.extend(self.behind(head).map(|part| (self.state.deliveries[part].number, part)));
+                }
             }
         }
-        parts.sort_unstable();
-        let parts: Vec<u32> = parts.into_iter().map(|(_, _, part)| part).collect();
-        let first = parts[0];
-        let (notification, created) = {
-            let row = &self.state.deliveries[first];
-            (row.notification, row.created)
+        let Some(&(_, first)) = parts.iter().min() else {
+            // Only what keeps an attempt of its own is due: the limit leaves one.
+            if let Some((_, _, delivery)) = self.state.actions[number as usize].ready.pop_first() {
+                self.attempt(delivery);
+            }
+            return;
         };
+        parts.sort_unstable();
+        let parts: Vec<u32> = parts.into_iter().map(|(_, part)| part).collect();
         let key = self.state.delivery_counter + 1;
-        let digest = self.add_delivery(notification, number, LaneRef::Detached(key));
+        let notification = self.state.deliveries[first].notification;
+        let created = parts.iter().map(|part| self.state.deliveries[*part].created).min();
         let critical = parts.iter().any(|part| self.state.deliveries[*part].critical);
+        let digest = self.add_delivery(notification, number, LaneRef::Detached(key));
         let row = &mut self.state.deliveries[digest];
-        (row.created, row.critical) = (created, critical);
+        (row.attempts, row.crashes, row.maybe_duplicate) = (attempts, crashes, maybe_duplicate);
+        (row.created, row.critical) = (created.unwrap_or(row.created), critical);
         let id = row.id;
         self.state.actions[number as usize].pending -= 1;
         for part in &parts {
@@ -284,7 +325,7 @@ impl Machine {
             Err(failure) => {
                 match failure.kind {
                     FailureKind::Permanent => self.far_end_answered(number, false),
-                    FailureKind::Transient => self.far_end_failed(number, failure),
+                    FailureKind::Transient => self.far_end_failed(number, failure, outcome),
                 }
                 self.failed(delivery, failure, outcome.took_ms);
             }
@@ -299,8 +340,11 @@ impl Machine {
                 (Some(reply), &unfinished[..], &refused[..], memo.as_deref())
             }
         };
+        let parts = self.state.digests.get(&delivery).cloned().unwrap_or_else(|| [delivery].into());
         for (recipient, words) in refused {
-            self.refused(delivery, *recipient, words);
+            for part in &parts {
+                self.refused(*part, *recipient, words);
+            }
         }
         let result = reply.map_or(AttemptResult::Sent, |reply| AttemptResult::Delivered(reply.clone()));
         if unfinished.is_empty() {
@@ -326,23 +370,55 @@ impl Machine {
     }
 
     fn retry_or_give_up(&mut self, delivery: u32, failure: &Failure, result: AttemptResult, took_ms: u32) {
-        let row = &self.state.deliveries[delivery];
-        let action = &self.state.actions[row.action as usize];
-        let severity = row.critical.then_some(crate::Severity::Critical);
-        let age_max = self.state.config().map_or(u64::MAX, |config| config.give_up_ms(severity));
-        if !action.spec.patient && self.now.since(row.created) > age_max {
+        let reason = DeadReason::TooOld(failure.reason.clone());
+        let old: Vec<u32> = match self.state.digests.get(&delivery) {
+            None => [delivery].into_iter().filter(|part| self.is_too_old(*part)).collect(),
+            Some(parts) => parts.iter().copied().filter(|part| self.is_too_old(*part)).collect(),
+        };
+        let all = self.state.digests.get(&delivery).map_or(1, Vec::len);
+        if old.len() == all {
             self.record_attempt(delivery, result, took_ms, Next::DeadLetter);
-            self.give_up(delivery, DeadReason::TooOld(failure.reason.clone()));
+            self.give_up(delivery, reason);
             return;
         }
+        // A digest lets go of the parts that have waited too long; the others go on.
+        if let Some(parts) = self.state.digests.get_mut(&delivery)
+            && !old.is_empty()
+        {
+            let mut gone = old.clone();
+            gone.sort_unstable();
+            parts.retain(|part| gone.binary_search(part).is_err());
+            for part in old {
+                self.give_up(part, reason.clone());
+            }
+        }
+        let row = &self.state.deliveries[delivery];
         let due = self.now.plus(self.wait_ms(row.id, row.attempts, failure.retry_after_ms));
         let row = &mut self.state.deliveries[delivery];
         row.state = DeliveryState::Waiting;
         row.due = due;
-        row.last_failure = Some(failure.reason.as_str().into());
-        let (lane, action) = (row.lane, row.action);
+        row.last_failure = Some(start_of(&failure.reason).into());
         self.record_attempt(delivery, result, took_ms, Next::Retry(due));
-        self.ready_head(lane, action);
+        self.wait_again(delivery);
+    }
+
+    fn is_too_old(&self, delivery: u32) -> bool {
+        let row = &self.state.deliveries[delivery];
+        let severity = row.critical.then_some(crate::Severity::Critical);
+        let age_max = self.state.config().map_or(u64::MAX, |config| config.give_up_ms(severity));
+        let patient = self.state.actions[row.action as usize].spec.patient;
+        !patient && self.now.since(row.created) > age_max
+    }
+
+    /// A delivery waits for its turn again; if its action is gone meanwhile, its fate is seen to.
+    fn wait_again(&mut self, delivery: u32) {
+        let row = &self.state.deliveries[delivery];
+        let (lane, action) = (row.lane, row.action);
+        if self.state.actions[action as usize].present || self.moving.is_some() {
+            self.ready_head(lane, action);
+        } else {
+            self.clear_delivery(delivery);
+        }
     }
 
     /// The wait before the next try: backoff with a jitter that the delivery and attempt decide, at least what the
@@ -380,9 +456,14 @@ impl Machine {
         }
     }
 
-    fn far_end_failed(&mut self, number: u32, failure: &Failure) {
+    /// One call failed, however many deliveries it carried. While an action is probed, only the probe counts: attempts
+    /// that were under way before say nothing new.
+    fn far_end_failed(&mut self, number: u32, failure: &Failure, outcome: &Outcome) {
         let now = self.now;
         let action = &mut self.state.actions[number as usize];
+        if !outcome.led || (action.open && action.probe != Some(outcome.delivery)) {
+            return;
+        }
         action.failures += 1;
         let failures = action.failures;
         if failures >= FAILURES_OPEN {
@@ -390,6 +471,7 @@ impl Machine {
             let opened = !core::mem::replace(&mut action.open, true);
             let wait = backoff_ms(failures).max(failure.retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MAX_MS));
             action.probe_at = now.plus(wait);
+            action.probe = None;
             if opened {
                 self.record(Decided::Breaker { action: id, open: true });
             }
@@ -429,10 +511,11 @@ impl Machine {
     fn refused(&mut self, delivery: u32, recipient: u16, words: &str) {
         let row = &self.state.deliveries[delivery];
         let (notification, action, created) = (row.notification, row.action, row.created);
+        let critical = row.critical;
         let dead = self.add_delivery(notification, action, LaneRef::Detached(0));
         let row = &mut self.state.deliveries[dead];
         row.unfinished = Some([recipient].into());
-        row.created = created;
+        (row.created, row.critical) = (created, critical);
         row.lane = LaneRef::Detached(row.id.0 as u64);
         let reason = DeadReason::Permanent(words.to_string());
         row.state = DeliveryState::Dead(Box::new(reason.clone()));
@@ -491,7 +574,7 @@ impl Machine {
     fn leave_lane(&mut self, delivery: u32) {
         let row = &self.state.deliveries[delivery];
         let (lane, action) = (row.lane, row.action);
-        self.state.actions[action as usize].ready.remove(&(row.due, row.created, delivery));
+        self.state.actions[action as usize].ready.remove(&(row.due, row.number, delivery));
         match lane {
             LaneRef::Group { group, lane } => {
                 self.state.groups[group].lanes[lane as usize].pending.retain(|known| *known != delivery);
@@ -575,21 +658,22 @@ impl Machine {
             row.maybe_duplicate = true;
             row.crashes += u8::from(crashed);
             row.due = now;
-            let (action, lane, crashes) = (row.action, row.lane, row.crashes);
+            let (action, crashes) = (row.action, row.crashes);
             self.state.actions[action as usize].in_flight -= 1;
             if crashes >= CRASHES_MAX {
                 self.record_attempt(delivery, AttemptResult::Unknown, 0, Next::DeadLetter);
                 self.give_up(delivery, DeadReason::Crashes);
             } else {
                 self.record_attempt(delivery, AttemptResult::Unknown, 0, Next::Retry(now));
-                self.ready_head(lane, action);
+                self.wait_again(delivery);
             }
         }
         under_way.len() as u32
     }
 
-    /// Tries a dead letter again, from the first attempt, or a waiting delivery at once.
-    pub(super) fn retry_now(&mut self, delivery: u32) {
+    /// Tries a dead letter again, from the first attempt, or a waiting delivery (or the digest that it is part of) at
+    /// once. `false` if it is being attempted.
+    pub(super) fn retry_now(&mut self, delivery: u32) -> bool {
         let now = self.now;
         let row = &mut self.state.deliveries[delivery];
         let (lane, action) = (row.lane, row.action);
@@ -597,21 +681,44 @@ impl Machine {
             DeliveryState::Dead(_) => {
                 row.state = DeliveryState::Waiting;
                 (row.attempts, row.crashes, row.created, row.due) = (0, 0, now, now);
-                let LaneRef::Detached(key) = lane else { return };
-                self.state.detached.entry((key, action)).or_default().push_back(delivery);
+                if let LaneRef::Detached(key) = lane {
+                    self.state.detached.entry((key, action)).or_default().push_back(delivery);
+                }
                 self.state.actions[action as usize].pending += 1;
+                self.write_with_config_in_force(delivery);
             }
             DeliveryState::Waiting => {
-                let key = (row.due, row.created, delivery);
+                let key = (row.due, row.number, delivery);
                 row.due = now;
                 self.state.actions[action as usize].ready.remove(&key);
             }
-            DeliveryState::InFlight | DeliveryState::InDigest(_) => return,
+            DeliveryState::InDigest(digest) => return self.retry_now(digest),
+            DeliveryState::InFlight => return false,
         }
         // An operator who says "now" has seen to the far end.
         let state = &mut self.state.actions[action as usize];
         state.probe_at = state.probe_at.min(now);
-        self.ready_head(lane, action);
+        self.wait_again(delivery);
+        true
+    }
+
+    /// What an operator brings back is told as the config in force says: it may be the text that was mended.
+    fn write_with_config_in_force(&mut self, delivery: u32) {
+        let Some((_, position)) = self.state.config else { return };
+        let old = self.state.deliveries[delivery].notification;
+        let told = &self.state.notifications[old].notification;
+        if told.config == position {
+            return;
+        }
+        let notification = Notification { config: position, ..(**told).clone() };
+        let row = &mut self.state.notifications[old];
+        let (lane_key, notification) = (row.lane_key, Arc::new(notification));
+        row.uses -= 1;
+        if row.uses == 0 {
+            self.state.notifications.remove(old);
+        }
+        let row = NotificationRow { notification, uses: 1, lane_key, rows: Vec::new(), pins: 0 };
+        self.state.deliveries[delivery].notification = self.state.notifications.insert(row);
     }
 
     /// Drops a delivery for good, at an operator's word. One that is being attempted stays until its outcome.
@@ -624,15 +731,39 @@ impl Machine {
             }
             DeliveryState::Waiting => {
                 for part in self.parts(delivery) {
-                    self.write_entry(part, None);
-                    self.leave(part);
-                    self.drop_row(part);
+                    self.let_go(part);
                 }
+                true
+            }
+            DeliveryState::InDigest(digest)
+                if self.state.deliveries[digest].state == DeliveryState::Waiting =>
+            {
+                if let Some(parts) = self.state.digests.get_mut(&digest) {
+                    parts.retain(|part| *part != delivery);
+                    if parts.is_empty() {
+                        self.parts(digest);
+                    }
+                }
+                self.let_go(delivery);
                 true
             }
             DeliveryState::InFlight | DeliveryState::InDigest(_) => false,
         }
     }
+
+    fn let_go(&mut self, delivery: u32) {
+        self.write_entry(delivery, None);
+        self.leave(delivery);
+        self.drop_row(delivery);
+    }
+}
+
+/// Longest start of a failure's words that a waiting delivery keeps, in bytes; the decision has them whole.
+const LAST_FAILURE_BYTES_MAX: usize = 120;
+
+fn start_of(words: &str) -> &str {
+    let end = (0..=LAST_FAILURE_BYTES_MAX.min(words.len())).rev().find(|end| words.is_char_boundary(*end));
+    &words[..end.unwrap_or(0)]
 }
 
 /// Most attempts at once that an action may make now.

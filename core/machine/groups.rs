@@ -11,11 +11,11 @@ use smol_str::SmolStr;
 use super::{
     Machine,
     interner::{Interner, Sym},
-    state::{Alert, Group, Lane, LaneRef, Member, NotificationRow},
+    state::{Alert, Group, Lane, LaneRef, Member, NotificationRow, State},
     timers::Due,
 };
 use crate::{
-    At, Reason,
+    At, Fingerprint, Reason,
     config::GroupBy,
     effect::{Decided, GroupName, HoldReason, Noted, Notification, NotifyReason},
     matcher::go_quote,
@@ -41,16 +41,15 @@ impl Machine {
             Some(group) => *group,
             None => self.new_group(row, route, labels, hash),
         };
-        self.insert_member(group, row);
+        let is_new = self.insert_member(group, row);
         self.touch(group);
-        if self.moving.is_some() {
-            return group;
+        // A config change is worth a word where it moved the alert.
+        let stayed = self.moving.as_ref().is_some_and(|moving| moving.adopted.contains(&group));
+        if is_new && !stayed {
+            let (alert, name) = (self.state.alerts[row].fingerprint, self.state.groups[group].name.clone());
+            let receiver = self.receiver_name(route);
+            self.record(Decided::Routed { alert, group: name, receiver });
         }
-        let (alert, name) = (self.state.alerts[row].fingerprint, self.state.groups[group].name.clone());
-        let receiver = self.routing.nodes[route as usize].receiver;
-        let receiver =
-            self.state.config().map(|c| c.receivers[receiver as usize].name.clone()).unwrap_or_default();
-        self.record(Decided::Routed { alert, group: name, receiver });
         group
     }
 
@@ -68,8 +67,8 @@ impl Machine {
         let printed: Vec<String> = texts.iter().map(|(n, v)| alloc::format!("{n}={}", go_quote(v))).collect();
         let key = alloc::format!("{}:{{{}}}", node.key, printed.join(", "));
         // Alertmanager's rule: an alert that began long enough ago does not wait once more.
-        let starts = self.state.alerts[row].starts.at(self.state.wall_offset());
-        let waited = starts.plus(node.group_wait_ms) <= self.now;
+        let waits_until = self.state.alerts[row].starts.0.saturating_add_unsigned(node.group_wait_ms);
+        let waited = waits_until <= self.now.wall(self.state.wall_offset()).0;
         let first = if waited { self.now } else { self.now.plus(node.group_wait_ms) };
         let receiver = node.receiver;
         let lanes =
@@ -80,7 +79,7 @@ impl Machine {
             labels,
             members: Vec::new(),
             anchor: None,
-            looked: At(0),
+            looked: 0,
             next: first,
             number: 0,
             lanes,
@@ -122,14 +121,18 @@ impl Machine {
         hash_group(self.state.seed, &self.state.strings, route, labels)
     }
 
-    /// Puts the alert at its place in Alertmanager's order, unless it is there.
-    fn insert_member(&mut self, group: u32, row: u32) {
+    /// Puts the alert at its place in Alertmanager's order; `false` if it is there already.
+    fn insert_member(&mut self, group: u32, row: u32) -> bool {
         let state = &mut self.state;
         let first = FIRST_BY.map(|name| state.strings.find(name));
         let order = |other: &u32| order(&state.strings, first, &state.alerts[*other], &state.alerts[row]);
         let members = &state.groups[group].members;
-        if let Err(place) = members.binary_search_by(order) {
-            state.groups[group].members.insert(place, row);
+        match members.binary_search_by(order) {
+            Ok(_) => false,
+            Err(place) => {
+                state.groups[group].members.insert(place, row);
+                true
+            }
         }
     }
 
@@ -153,9 +156,10 @@ impl Machine {
     /// Looks at a group: decides for each of its actions, and makes what notifications that takes.
     pub(super) fn look(&mut self, group: u32) {
         let now = self.now;
+        let moment = self.state.next_moment();
         let row = &mut self.state.groups[group];
         row.anchor.get_or_insert(now);
-        row.looked = now;
+        row.looked = moment;
         row.next = At::NEVER;
         let sets = self.sets(group, None);
         if self.state.groups[group].lanes.is_empty() {
@@ -174,6 +178,9 @@ impl Machine {
             };
             match self.decide(group, lane, seen.0) {
                 Ok(reason) => {
+                    if reason == NotifyReason::RepeatDue {
+                        self.hold_short(group, lane, seen.0);
+                    }
                     let known = made.iter().find(|(r, without, _)| *r == reason && *without == seen.1);
                     let notification = match known {
                         Some((_, _, notification)) => *notification,
@@ -227,7 +234,7 @@ impl Machine {
     /// Alertmanager's `needsUpdate`, with the newest pending notification standing in for the log.
     fn decide(&mut self, group: u32, lane: usize, sets: &Sets) -> Reason {
         let row = &self.state.groups[group];
-        if sets.noted.is_empty() {
+        if sets.noted.is_empty() && !row.members.is_empty() {
             return Err(HoldReason::AboutItself);
         }
         let lane = &row.lanes[lane];
@@ -262,25 +269,22 @@ impl Machine {
             .resolved
             .iter()
             .any(|id| base_firing.binary_search(id).is_err() && base_resolved.binary_search(id).is_err());
-        if short {
-            return if node.tell_short {
-                Ok(NotifyReason::Short)
-            } else {
-                Err(HoldReason::ResolvedBeforeTold)
-            };
-        }
-        if pending.is_some() {
-            return Err(HoldReason::AlreadyPending);
+        if short && node.tell_short {
+            return Ok(NotifyReason::Short);
         }
         let repeat_due =
             lane.entry.as_ref().is_some_and(|entry| entry.at.plus(node.repeat_interval_ms) < self.now);
-        if sets.firing.is_empty() || !repeat_due {
-            return Err(HoldReason::NothingNew);
-        }
-        match self.everybody_acknowledged(sets) {
-            Some(by) => Err(HoldReason::Acknowledged { by }),
-            None => Ok(NotifyReason::RepeatDue),
-        }
+        let hold = if pending.is_some() {
+            HoldReason::AlreadyPending
+        } else if sets.firing.is_empty() || !repeat_due {
+            HoldReason::NothingNew
+        } else {
+            match self.everybody_acknowledged(sets) {
+                Some(by) => HoldReason::Acknowledged { by },
+                None => return Ok(NotifyReason::RepeatDue),
+            }
+        };
+        Err(if short { HoldReason::ResolvedBeforeTold } else { hold })
     }
 
     /// Who took charge, if somebody did of every alert that fires.
@@ -323,17 +327,7 @@ impl Machine {
             };
         }
         let alerts = match reason {
-            HoldReason::ResolvedBeforeTold => {
-                let entry = lane_row.entry.as_ref();
-                let told = |id: u64| {
-                    entry.is_some_and(|e| {
-                        e.firing.binary_search(&id).is_ok() || e.resolved.binary_search(&id).is_ok()
-                    })
-                };
-                let alerts =
-                    sets.rows.iter().map(|row| &self.state.alerts[*row]).filter(|alert| !alert.firing);
-                alerts.filter(|a| !told(a.identity)).map(|a| a.fingerprint).collect()
-            }
+            HoldReason::ResolvedBeforeTold => self.short(group, lane, sets),
             _ => Vec::new(),
         };
         let row = &mut self.state.groups[group];
@@ -344,6 +338,32 @@ impl Machine {
             let action = Some(self.state.actions[action as usize].spec.id.clone());
             self.record(Decided::Hold { group: name, action, reason, alerts });
         }
+    }
+
+    /// Repeats go on beside alerts that ended before they were told; those are on record all the same.
+    fn hold_short(&mut self, group: u32, lane: usize, sets: &Sets) {
+        let alerts = self.short(group, lane, sets);
+        if alerts.is_empty() {
+            return;
+        }
+        let row = &self.state.groups[group];
+        let action = self.state.actions[row.lanes[lane].action as usize].spec.id.clone();
+        let (group, reason) = (row.name.clone(), HoldReason::ResolvedBeforeTold);
+        self.record(Decided::Hold { group, action: Some(action), reason, alerts });
+    }
+
+    /// Alerts that ended before the lane told of them.
+    fn short(&self, group: u32, lane: usize, sets: &Sets) -> Vec<Fingerprint> {
+        let lane = &self.state.groups[group].lanes[lane];
+        let pending = lane.pending.back().map(|delivery| self.told_by(*delivery));
+        let (firing, resolved): (&[u64], &[u64]) = match (&pending, &lane.entry) {
+            (Some((firing, resolved)), _) => (firing, resolved),
+            (None, Some(entry)) => (&entry.firing, &entry.resolved),
+            (None, None) => (&[], &[]),
+        };
+        let told = |id: u64| firing.binary_search(&id).is_ok() || resolved.binary_search(&id).is_ok();
+        let ended = sets.rows.iter().map(|row| &self.state.alerts[*row]).filter(|alert| !alert.firing);
+        ended.filter(|alert| !told(alert.identity)).map(|alert| alert.fingerprint).collect()
     }
 
     fn hold_group(&mut self, group: u32, reason: HoldReason) {
@@ -468,7 +488,21 @@ impl Machine {
             self.forget_if_over(row);
         }
         if self.state.groups[group].members.is_empty() {
+            self.forget_ends_not_sent(group);
             self.end_group(group);
+        }
+    }
+
+    /// Everything ended. Actions that are told of no end no longer believe that anything fires, as Alertmanager logs
+    /// it; else what fires again would be nothing new to them.
+    fn forget_ends_not_sent(&mut self, group: u32) {
+        let State { groups, actions, .. } = &mut self.state;
+        for lane in &mut groups[group].lanes {
+            if let Some(entry) = lane.entry.as_mut()
+                && !actions[lane.action as usize].spec.send_resolved
+            {
+                entry.firing = Box::default();
+            }
         }
     }
 

@@ -19,6 +19,8 @@ mod state;
 mod timers;
 
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod tests;
 
 pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf};
@@ -67,6 +69,8 @@ pub struct Machine {
     given_up: BTreeMap<u32, (u32, alloc::string::String)>,
     /// A config change that is under way.
     moving: Option<operate::Moving>,
+    /// A start is under way: until attempts of the process before are forgotten, none is made.
+    starting: bool,
 }
 
 /// A record that is being worked on.
@@ -88,6 +92,8 @@ enum Phase {
     Own,
     /// Timers that the input made due.
     After,
+    /// The earliest timer is looked for, past entries that their rows have outlived.
+    Settle,
 }
 
 /// Whether a record is done.
@@ -119,6 +125,7 @@ impl Machine {
             self.state.next_seq
         );
         assert!(record.at >= self.state.at, "the journal's clock fell");
+        self.starting = matches!(record.input, Input::Started(_));
         self.seq = record.seq;
         self.raised = 0;
         self.job = Some(Job { record, phase: Phase::Before });
@@ -132,6 +139,7 @@ impl Machine {
             let Some(next) = self.step_once(&mut job, &mut left) else {
                 self.state.at = job.record.at;
                 self.state.next_seq = job.record.seq + job.record.input.sequences();
+                self.thin_timers();
                 let due = self.next_due();
                 self.effects.push_back(Effect::Wake(due));
                 return Step::Done;
@@ -156,12 +164,53 @@ impl Machine {
     /// The due time of the earliest timer; [`At::NEVER`] without one.
     pub fn next_due(&mut self) -> At {
         loop {
-            let Some((at, due)) = self.timers.peek() else { return At::NEVER };
-            if self.due_time(due) == at {
+            let mut without_end = i64::MAX;
+            if let Some(at) = self.settle(&mut without_end) {
                 return at;
             }
+        }
+    }
+
+    /// Whether no config change is half done. While one is, alerts may point to groups that are gone.
+    pub fn is_settled(&self) -> bool {
+        self.moving.is_none()
+    }
+
+    /// Whether no record is under way.
+    pub fn is_between_records(&self) -> bool {
+        self.job.is_none()
+    }
+
+    /// Makes the earliest entry a true one and answers its time; `None` when the budget ended before.
+    fn settle(&mut self, left: &mut i64) -> Option<At> {
+        loop {
+            let Some((at, due)) = self.timers.peek() else { return Some(At::NEVER) };
+            if self.due_time(due) == at {
+                return Some(at);
+            }
+            if *left <= 0 {
+                return None;
+            }
+            *left -= 1;
             self.timers.pop();
             self.rearm(at, due);
+        }
+    }
+
+    /// Rows that went, or whose due time moved to and fro, leave entries behind: past twice of what there is to wait
+    /// for they are made again.
+    fn thin_timers(&mut self) {
+        let rows = self.state.alerts.len() + self.state.groups.len() + self.state.actions.len();
+        if self.timers.len() > 2 * rows + 1024 {
+            self.timers.clear();
+            self.state.alerts.iter_mut().for_each(|(_, alert)| alert.armed = At::NEVER);
+            self.state.groups.iter_mut().for_each(|(_, group)| group.armed = At::NEVER);
+            self.state.actions.iter_mut().for_each(|action| action.armed = At::NEVER);
+            self.arm_rows();
+            for (action, number) in self.state.actions.iter_mut().zip(0..) {
+                let next = action.next;
+                self.timers.arm(&mut action.armed, next, Due::Action(number));
+            }
         }
     }
 
@@ -181,6 +230,7 @@ impl Machine {
             Phase::Before => {
                 Some(if self.fire_one(job.record.at, left) { Phase::Before } else { Phase::Items(0) })
             }
+            Phase::Settle => self.settle(left).is_none().then_some(Phase::Settle),
             Phase::Items(item) => {
                 self.now = job.record.at;
                 Some(self.apply_item(&job.record.input, item, left))
@@ -190,7 +240,9 @@ impl Machine {
                 self.raise_own();
                 Some(Phase::After)
             }
-            Phase::After => self.fire_one(job.record.at, left).then_some(Phase::After),
+            Phase::After => {
+                Some(if self.fire_one(job.record.at, left) { Phase::After } else { Phase::Settle })
+            }
         }
     }
 
@@ -212,7 +264,12 @@ impl Machine {
                     return Phase::Reroute(0);
                 }
             }
-            Input::Started(started) => self.started(started),
+            Input::Started(started) => {
+                self.started(started);
+                if started.install.as_ref().is_some_and(|install| self.install(install)) {
+                    return Phase::Reroute(0);
+                }
+            }
             Input::Stopping => self.stopping(),
             Input::WallClock(offset) => self.wall_clock(*offset),
             Input::Advanced => {}
@@ -221,9 +278,9 @@ impl Machine {
         Phase::Own
     }
 
-    /// Fires the earliest timer due by `limit`; whether there was one.
+    /// Fires the earliest timer due by `limit`; `false` if there is none.
     fn fire_one(&mut self, limit: At, left: &mut i64) -> bool {
-        let due_at = self.next_due();
+        let Some(due_at) = self.settle(left) else { return true };
         if due_at > limit || due_at == At::NEVER {
             return false;
         }
@@ -279,8 +336,15 @@ impl Machine {
         }
     }
 
-    /// Sets every timer from the rows, after a snapshot was read.
+    /// Sets every timer, after a snapshot was read.
     fn arm_all(&mut self) {
+        self.arm_rows();
+        for number in 0..self.state.actions.len() as u32 {
+            self.schedule(number);
+        }
+    }
+
+    fn arm_rows(&mut self) {
         for (row, alert) in self.state.alerts.iter_mut() {
             let due = alerts::due(alert);
             self.timers.arm(&mut alert.armed, due, Due::Alert(row));
@@ -288,9 +352,6 @@ impl Machine {
         for (row, group) in self.state.groups.iter_mut() {
             let next = group.next;
             self.timers.arm(&mut group.armed, next, Due::Group(row));
-        }
-        for number in 0..self.state.actions.len() as u32 {
-            self.schedule(number);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What operators and the process itself do: start and stop, install a config, acknowledge, retry and drop.
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     format,
     string::String,
     vec::Vec,
@@ -13,7 +13,7 @@ use super::{
     alerts::RowLabels,
     interner::Interner,
     routing::{Labels, Routing},
-    state::{ActionState, Group, Lane, LaneRef, Member, OwnAlert, never},
+    state::{ActionState, Delivery, DeliveryState, Group, Lane, LaneRef, Member, OwnAlert, never},
 };
 use crate::{
     At, Severity,
@@ -25,23 +25,28 @@ use crate::{
     },
 };
 
+/// Places of damage that a start says one by one; the rest is counted.
+const DAMAGE_SAID_MAX: usize = 20;
 /// How far the wall clock may be set without a word, in milliseconds.
 const CLOCK_JUMP_MS: u64 = 2_000;
 
 /// A config change under way: the groups of before, by key and receiver, and their group_interval.
 #[derive(Debug, Default)]
 pub(super) struct Moving {
-    groups: BTreeMap<(String, SmolStr), (Group, u64)>,
+    /// Routes with the same matchers and receiver have the same key: their groups come in the order of the routes.
+    groups: BTreeMap<(String, SmolStr), VecDeque<(Group, u64)>>,
+    /// New groups that took over what an old one knew.
+    pub adopted: BTreeSet<u32>,
     /// Lanes that no new group took over.
     strays: Vec<Lane>,
-    removed: Vec<(ActionId, Removed)>,
 }
 
 impl Machine {
     /// The process started on this journal.
     pub(super) fn started(&mut self, started: &Started) {
         let first = self.state.incarnation == 0;
-        if first {
+        // A journal whose beginning is lost keeps the names that its alerts have.
+        if first && self.state.alerts.len() == 0 {
             self.state.seed = started.seed;
             self.state.strings = Interner::new(started.seed);
         }
@@ -50,12 +55,18 @@ impl Machine {
         self.state.wall_offset_ms = started.wall_offset_ms;
         self.state.stopping = false;
         let unknown_outcomes = self.forget_attempts(crashed);
+        self.starting = false;
+        for number in 0..self.state.actions.len() as u32 {
+            self.schedule(number);
+        }
         self.record(Decided::Process { started: true, unknown_outcomes });
         let how = if crashed { " after a crash" } else { "" };
         let summary =
             format!("ams2 {} started{how}; {unknown_outcomes} deliveries are tried again", started.version);
         self.to_raise.push(OwnAlert::new("Startup", "14", Severity::Info, summary));
-        for damage in &started.damage {
+        let more = started.damage.len().saturating_sub(DAMAGE_SAID_MAX);
+        let more = (more > 0).then(|| format!("{more} more places; the log has them all"));
+        for damage in started.damage.iter().take(DAMAGE_SAID_MAX).chain(&more) {
             let summary = format!("damage was set aside: {damage}");
             self.to_raise.push(OwnAlert::new("Journal Damaged", "", Severity::Critical, summary));
         }
@@ -90,19 +101,21 @@ impl Machine {
                 return false;
             }
         };
-        let mut moving = Moving { removed: install.removed.clone(), ..Moving::default() };
-        let groups: Vec<u32> = self.state.groups.iter().map(|(group, _)| group).collect();
+        let mut moving = Moving::default();
+        let mut groups: Vec<u32> = self.state.groups.iter().map(|(group, _)| group).collect();
+        groups.sort_by_key(|group| self.state.groups[*group].route);
         for group in groups {
             let interval = self.routing.nodes[self.state.groups[group].route as usize].group_interval_ms;
             let receiver = self.receiver_name(self.state.groups[group].route);
             if let Some(row) = self.remove_group(group) {
-                moving.groups.insert((row.name.key.clone(), receiver), (row, interval));
+                let key = (row.name.key.clone(), receiver);
+                moving.groups.entry(key).or_default().push_back((row, interval));
             }
         }
         self.routing = routing;
         let position = Position::arrived(self.seq);
         self.state.config = Some((install.config.clone(), position));
-        self.install_actions(&install.config.receivers);
+        self.install_actions(&install.config.receivers, &install.removed);
         self.moving = Some(moving);
         self.record(Decided::Config { position, by: install.by.clone() });
         let summary = format!("a configuration was installed by {}", install.by);
@@ -110,14 +123,16 @@ impl Machine {
         true
     }
 
-    fn receiver_name(&self, route: u32) -> SmolStr {
+    pub(super) fn receiver_name(&self, route: u32) -> SmolStr {
         let receiver = self.routing.nodes[route as usize].receiver;
         self.state.config().map(|config| config.receivers[receiver as usize].name.clone()).unwrap_or_default()
     }
 
-    fn install_actions(&mut self, receivers: &[crate::config::Receiver]) {
+    fn install_actions(&mut self, receivers: &[crate::config::Receiver], removed: &[(ActionId, Removed)]) {
         for action in &mut self.state.actions {
             action.present = false;
+            let fate = removed.iter().find(|(id, _)| *id == action.spec.id);
+            action.removed = fate.map(|(_, fate)| fate.clone());
         }
         for spec in receivers.iter().flat_map(|receiver| &receiver.actions) {
             match self.state.action(&spec.id) {
@@ -168,7 +183,8 @@ impl Machine {
         let Some(mut moving) = self.moving.take() else { return };
         let route = self.state.groups[group].route;
         let key = (self.state.groups[group].name.key.clone(), self.receiver_name(route));
-        if let Some((old, interval)) = moving.groups.remove(&key) {
+        if let Some((old, interval)) = moving.groups.get_mut(&key).and_then(VecDeque::pop_front) {
+            moving.adopted.insert(group);
             let same_grid = self.routing.nodes[route as usize].group_interval_ms == interval;
             let row = &mut self.state.groups[group];
             row.number = old.number;
@@ -193,7 +209,7 @@ impl Machine {
     /// Every alert is routed: what is left of the old groups, and of actions that are gone, is seen to.
     fn finish_move(&mut self) {
         let Some(moving) = self.moving.take() else { return };
-        let left = moving.groups.into_values().flat_map(|(group, _)| group.lanes);
+        let left = moving.groups.into_values().flatten().flat_map(|(group, _)| group.lanes);
         for lane in moving.strays.into_iter().chain(left) {
             for delivery in lane.pending {
                 self.detach(delivery);
@@ -202,9 +218,7 @@ impl Machine {
         for number in 0..self.state.actions.len() as u32 {
             let action = &self.state.actions[number as usize];
             if !action.present && action.pending > 0 {
-                let id = &action.spec.id;
-                let fate = moving.removed.iter().find(|(removed, _)| removed == id).map(|(_, fate)| fate);
-                self.clear_action(number, fate);
+                self.clear_action(number);
             }
         }
         for number in 0..self.state.actions.len() as u32 {
@@ -224,50 +238,52 @@ impl Machine {
         self.ready_head(lane, action);
     }
 
-    /// Moves or gives up what waits for an action that the config no longer has.
-    fn clear_action(&mut self, number: u32, fate: Option<&Removed>) {
-        use super::state::DeliveryState;
-        let waiting: Vec<u32> = self
-            .state
-            .deliveries
-            .iter()
-            .filter(|(_, row)| row.action == number && row.state == DeliveryState::Waiting)
-            .map(|(delivery, _)| delivery)
-            .collect();
-        let target = fate.and_then(|fate| match fate {
-            Removed::MoveTo(receiver) => {
-                self.state.config()?.receivers.iter().position(|known| known.name == *receiver)
-            }
-            Removed::Drop => None,
-        });
+    /// Moves or gives up what waits for an action that the config no longer has, in order.
+    fn clear_action(&mut self, number: u32) {
+        let of = |row: &Delivery| row.action == number && row.state == DeliveryState::Waiting;
+        let rows = self.state.deliveries.iter().filter(|(_, row)| of(row));
+        let mut waiting: Vec<(u64, u32)> = rows.map(|(delivery, row)| (row.number, delivery)).collect();
+        waiting.sort_unstable();
+        for (_, delivery) in waiting {
+            self.clear_delivery(delivery);
+        }
+    }
+
+    /// The same for one delivery that has come to wait for an action that is gone.
+    pub(super) fn clear_delivery(&mut self, delivery: u32) {
+        let action = &self.state.actions[self.state.deliveries[delivery].action as usize];
+        let fate = action.removed.clone();
+        let target = match &fate {
+            Some(Removed::MoveTo(receiver)) => self
+                .state
+                .config()
+                .and_then(|config| config.receivers.iter().position(|known| known.name == *receiver)),
+            _ => None,
+        };
         let heirs = target.map(|receiver| self.actions_of(receiver as u32)).unwrap_or_default();
-        for delivery in waiting {
-            let parts = self.state.digests.get(&delivery).cloned().unwrap_or_else(|| [delivery].into());
-            for &heir in &heirs {
-                for &part in &parts {
-                    self.move_to(part, heir);
-                }
-            }
-            if heirs.is_empty() {
-                let reason = if fate == Some(&Removed::Drop) {
-                    DeadReason::Dropped
-                } else {
-                    DeadReason::ActionRemoved
-                };
-                self.give_up(delivery, reason);
-            } else {
-                self.conclude(delivery, None);
+        if heirs.is_empty() {
+            let dropped = fate == Some(Removed::Drop);
+            self.give_up(delivery, if dropped { DeadReason::Dropped } else { DeadReason::ActionRemoved });
+            return;
+        }
+        let parts = self.state.digests.get(&delivery).cloned().unwrap_or_else(|| [delivery].into());
+        for &heir in &heirs {
+            for &part in &parts {
+                self.move_to(part, heir);
             }
         }
+        self.conclude(delivery, None);
     }
 
     fn move_to(&mut self, delivery: u32, action: u32) {
         let row = &self.state.deliveries[delivery];
         let (notification, created, old) = (row.notification, row.created, row.id);
+        let critical = row.critical;
         let key = self.state.notifications[notification].lane_key;
         let moved = self.add_delivery(notification, action, LaneRef::Detached(key));
-        self.state.deliveries[moved].created = created;
-        let by = self.state.deliveries[moved].id;
+        let row = &mut self.state.deliveries[moved];
+        (row.created, row.critical) = (created, critical);
+        let by = row.id;
         self.state.detached.entry((key, action)).or_default().push_back(moved);
         self.record(Decided::Superseded { delivery: old, by });
         self.ready_head(LaneRef::Detached(key), action);
@@ -316,8 +332,7 @@ impl Machine {
 
     /// An operator retries or drops deliveries.
     pub(super) fn command(&mut self, command: &DeliveryCommand) {
-        use super::state::DeliveryState;
-        let dead = |row: &super::state::Delivery| matches!(row.state, DeliveryState::Dead(_));
+        let dead = |row: &Delivery| matches!(row.state, DeliveryState::Dead(_));
         let rows: Vec<u32> = match &command.which {
             DeliverySelection::One(id) => self.find_delivery(*id).into_iter().collect(),
             DeliverySelection::DeadLetters => {
@@ -325,17 +340,14 @@ impl Machine {
             }
             DeliverySelection::DeadLettersOf(id) => {
                 let action = self.state.action(id);
-                let of = |row: &super::state::Delivery| Some(row.action) == action && dead(row);
+                let of = |row: &Delivery| Some(row.action) == action && dead(row);
                 self.state.deliveries.iter().filter(|(_, row)| of(row)).map(|(number, _)| number).collect()
             }
         };
         for row in rows {
             let delivery = self.state.deliveries[row].id;
             let (verb, done) = match command.verb {
-                DeliveryVerb::Retry => {
-                    self.retry_now(row);
-                    ("retry", true)
-                }
+                DeliveryVerb::Retry => ("retry", self.retry_now(row)),
                 DeliveryVerb::Drop => ("drop", self.drop_now(row)),
             };
             if done {
@@ -382,12 +394,14 @@ fn new_action(spec: &ActionSpec) -> ActionState {
     ActionState {
         spec: spec.clone(),
         present: true,
+        removed: None,
         in_flight: 0,
         failures: 0,
         open: false,
         ramp: u32::MAX,
         probe_at: At(0),
-        ready: alloc::collections::BTreeSet::new(),
+        probe: None,
+        ready: BTreeSet::new(),
         recent: VecDeque::new(),
         pending: 0,
         armed: never(),

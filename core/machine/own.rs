@@ -90,6 +90,10 @@ impl Machine {
     }
 
     fn raise(&mut self, own: OwnAlert) {
+        if self.raised == u16::MAX - 1 {
+            // A position has no more room; no record gives cause for so many.
+            return;
+        }
         let position = Position::raised(self.seq, self.raised);
         let mut builder = BatchBuilder::default();
         let site = self.state.config().map(|config| config.own_labels.clone()).unwrap_or_default();
@@ -110,14 +114,18 @@ impl Machine {
         builder.annotation("summary", &own.summary);
         // What lasts (a disk that is full) ends when the shell says so; the rest happened, and has a name of its own.
         let lasts = own.event == "Disk Nearly Full";
-        let ends_at: Option<Wall> = own.resolved.then(|| self.now.wall(self.state.wall_offset()));
+        let ends_at = match (lasts, own.resolved) {
+            (_, true) => Some(self.now.wall(self.state.wall_offset())),
+            (true, false) => Some(Wall(i64::MAX)),
+            (false, false) => None,
+        };
         let id = (!lasts).then(|| format!("{position}"));
         let built = builder.finish_alert(AlertTimes { starts_at: None, ends_at }, id.as_deref(), None);
         if built.is_err() {
             // The labels are ours and always valid: sorted, named, not empty.
             return;
         }
-        self.raised += 1;
+        self.raised = self.raised.saturating_add(1);
         let batch = Arc::new(builder.finish());
         self.state.own_texts.insert(position, OwnText { batch: batch.clone(), uses: 1 });
         if let Some(alert) = batch.alert(0) {
@@ -136,10 +144,11 @@ impl Machine {
         }
     }
 
-    /// Whether a delivery tells nothing but failed deliveries: its own failure must not raise another.
+    /// Whether a delivery tells of failed deliveries, too: its own failure must not raise another, or two actions that
+    /// fail would tell each other of it for ever.
     pub(super) fn is_about_delivery(&self, delivery: u32) -> bool {
         let notification = self.state.deliveries[delivery].notification;
-        self.state.notifications[notification].notification.alerts.iter().all(|noted| {
+        self.state.notifications[notification].notification.alerts.iter().any(|noted| {
             let text = self.state.own_texts.get(&noted.position);
             text.and_then(|text| text.batch.alert(0))
                 .is_some_and(|alert| alert.label("event") == DELIVERY_FAILED)

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     AlertBatch, At, Fingerprint, Severity, Wall,
-    config::{ActionId, ActionSpec, Config},
+    config::{ActionId, ActionSpec, Config, Removed},
     effect::{GroupName, HoldReason, Notification},
     input::{Acknowledged, DeliveryId, Position},
 };
@@ -53,8 +53,10 @@ pub(crate) struct State {
     pub own_texts: BTreeMap<Position, OwnText>,
     /// Own alerts about an action's deliveries: that action does not tell them.
     pub about: BTreeMap<u32, u32>,
-    /// Counts deliveries, for their ids.
+    /// Counts deliveries, for their ids and their order.
     pub delivery_counter: u64,
+    /// Counts changes of alerts and looks at groups, to tell which came first: many share one time.
+    pub moment: u64,
     pub totals: Totals,
 }
 
@@ -90,8 +92,8 @@ pub(crate) struct Alert {
     pub ends: At,
     /// When it last arrived.
     pub updated: At,
-    /// When it last began or ended.
-    pub changed: At,
+    /// The moment of its last beginning, occurrence or end.
+    pub changed: u64,
     pub client: Sym,
     pub severity: Option<Severity>,
     pub firing: bool,
@@ -130,8 +132,8 @@ pub(crate) struct Group {
     pub members: Vec<u32>,
     /// The first look; later ones are at multiples of group_interval after it. `None` before it.
     pub anchor: Option<At>,
-    /// The last look.
-    pub looked: At,
+    /// The moment of the last look.
+    pub looked: u64,
     /// The next look; [`At::NEVER`] when nothing can come of it.
     pub next: At,
     /// How many notifications were made.
@@ -182,6 +184,8 @@ pub(crate) struct NotificationRow {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Delivery {
     pub id: DeliveryId,
+    /// Deliveries are told in this order where they wait for the same thing.
+    pub number: u64,
     pub notification: u32,
     pub action: u32,
     pub lane: LaneRef,
@@ -228,6 +232,8 @@ pub(crate) struct ActionState {
     pub spec: ActionSpec,
     /// Whether the config in force has it.
     pub present: bool,
+    /// If it is gone: what becomes of its deliveries.
+    pub removed: Option<Removed>,
     pub in_flight: u32,
     /// Transient failures in a row.
     pub failures: u32,
@@ -237,8 +243,10 @@ pub(crate) struct ActionState {
     pub ramp: u32,
     /// No probe before.
     pub probe_at: At,
-    /// Deliveries that may be attempted, by due time, then age.
-    pub ready: BTreeSet<(At, At, u32)>,
+    /// The delivery that probes.
+    pub probe: Option<DeliveryId>,
+    /// Deliveries that may be attempted: due time, number, row.
+    pub ready: BTreeSet<(At, u64, u32)>,
     /// Times of the attempts within the last minute, where there is a limit.
     pub recent: VecDeque<At>,
     /// Pending deliveries.
@@ -277,6 +285,12 @@ pub(crate) struct OwnAlert {
 }
 
 impl State {
+    /// A moment later than all before.
+    pub fn next_moment(&mut self) -> u64 {
+        self.moment += 1;
+        self.moment
+    }
+
     pub fn wall_offset(&self) -> i64 {
         self.wall_offset_ms
     }

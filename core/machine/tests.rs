@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A wall clock that is this far ahead makes times readable.
-const OFFSET: i64 = 1_700_000_000_000;
+pub(super) const OFFSET: i64 = 1_700_000_000_000;
 
 pub(super) fn action(receiver: &str, kind: &str) -> ActionSpec {
     ActionSpec {
@@ -44,7 +44,7 @@ pub(super) fn config(actions: Vec<ActionSpec>, mut route: Route) -> Config {
     config
 }
 
-fn grouped() -> Route {
+pub(super) fn grouped() -> Route {
     Route {
         group_by: Some(GroupBy::Labels(vec!["event".into()])),
         group_wait_ms: Some(30_000),
@@ -89,6 +89,7 @@ impl World {
             wall_offset_ms: OFFSET,
             version: "test".into(),
             damage: vec![],
+            install: None,
         };
         self.input(Input::Started(started));
     }
@@ -109,8 +110,13 @@ impl World {
         self.append(input);
         while let Some(effect) = self.machine.next_effect() {
             if let (Effect::Deliver(deliver), Some(result)) = (&effect, self.far_end.clone()) {
-                let outcome =
-                    Outcome { delivery: deliver.delivery, attempt: deliver.attempt, result, took_ms: 1 };
+                let outcome = Outcome {
+                    delivery: deliver.delivery,
+                    attempt: deliver.attempt,
+                    result,
+                    took_ms: 1,
+                    led: true,
+                };
                 self.delivered.push((self.now, (**deliver).clone()));
                 self.effects.push(effect.clone());
                 self.append(Input::Outcome(outcome));
@@ -147,17 +153,18 @@ impl World {
         self.input(Input::Alerts(Arrival { client: "test".into(), batch: batch.into() }));
     }
 
-    fn outcome_of_last(&mut self, result: Result<Receipt, Failure>) {
+    pub fn outcome_of_last(&mut self, result: Result<Receipt, Failure>) {
         let (_, last) = self.delivered.last().expect("a delivery").clone();
         self.input(Input::Outcome(Outcome {
             delivery: last.delivery,
             attempt: last.attempt,
             result,
             took_ms: 1,
+            led: true,
         }));
     }
 
-    fn holds_of_ops(&self) -> Vec<HoldReason> {
+    pub fn holds_of_ops(&self) -> Vec<HoldReason> {
         self.records()
             .filter_map(|what| match what {
                 Decided::Hold { reason, .. } if *reason != HoldReason::NobodyToTell => Some(reason.clone()),
@@ -166,7 +173,7 @@ impl World {
             .collect()
     }
 
-    fn records(&self) -> impl Iterator<Item = &Decided> {
+    pub fn records(&self) -> impl Iterator<Item = &Decided> {
         self.effects.iter().filter_map(|effect| match effect {
             Effect::Record(record) => Some(&record.what),
             _ => None,
@@ -174,7 +181,7 @@ impl World {
     }
 
     /// When what was delivered, and why, with how many alerts firing and resolved.
-    fn told(&self) -> Vec<(u64, NotifyReason, usize, usize)> {
+    pub fn told(&self) -> Vec<(u64, NotifyReason, usize, usize)> {
         self.delivered
             .iter()
             .flat_map(|(at, deliver)| deliver.notifications.iter().map(|n| (*at, n.clone())))
@@ -196,9 +203,9 @@ pub(super) fn batch(labels: &[(&str, &str)], id: Option<&str>, ends_at: Option<W
     builder.finish()
 }
 
-const HOUR: i64 = 3_600_000;
-const A: &[(&str, &str)] = &[("event", "E"), ("host", "a")];
-const B: &[(&str, &str)] = &[("event", "E"), ("host", "b")];
+pub(super) const HOUR: i64 = 3_600_000;
+pub(super) const A: &[(&str, &str)] = &[("event", "E"), ("host", "a")];
+pub(super) const B: &[(&str, &str)] = &[("event", "E"), ("host", "b")];
 
 #[test]
 fn a_group_is_told_after_group_wait_then_on_its_grid() {
@@ -357,7 +364,13 @@ fn a_failed_delivery_is_told_by_the_other_action() {
     assert_eq!(log.action.kind, "log");
     world.far_end = Some(Ok(Receipt::Sent));
     let result = Err(Failure::permanent("550"));
-    world.input(Input::Outcome(Outcome { delivery: log.delivery, attempt: 1, result, took_ms: 1 }));
+    world.input(Input::Outcome(Outcome {
+        delivery: log.delivery,
+        attempt: 1,
+        result,
+        took_ms: 1,
+        led: true,
+    }));
     world.wait(40_000);
     let own = world.delivered.last().expect("the own alert is told");
     assert_eq!(own.1.action.kind, "mail");
@@ -550,6 +563,7 @@ fn deliveries_of_a_removed_action_move_or_become_dead_letters() {
                 attempt: 1,
                 result,
                 took_ms: 1,
+                led: true,
             }));
         }
         let mut second = first;
@@ -790,6 +804,7 @@ mod property {
                         attempt: deliver.attempt,
                         result,
                         took_ms: 5,
+                        led: true,
                     }));
                 }
                 Act::Restart(orderly) => {

@@ -41,4 +41,12 @@ impl Timers {
     pub fn pop(&mut self) {
         self.heap.pop();
     }
+
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    pub fn clear(&mut self) {
+        self.heap.clear();
+    }
 }

@@ -107,6 +107,30 @@ pub fn load_text(text: &str, folder: &Path, overrides: &Overrides) -> Result<Loa
     read::read(&tree, text, folder, overrides).map_err(wrong)
 }
 
+/// What a former config says of how things are told.
+#[derive(Debug)]
+pub struct FormerConfig {
+    /// Its actions.
+    pub actions: Vec<(ActionId, ActionSettings, ActionLimits)>,
+    /// Where it was seen from outside.
+    pub external_url: SmolStr,
+    /// Its severity words.
+    pub severities: ams2_core::Severities,
+}
+
+/// Reads of a config that was in force once what its texts were. It was right then; what cannot be read now (a secret
+/// that is gone) is passed over.
+pub fn former(text: &str, data_dir: &Path) -> FormerConfig {
+    match tree::parse(text) {
+        Ok(tree) => read::former(&tree, data_dir),
+        Err(_) => FormerConfig {
+            actions: Vec::new(),
+            external_url: SmolStr::default(),
+            severities: ams2_core::Severities::default(),
+        },
+    }
+}
+
 /// The known word nearest to `word`, if one is near enough to be what was meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -59,6 +59,26 @@ pub(super) fn read(
     }
 }
 
+/// See [`super::former`].
+pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
+    let overrides = Overrides::default();
+    let mut reader = Reader {
+        found: Found::default(),
+        folder: data_dir,
+        overrides: &overrides,
+        severities: Severities::default(),
+    };
+    let mut fields = reader.found.fields(tree);
+    if let Some(node) = fields.take("severities") {
+        reader.read_severities(node);
+    }
+    let receivers = fields.take("receivers");
+    let (_, actions) = receivers.map(|node| reader.receivers(node, data_dir)).unwrap_or_default();
+    let external_url =
+        fields.take("external_url").and_then(|node| reader.external_url(node)).unwrap_or_default();
+    super::FormerConfig { actions, external_url, severities: reader.severities }
+}
+
 impl Reader<'_> {
     fn whole(&mut self, tree: &Node, text: &str) -> Option<Loaded> {
         let mut fields = self.found.fields(tree);

@@ -43,6 +43,10 @@ pub fn status_routes(status: Status) -> Routes {
 }
 
 async fn ready(State(status): State<Status>) -> Response {
+    if status.router.has_stopped() {
+        let why = "the router stopped by a fault of its own; the process is about to end\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    }
     match status.journal.health() {
         Health::Well => "OK\n".into_response(),
         Health::DiskFull => {

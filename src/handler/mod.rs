@@ -49,12 +49,28 @@ pub struct Ready {
 }
 
 /// What the config says of this site, and every text may show.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Site {
     /// Where this server's console is seen from outside; may be empty.
     pub external_url: smol_str::SmolStr,
     /// Which severity words have which rank.
     pub severities: ams2_core::Severities,
+}
+
+/// An action as a former config worded it.
+pub struct Worded {
+    /// The action: its texts are the former config's, all else as in force.
+    pub action: Arc<dyn Action>,
+    /// Most alerts that a delivery carries to it; 0 means all.
+    pub max_alerts: usize,
+    /// What the former config said of the site.
+    pub site: Arc<Site>,
+}
+
+/// Knows how former configs had things said.
+pub trait Former: Send + Sync {
+    /// The action as the config at `version` worded it; `None` if that is how it is in force. May read the journal.
+    fn action(&self, id: &ActionId, version: Position) -> Option<Arc<Worded>>;
 }
 
 /// Where outcomes go: into the journal.
@@ -68,6 +84,7 @@ pub struct Handler {
 
 struct Shared {
     texts: Arc<dyn Texts>,
+    former: Arc<dyn Former>,
     outcomes: Outcomes,
     site: RwLock<Arc<Site>>,
     runtime: tokio::runtime::Handle,
@@ -82,8 +99,13 @@ struct Worker {
 
 impl Handler {
     /// A handler without actions yet.
-    pub fn new(texts: Arc<dyn Texts>, outcomes: Outcomes, runtime: tokio::runtime::Handle) -> Handler {
-        let shared = Shared { texts, outcomes, site: RwLock::default(), runtime };
+    pub fn new(
+        texts: Arc<dyn Texts>,
+        former: Arc<dyn Former>,
+        outcomes: Outcomes,
+        runtime: tokio::runtime::Handle,
+    ) -> Handler {
+        let shared = Shared { texts, former, outcomes, site: RwLock::default(), runtime };
         Handler { workers: RwLock::default(), shared: Arc::new(shared) }
     }
 
@@ -108,16 +130,17 @@ impl Handler {
         }
     }
 
-    /// Makes an attempt. Its outcome goes to the journal, whatever happens.
+    /// Makes an attempt. Its outcome goes to the journal, whatever happens; none only if the process ends, and the next
+    /// start makes the attempt again.
     pub fn submit(&self, attempt: Attempt) {
         let workers = self.workers.read().unwrap_or_else(|e| e.into_inner());
-        let refused = match workers.get(&attempt.deliver.action) {
-            Some(worker) => worker.queue.send(attempt).err().map(|refused| refused.0),
-            None => Some(attempt),
-        };
-        if let Some(attempt) = refused {
-            let failure = Failure::permanent("the config in force has no such action");
-            (self.shared.outcomes)(outcome(&attempt.deliver, Err(failure), Instant::now()));
+        match workers.get(&attempt.deliver.action) {
+            // A worker lives as long as its action, unless the runtime is gone.
+            Some(worker) => drop(worker.queue.send(attempt)),
+            None => {
+                let failure = Failure::transient("the config in force has no such action");
+                (self.shared.outcomes)(outcome(&attempt.deliver, Err(failure), Instant::now(), true));
+            }
         }
     }
 
@@ -158,15 +181,28 @@ async fn run(
     slots: Arc<Semaphore>,
     shared: Arc<Shared>,
 ) {
-    while let Some(first) = attempts.recv().await {
+    let mut next = None;
+    loop {
+        let first = match next.take() {
+            Some(first) => first,
+            None => match attempts.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let ready = ready.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let version = version(&first);
         let mut batch = vec![first];
-        while batch.len() < ready.action.batch_max() {
-            match attempts.try_recv() {
-                Ok(attempt) => batch.push(attempt),
-                Err(_) => break,
+        while batch.len() < ready.action.batch_max()
+            && let Ok(attempt) = attempts.try_recv()
+        {
+            // One call speaks in the words of one config.
+            if self::version(&attempt) != version {
+                next = Some(attempt);
+                break;
             }
+            batch.push(attempt);
         }
         let shared = shared.clone();
         tokio::spawn(async move {
@@ -176,24 +212,40 @@ async fn run(
     }
 }
 
+/// Where the config stands whose words an attempt is told in: for a digest the newest of those that decided its parts.
+fn version(attempt: &Attempt) -> Position {
+    attempt.deliver.notifications.iter().map(|told| told.config).max().unwrap_or_default()
+}
+
 /// One call of an action: reads the texts, makes the attempts, and hands the outcomes over.
 async fn call(batch: Vec<Attempt>, ready: Ready, shared: Arc<Shared>) {
     let started = Instant::now();
     let site = shared.site.read().unwrap_or_else(|e| e.into_inner()).clone();
-    let (texts, max_alerts) = (shared.texts.clone(), ready.max_alerts);
+    let (texts, former, batch) = (shared.texts.clone(), shared.former.clone(), Arc::new(batch));
+    let (to_read, in_force) = (batch.clone(), (ready.action, ready.max_alerts, site));
     // Reading may wait for a disk: not on a thread that answers clients.
     let read = tokio::task::spawn_blocking(move || {
-        let deliveries: Vec<_> =
-            batch.iter().map(|attempt| texts::delivery(attempt, &*texts, max_alerts, &site)).collect();
-        (batch, deliveries)
+        let first = &to_read[0];
+        let (action, max_alerts, site) = match former.action(&first.deliver.action, version(first)) {
+            Some(worded) => (worded.action.clone(), worded.max_alerts, worded.site.clone()),
+            None => in_force,
+        };
+        let read = |attempt| texts::delivery(attempt, &*texts, max_alerts, &site);
+        (action, to_read.iter().map(read).collect::<Vec<_>>())
     });
-    let Ok((batch, read)) = read.await else {
-        tracing::error!("reading the texts of deliveries panicked; they are tried again after a restart");
-        return;
+    let (action, read) = match read.await {
+        Ok(read) => read,
+        Err(error) => {
+            let failure = Failure::transient(format!("reading the texts failed: {error}"));
+            for attempt in batch.iter() {
+                (shared.outcomes)(outcome(&attempt.deliver, Err(failure.clone()), started, false));
+            }
+            return;
+        }
     };
     let mut deliveries: Vec<Delivery> = Vec::with_capacity(batch.len());
     let mut attempts = Vec::with_capacity(batch.len());
-    for (attempt, read) in batch.into_iter().zip(read) {
+    for (attempt, read) in batch.iter().zip(read) {
         match read {
             Ok(delivery) => {
                 deliveries.push(delivery);
@@ -201,14 +253,15 @@ async fn call(batch: Vec<Attempt>, ready: Ready, shared: Arc<Shared>) {
             }
             Err(error) => {
                 let failure = Failure::transient(format!("the alerts' texts cannot be read: {error}"));
-                (shared.outcomes)(outcome(&attempt.deliver, Err(failure), started));
+                // That says nothing of the far end.
+                (shared.outcomes)(outcome(&attempt.deliver, Err(failure), started, false));
             }
         }
     }
     if deliveries.is_empty() {
         return;
     }
-    let (action, timeout) = (ready.action, ready.timeout);
+    let timeout = ready.timeout;
     // A task of its own: a panic in an action is that call's failure and nobody else's.
     let call = tokio::spawn(async move {
         let results =
@@ -224,14 +277,16 @@ async fn call(batch: Vec<Attempt>, ready: Ready, shared: Arc<Shared>) {
         Ok((Err(_), count)) => vec![Err(Failure::transient(format!("no answer within {timeout:?}"))); count],
         Err(error) => vec![Err(Failure::transient(format!("the action failed: {error}"))); attempts.len()],
     };
-    for (attempt, result) in attempts.iter().zip(results) {
-        (shared.outcomes)(outcome(&attempt.deliver, result.map(bounded).map_err(bounded_failure), started));
+    for (number, (attempt, result)) in attempts.iter().zip(results).enumerate() {
+        let result = result.map(bounded).map_err(bounded_failure);
+        (shared.outcomes)(outcome(&attempt.deliver, result, started, number == 0));
     }
 }
 
-fn outcome(deliver: &Deliver, result: Result<Receipt, Failure>, started: Instant) -> Outcome {
+/// `led`: whether it was the first of its call.
+fn outcome(deliver: &Deliver, result: Result<Receipt, Failure>, started: Instant, led: bool) -> Outcome {
     let took_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
-    Outcome { delivery: deliver.delivery, attempt: deliver.attempt, result, took_ms }
+    Outcome { delivery: deliver.delivery, attempt: deliver.attempt, result, took_ms, led }
 }
 
 /// A far end's words, cut to what the journal keeps.

@@ -22,6 +22,19 @@ impl Texts for Memory {
     }
 }
 
+/// The config at position 7 had the action `ok` answer with its own name.
+struct Formerly;
+
+impl Former for Formerly {
+    fn action(&self, id: &ActionId, version: Position) -> Option<Arc<Worded>> {
+        (version == Position::arrived(7) && id.kind == "ok").then(|| {
+            let calls = Arc::new(AtomicUsize::new(0));
+            let action = Arc::new(Scripted { how: "former", batch_max: 10, calls });
+            Arc::new(Worded { action, max_alerts: 0, site: Arc::default() })
+        })
+    }
+}
+
 /// Does what its name says, and counts the calls.
 #[derive(Debug)]
 struct Scripted {
@@ -42,6 +55,7 @@ impl Action for Scripted {
             "hang" => std::future::pending().await,
             "panic" => panic!("an action's own fault"),
             "short" => Vec::new(),
+            "former" => vec![Ok(Receipt::delivered("in former words")); batch.len()],
             "long words" => vec![Ok(Receipt::delivered("ä".repeat(10_000))); batch.len()],
             _ => vec![Ok(Receipt::delivered(batch[0].groups[0].alerts[0].label("seq"))); batch.len()],
         }
@@ -92,7 +106,7 @@ struct World {
 fn world(actions: &[(&'static str, usize, usize)]) -> World {
     let (sender, outcomes) = mpsc::unbounded_channel();
     let send: Outcomes = Arc::new(move |outcome| drop(sender.send(outcome)));
-    let handler = Handler::new(Arc::new(Memory), send, tokio::runtime::Handle::current());
+    let handler = Handler::new(Arc::new(Memory), Arc::new(Formerly), send, tokio::runtime::Handle::current());
     let calls = Arc::new(AtomicUsize::new(0));
     let ready = |how, slots, batch_max| Ready {
         action: Arc::new(Scripted { how, batch_max, calls: calls.clone() }),
@@ -157,9 +171,31 @@ async fn what_waits_goes_out_in_one_batch() {
 }
 
 #[tokio::test]
-async fn an_action_that_is_gone_answers_for_good() {
+async fn what_becomes_of_deliveries_of_an_action_that_is_gone_is_left_to_the_router() {
     let mut world = world(&[]);
     world.handler.submit(attempt("gone", 1));
     let outcome = world.outcomes.recv().await.expect("an outcome");
-    assert_eq!(outcome.result.expect_err("gone").kind, FailureKind::Permanent);
+    assert_eq!(outcome.result.expect_err("gone").kind, FailureKind::Transient);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_is_told_in_the_words_of_the_config_that_decided_it() {
+    let mut world = world(&[("ok", 1, 10)]);
+    for number in 1..=4 {
+        let mut attempt = attempt("ok", number);
+        if number % 2 == 0 {
+            Arc::make_mut(&mut attempt.deliver.notifications[0]).config = Position::arrived(7);
+        }
+        world.handler.submit(attempt);
+    }
+    let mut replies = Vec::new();
+    for _ in 1..=4 {
+        let outcome = world.outcomes.recv().await.expect("an outcome");
+        let Ok(Receipt::Delivered { reply, .. }) = outcome.result else { panic!("{outcome:?}") };
+        assert!(outcome.led, "one call does not speak in the words of two configs");
+        replies.push((outcome.delivery.0, reply));
+    }
+    replies.sort();
+    let words: Vec<&str> = replies.iter().map(|(_, reply)| reply.as_str()).collect();
+    assert_eq!(words, ["4", "in former words", "4", "in former words"]);
 }

@@ -111,6 +111,9 @@ impl JournalReader {
             if position.seq() < next {
                 return match input {
                     Input::ConfigInstalled(install) => Ok(install.text),
+                    Input::Started(started) => {
+                        started.install.map(|install| install.text).ok_or_else(missing)
+                    }
                     Input::Carried(carried) => match carried.items.get((position.seq() - seq) as usize) {
                         Some(ams2_core::input::CarriedItem { text: CarriedText::Config(text), .. }) => {
                             Ok(text.clone())

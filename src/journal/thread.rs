@@ -140,6 +140,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: JournalMetrics,
     disk_full: AtomicBool,
+    free_bytes: AtomicU64,
     failed: AtomicBool,
     flushed: AtomicU64,
 }
@@ -183,6 +184,7 @@ impl Journal {
             clock,
             metrics: JournalMetrics::default(),
             disk_full: AtomicBool::new(false),
+            free_bytes: AtomicU64::new(u64::MAX),
             failed: AtomicBool::new(false),
             flushed: AtomicU64::new(0),
         });
@@ -227,6 +229,16 @@ impl Journal {
         } else {
             Health::Well
         }
+    }
+
+    /// Whether the disk has become nearly full, or has room again, since it was `full` or not: twice the space at which
+    /// clients are refused is the time to act. With the bytes that are free.
+    pub fn disk_turned(&self, full: bool) -> Option<(bool, u64)> {
+        let free = self.shared.free_bytes.load(Ordering::Relaxed);
+        let low = self.shared.options.free_bytes_min.saturating_mul(2);
+        let limit = if full { low.saturating_add(low / 4) } else { low };
+        let now_full = free < limit || self.shared.disk_full.load(Ordering::Relaxed);
+        (now_full != full).then_some((now_full, free))
     }
 
     /// Counts.
@@ -433,6 +445,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         }
         self.looked = Some(Instant::now());
         let Space { full, free } = self.writer.look_at_space();
+        self.shared.free_bytes.store(free, Ordering::Relaxed);
         if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
             if full {
                 tracing::error!(free, "the disk is nearly full: clients are refused, deliveries go on");

@@ -1,0 +1,382 @@
+//! Cases at the edges, each of which was wrong once.
+
+use alloc::{format, vec, vec::Vec};
+
+use super::{
+    tests::{A, B, HOUR, World, action, batch, config, grouped},
+    *,
+};
+use crate::{
+    DeliveryId,
+    config::{Config, GroupBy, Install, Notify, Receiver, Removed, Route},
+    effect::{AlertChange, DeadReason, Deliver, HoldReason, NotifyReason},
+    input::{
+        Arrival, DeliveryCommand, DeliverySelection, DeliveryVerb, Failure, Outcome, OwnEvent, Receipt,
+        Started,
+    },
+    matcher::Matcher,
+};
+
+fn each() -> Route {
+    Route { notify: Some(Notify::Each), ..Route::default() }
+}
+
+fn answer(world: &mut World, deliver: &Deliver, result: Result<Receipt, Failure>, led: bool) {
+    let (delivery, attempt) = (deliver.delivery, deliver.attempt);
+    world.input(Input::Outcome(Outcome { delivery, attempt, result, took_ms: 1, led }));
+}
+
+fn reasons(world: &World) -> Vec<NotifyReason> {
+    world.told().iter().map(|told| told.1).collect()
+}
+
+/// Two receivers by `continue`: `ops` and `desk`, one action each.
+fn two_receivers() -> Config {
+    let child = |receiver: &str| Route {
+        receiver: Some(receiver.into()),
+        matchers: vec![Matcher::parse("event = E").expect("valid")],
+        goes_on: true,
+        ..Route::default()
+    };
+    let route = Route { routes: vec![child("ops"), child("desk")], ..grouped() };
+    let mut config = config(vec![action("ops", "log")], route);
+    config.receivers.push(Receiver { name: "desk".into(), actions: vec![action("desk", "mail")] });
+    config
+}
+
+#[test]
+fn what_fires_again_is_told_to_who_is_well_while_another_is_not() {
+    let mut world = World::new(two_receivers());
+    world.far_end = None;
+    world.alert(A, Some(10 * HOUR));
+    world.wait(31_000);
+    let deliveries: Vec<Deliver> = world.delivered.iter().map(|(_, deliver)| deliver.clone()).collect();
+    let log = deliveries.iter().find(|deliver| deliver.action.kind == "log").expect("told");
+    answer(&mut world, log, Ok(Receipt::Sent), true);
+    world.alert(A, Some(0));
+    world.wait(60_000);
+    let log = world.delivered.last().expect("the end is told").1.clone();
+    assert_eq!((log.action.kind.as_str(), log.notifications[0].reason), ("log", NotifyReason::AllResolved));
+    answer(&mut world, &log, Ok(Receipt::Sent), true);
+    world.alert(A, Some(10 * HOUR));
+    world.wait(60_000);
+    let log = &world.delivered.last().expect("it is told again").1;
+    assert_eq!((log.action.kind.as_str(), log.notifications[0].reason), ("log", NotifyReason::FirstTime));
+}
+
+#[test]
+fn an_end_at_the_very_time_of_a_look_is_told() {
+    let route = Route { group_wait_ms: Some(0), ..grouped() };
+    let mut world = World::new(config(vec![action("ops", "log")], route));
+    world.far_end = None;
+    world.now = At(5_000);
+    world.alert(A, Some(HOUR));
+    world.alert(A, Some(0));
+    let first = world.delivered.last().expect("told at once").1.clone();
+    world.far_end = Some(Ok(Receipt::Sent));
+    answer(&mut world, &first, Ok(Receipt::Sent), true);
+    world.wait(600_000);
+    assert_eq!(reasons(&world), [NotifyReason::FirstTime, NotifyReason::AllResolved]);
+    assert_eq!(world.machine.sizes(), (0, 0, 0));
+}
+
+#[test]
+fn an_end_not_sent_while_the_firing_waits_leaves_nothing_behind() {
+    let mut silent = action("ops", "log");
+    silent.send_resolved = false;
+    let mut world = World::new(config(vec![silent], grouped()));
+    world.far_end = None;
+    world.alert(A, Some(HOUR));
+    world.wait(31_000);
+    world.alert(A, Some(0));
+    world.wait(60_000);
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.outcome_of_last(Ok(Receipt::Sent));
+    world.wait(600_000);
+    assert_eq!(world.machine.sizes(), (0, 0, 0));
+    world.alert(A, Some(HOUR));
+    world.wait(60_000);
+    assert_eq!(reasons(&world), [NotifyReason::FirstTime, NotifyReason::FirstTime]);
+}
+
+#[test]
+fn every_question_has_an_answer_in_the_middle_of_a_config_change() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    for host in 0..50 {
+        world.alert(&[("event", "E"), ("host", &format!("{host}"))], Some(HOUR));
+    }
+    let by_host = Route { group_by: Some(GroupBy::Labels(vec!["host".into()])), ..grouped() };
+    let install = Install {
+        config: config(vec![action("ops", "log")], by_host),
+        text: "".into(),
+        rule_version: 1,
+        removed: vec![],
+        by: "test".into(),
+    };
+    let (seq, at) = (world.machine.next_seq(), world.now);
+    world.machine.apply(JournalRecord { seq, at, input: Input::ConfigInstalled(install.into()) });
+    let mut unsettled = 0;
+    while world.machine.step(1) == Step::More {
+        assert!(!world.machine.is_between_records());
+        if world.machine.is_settled() {
+            assert!(world.machine.alerts().all(|alert| !alert.receivers().is_empty()));
+            assert!(world.machine.groups().all(|group| group.alerts().count() > 0));
+        } else {
+            unsettled += 1;
+        }
+    }
+    assert!(unsettled >= 25, "{unsettled} steps of a change that is half done");
+    assert!(world.machine.is_settled() && world.machine.is_between_records());
+    assert_eq!(world.machine.sizes().1, 51, "a group a host, and that of the own alerts");
+}
+
+#[test]
+fn groups_of_routes_with_the_same_name_survive_a_config_change() {
+    let twin = || Route {
+        matchers: vec![Matcher::parse("event = E").expect("valid")],
+        goes_on: true,
+        ..Route::default()
+    };
+    let twins = || {
+        let route = Route { routes: vec![twin(), twin()], ..grouped() };
+        config(vec![action("ops", "log")], route)
+    };
+    let mut world = World::new(twins());
+    world.far_end = None;
+    world.alert(A, Some(10 * HOUR));
+    world.wait(31_000);
+    assert_eq!(world.delivered.len(), 2);
+    world.install(twins(), vec![]);
+    let deliveries: Vec<Deliver> = world.delivered.iter().map(|(_, deliver)| deliver.clone()).collect();
+    world.far_end = Some(Ok(Receipt::Sent));
+    for deliver in &deliveries {
+        answer(&mut world, deliver, Ok(Receipt::Sent), true);
+    }
+    world.alert(A, Some(0));
+    world.wait(600_000);
+    assert_eq!(world.machine.sizes(), (0, 0, 0));
+}
+
+#[test]
+fn an_attempt_under_way_when_its_action_goes_meets_the_fate_of_the_others() {
+    let fates = [(Removed::MoveTo("desk".into()), 1, 0), (Removed::Drop, 0, 1)];
+    for (fate, told_by_heir, dead) in fates {
+        let mut world = World::new(two_receivers());
+        world.far_end = None;
+        world.alert(A, Some(10 * HOUR));
+        world.wait(31_000);
+        let log = world.delivered.iter().find(|(_, d)| d.action.kind == "log").expect("told").1.clone();
+        let mut next = two_receivers();
+        next.receivers[0].actions.clear();
+        world.delivered.clear();
+        world.install(next, vec![(log.action.clone(), fate.clone())]);
+        answer(&mut world, &log, Err(Failure::transient("421")), true);
+        assert_eq!(world.delivered.len(), told_by_heir, "{fate:?}");
+        let given_up = world
+            .machine
+            .deliveries()
+            .filter(|of| matches!(of.standing, DeliveryStanding::Dead(DeadReason::Dropped)));
+        assert_eq!(given_up.count(), dead, "{fate:?}");
+    }
+}
+
+#[test]
+fn a_start_with_another_config_makes_each_attempt_once() {
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    world.far_end = None;
+    world.send(A, Some("1"), None);
+    assert_eq!(world.delivered.len(), 1);
+    world.delivered.clear();
+    // What happens is told at once, and so is the start itself: nothing of it belongs to the process before.
+    let install = Install {
+        config: Config {
+            route: Route { receiver: Some("ops".into()), ..each() },
+            ..config(vec![action("ops", "log")], each())
+        },
+        text: "".into(),
+        rule_version: 1,
+        removed: vec![],
+        by: "start".into(),
+    };
+    let started = Started {
+        incarnation: 8,
+        seed: [3, 4],
+        wall_offset_ms: 0,
+        version: "test".into(),
+        damage: vec![],
+        install: Some(install.into()),
+    };
+    world.now = At(10_000);
+    world.input(Input::Started(started));
+    let mut told: Vec<(DeliveryId, u32, bool)> =
+        world.delivered.iter().map(|(_, d)| (d.delivery, d.attempt, d.maybe_duplicate)).collect();
+    told.sort_unstable();
+    let all = told.len();
+    told.dedup_by_key(|(delivery, ..)| *delivery);
+    assert_eq!((all, told.len()), (3, 3), "the alert, the start and the config, each once: {told:?}");
+    let again: Vec<(u32, bool)> = told.iter().map(|(_, attempt, maybe)| (*attempt, *maybe)).collect();
+    assert_eq!(again.iter().filter(|attempt| **attempt == (2, true)).count(), 1, "{again:?}");
+    assert_eq!(again.iter().filter(|attempt| **attempt == (1, false)).count(), 2, "{again:?}");
+}
+
+#[test]
+fn a_recipient_refused_in_a_digest_misses_none_of_its_parts() {
+    let mut spec = action("ops", "mail");
+    spec.max_per_minute = Some(1);
+    let mut world = World::new(config(vec![spec], each()));
+    for number in 0..5 {
+        world.send(&[("event", "E"), ("host", &format!("{number}"))], Some(&format!("{number}")), None);
+    }
+    let refused = vec![(1, "550 no such user".into())];
+    let reply = "250".into();
+    world.far_end = Some(Ok(Receipt::Delivered { reply, memo: None, unfinished: vec![], refused }));
+    world.wait(61_000);
+    let dead = world.machine.deliveries().filter(|of| matches!(of.standing, DeliveryStanding::Dead(_)));
+    assert_eq!(dead.count(), 4, "one for each notification that the recipient missed");
+}
+
+#[test]
+fn a_failed_call_counts_once_however_much_it_carried() {
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    world.far_end = None;
+    for number in 0..20 {
+        world.send(&[("event", "E"), ("host", &format!("{number}"))], Some(&format!("{number}")), None);
+    }
+    let call: Vec<Deliver> = world.delivered.drain(..).map(|(_, deliver)| deliver).collect();
+    for (number, deliver) in call.iter().enumerate() {
+        answer(&mut world, deliver, Err(Failure::transient("down")), number == 0);
+    }
+    let opened = world.records().any(|what| matches!(what, Decided::Breaker { .. }));
+    assert!(!opened, "one call failed, not twenty");
+    world.wait(1_000);
+    assert_eq!(world.delivered.len(), 20, "all are tried again within a second");
+}
+
+#[test]
+fn a_flood_of_one_alert_past_the_limit_is_a_digest() {
+    let mut spec = action("ops", "log");
+    spec.max_per_minute = Some(2);
+    let mut world = World::new(config(vec![spec], each()));
+    world.far_end = None;
+    for number in 0..50 {
+        world.send(A, Some(&format!("{number}")), None);
+    }
+    assert_eq!(world.delivered.len(), 1, "in order: one at a time");
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.outcome_of_last(Ok(Receipt::Sent));
+    world.wait(61_000);
+    let told: usize = world.delivered.iter().map(|(_, deliver)| deliver.notifications.len()).sum();
+    assert_eq!(told, 50, "all are told within the limit");
+    let digest = &world.delivered[1].1;
+    let numbers: Vec<u64> = digest.notifications.iter().map(|told| told.number).collect();
+    assert_eq!(numbers.len(), 49);
+    assert!(numbers.is_sorted(), "in the order in which they happened: {numbers:?}");
+}
+
+#[test]
+fn a_part_of_a_waiting_digest_can_be_dropped_alone() {
+    let mut spec = action("ops", "log");
+    spec.max_per_minute = Some(1);
+    let mut world = World::new(config(vec![spec], each()));
+    world.far_end = Some(Err(Failure::transient("down")));
+    for number in 0..4 {
+        world.send(&[("event", "E"), ("host", &format!("{number}"))], Some(&format!("{number}")), None);
+    }
+    world.wait(61_000);
+    let part = world.delivered.last().expect("a digest").1.digest_of[1];
+    let which = DeliverySelection::One(part);
+    world.input(Input::Deliveries(DeliveryCommand { which, verb: DeliveryVerb::Drop, by: "test".into() }));
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.wait(HOUR as u64);
+    let told = world.delivered.last().expect("told in the end").1.digest_of.clone();
+    assert!(!told.is_empty() && !told.contains(&part), "{told:?}");
+    assert_eq!(world.machine.deliveries().count(), 0);
+}
+
+#[test]
+fn a_resolve_that_comes_again_tells_nobody() {
+    for tell_short in [false, true] {
+        let route = Route { tell_short: Some(tell_short), ..grouped() };
+        let mut world = World::new(config(vec![action("ops", "log")], route));
+        world.alert(A, Some(HOUR));
+        world.wait(31_000);
+        world.alert(A, Some(0));
+        world.wait(60_000);
+        for _ in 0..10 {
+            world.alert(A, Some(-1));
+            world.wait(60_000);
+        }
+        assert_eq!(reasons(&world), [NotifyReason::FirstTime, NotifyReason::AllResolved], "{tell_short}");
+        assert_eq!(world.holds_of_ops(), [], "{tell_short}");
+        let again = AlertChange::ArrivedResolved;
+        let count =
+            world.records().filter(|what| matches!(what, Decided::Alert { change, .. } if *change == again));
+        assert_eq!(count.count(), 10);
+    }
+}
+
+#[test]
+fn repeats_go_on_beside_alerts_that_end_before_they_are_told() {
+    let mut silent = action("ops", "log");
+    silent.send_resolved = false;
+    let mut world = World::new(config(vec![silent], grouped()));
+    world.alert(A, Some(100 * HOUR));
+    for _ in 0..75 {
+        world.wait(30_000);
+        world.alert(B, Some(HOUR));
+        world.wait(1_000);
+        world.alert(B, Some(0));
+        world.wait(29_000);
+    }
+    assert!(reasons(&world).contains(&NotifyReason::RepeatDue), "{:?}", reasons(&world));
+    assert!(world.holds_of_ops().contains(&HoldReason::ResolvedBeforeTold));
+}
+
+#[test]
+fn a_new_id_is_an_occurrence_though_the_alert_has_an_end() {
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    world.send(A, Some("1"), Some(HOUR));
+    world.send(A, Some("2"), Some(HOUR));
+    world.send(A, None, Some(HOUR));
+    assert_eq!(reasons(&world), [NotifyReason::Occurrence, NotifyReason::Occurrence]);
+}
+
+#[test]
+fn a_full_disk_lasts_until_it_is_said_to_be_over() {
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    let event = |resolved| OwnEvent::DiskNearlyFull { resolved, free_bytes: 1 };
+    world.input(Input::Own(event(false)));
+    world.wait(100 * HOUR as u64);
+    assert_eq!(reasons(&world), [NotifyReason::Occurrence]);
+    world.input(Input::Own(event(true)));
+    assert_eq!(reasons(&world), [NotifyReason::Occurrence, NotifyReason::Ended]);
+}
+
+#[test]
+fn two_actions_that_fail_do_not_tell_each_other_for_ever() {
+    let route = Route { repeat_interval_ms: Some(1000 * HOUR as u64), ..grouped() };
+    let mut world = World::new(config(vec![action("ops", "log"), action("ops", "mail")], route));
+    world.far_end = Some(Err(Failure::permanent("550")));
+    world.alert(A, Some(1000 * HOUR));
+    world.wait(10 * HOUR as u64);
+    let own = world.records().filter(|what| matches!(what, Decided::DeadLetter { .. })).count();
+    assert!(own < 10, "{own} dead letters in ten hours");
+}
+
+#[test]
+fn an_alert_with_a_far_end_that_ends_early_leaves_no_timer_behind() {
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    for number in 0..5_000 {
+        let host = format!("{number}");
+        world.append(Input::Alerts(Arrival {
+            client: "test".into(),
+            batch: batch(&[("host", &host)], None, Some(crate::Wall(i64::MAX))).into(),
+        }));
+        world.append(Input::Alerts(Arrival {
+            client: "test".into(),
+            batch: batch(&[("host", &host)], None, Some(crate::Wall(0))).into(),
+        }));
+        while world.machine.next_effect().is_some() {}
+    }
+    assert!(world.machine.timers.len() < 20_000, "{} entries", world.machine.timers.len());
+}
