@@ -57,7 +57,7 @@ impl Client {
             let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
             let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
             Target::Tls { authority, host, config: Arc::new(tls(server)?) }
-        } else if to.contains("://") {
+        } else if to.contains("://") || to.parse::<std::net::SocketAddr>().is_ok() {
             return Err(CliError::new(
                 Exit::Usage,
                 format!("`{to}` is no server"),
@@ -186,7 +186,13 @@ impl Answer {
         }
         let exit = match self.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Denied,
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Exit::Unavailable,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::TOO_EARLY => {
+                Exit::Unavailable
+            }
+            // A gateway says 502 and 504 of a server that may be back soon. A reload that is refused is an answer.
+            status if status.is_server_error() && status != StatusCode::INTERNAL_SERVER_ERROR => {
+                Exit::Unavailable
+            }
             _ => Exit::No,
         };
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();

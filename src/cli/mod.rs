@@ -65,8 +65,12 @@ impl From<Exit> for ExitCode {
 /// Prints a line of data. A reader that went away (`| head`) is not an error of ours.
 fn say(line: impl fmt::Display) {
     use std::io::Write;
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(Exit::Done as i32);
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+        if !gone {
+            talk(format_args!("error: cannot write the answer: {error}"));
+        }
+        std::process::exit(if gone { Exit::Done } else { Exit::Failed } as i32);
     }
 }
 

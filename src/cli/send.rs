@@ -21,22 +21,26 @@ pub(super) async fn send(send: Send) -> Result<Exit, CliError> {
     })?;
     if send.flush {
         let spool = spool.expect("--flush requires --spool");
-        return flush(&client, &spool).await.map(|()| Exit::Done);
+        return Ok(if flush(&client, &spool).await? == Flushed::Whole { Exit::Done } else { Exit::No });
     }
     let body = body(&send)?;
     if let Some(spool) = &spool {
         // What waited goes first, so that the order of one machine's alerts stands.
         match flush(&client, spool).await {
-            Ok(()) => {}
-            Err(error) if error.exit == Exit::Unavailable => return keep(spool, &body, &error),
-            Err(error) => talk(&error),
+            Ok(Flushed::Whole | Flushed::SomeRefused) => {}
+            Ok(Flushed::ByAnother) => {
+                let why = "another sender empties the spool just now, and what waits goes first";
+                return keep(spool, &body, &CliError::new(Exit::Unavailable, why, ""));
+            }
+            Err(error) => return keep(spool, &body, &error),
         }
     }
     match post(&client, body.clone()).await {
         Ok(()) => Ok(Exit::Done),
         Err(error) => match (&spool, error.exit) {
-            (Some(spool), Exit::Unavailable | Exit::Untrusted) => keep(spool, &body, &error),
-            _ => Err(error),
+            // What the server finds wrong with the alert itself no waiting mends; all else may pass.
+            (Some(_), Exit::No | Exit::Usage) | (None, _) => Err(error),
+            (Some(spool), _) => keep(spool, &body, &error),
         },
     }
 }
@@ -51,19 +55,31 @@ fn keep(spool: &Spool, body: &[u8], why: &CliError) -> Result<Exit, CliError> {
         CliError::new(Exit::Unavailable, format!("{}; and it cannot be kept: {error}", why.message), "")
     })?;
     talk(format_args!(
-        "kept in the spool, to be sent by the next call or `ams2 send --flush`: {}",
+        "kept in the spool, to be sent by the next call or `ams2 send --flush --spool {}`: {}",
+        spool.dir().display(),
         why.message
     ));
     Ok(Exit::Done)
 }
 
+/// What became of a spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flushed {
+    /// All of it is sent.
+    Whole,
+    /// All is sent but what the server refused for good, which is set aside.
+    SomeRefused,
+    /// Another sender is at it.
+    ByAnother,
+}
+
 /// Sends what the spool keeps, oldest first.
-async fn flush(client: &Client, spool: &Spool) -> Result<(), CliError> {
+async fn flush(client: &Client, spool: &Spool) -> Result<Flushed, CliError> {
     let broken = |error: std::io::Error| {
         CliError::new(Exit::Unavailable, format!("the spool cannot be read: {error}"), "see its permissions")
     };
-    // Another sender is at it: it sends what is there.
-    let Some(_lock) = spool.lock().map_err(broken)? else { return Ok(()) };
+    let Some(_lock) = spool.lock().map_err(broken)? else { return Ok(Flushed::ByAnother) };
+    let mut flushed = Flushed::Whole;
     for path in spool.waiting().map_err(broken)? {
         let body = std::fs::read(&path).map_err(broken)?;
         match post(client, body.into()).await {
@@ -71,11 +87,12 @@ async fn flush(client: &Client, spool: &Spool) -> Result<(), CliError> {
             Err(error) if error.exit == Exit::No => {
                 let aside = spool.refused(&path, &error.message).map_err(broken)?;
                 talk(format_args!("set aside as {}: {}", aside.display(), error.message));
+                flushed = Flushed::SomeRefused;
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(flushed)
 }
 
 /// The request: one alert from the arguments, or standard input as it is.
@@ -132,7 +149,31 @@ fn from_input(send: &Send) -> Result<Bytes, CliError> {
             "each line is an alert: {\"labels\":{\"event\":\"Virus Found\"}}",
         ));
     }
-    Ok(input.into())
+    with_ids(&input)
+}
+
+/// Gives every alert of the input an `id` that has none, so that a repeated call after a lost answer is one occurrence
+/// of each. What is no JSON stays as it is: the server says best what is wrong with it.
+fn with_ids(input: &[u8]) -> Result<Bytes, CliError> {
+    let parsed: Result<Vec<serde_json::Value>, _> =
+        serde_json::Deserializer::from_slice(input).into_iter().collect();
+    let Ok(values) = parsed else { return Ok(Bytes::copy_from_slice(input)) };
+    let alerts = values.into_iter().flat_map(|value| match value {
+        serde_json::Value::Array(alerts) => alerts,
+        alert => vec![alert],
+    });
+    let mut lines = String::with_capacity(input.len() * 2);
+    for mut alert in alerts {
+        if let Some(fields) = alert.as_object_mut()
+            && !fields.contains_key("id")
+            && !fields.contains_key("ends_at")
+        {
+            fields.insert("id".into(), random_id()?.into());
+        }
+        lines.push_str(&alert.to_string());
+        lines.push('\n');
+    }
+    Ok(lines.into())
 }
 
 type Pairs = serde_json::Map<String, serde_json::Value>;

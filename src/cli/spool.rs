@@ -27,6 +27,11 @@ impl Spool {
         Ok(Spool { dir: dir.into() })
     }
 
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Keeps a request; returns once it is on disk.
     pub fn keep(&self, body: &[u8]) -> io::Result<()> {
         let waiting: u64 = self.waiting()?.iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();

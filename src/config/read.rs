@@ -633,10 +633,17 @@ impl Reader<'_> {
                 let mend = "add `tls: {cert_file, key_file}`, listen on 127.0.0.1, or say `insecure: true`";
                 self.found.error(place, format!("{listen} can be reached from outside without TLS"), mend);
             }
-            if !clients.need_tokens() {
+            if !clients.have_tokens() {
                 let mend = "add `clients:` with tokens, listen on 127.0.0.1, or say `insecure: true`";
                 self.found.error(place, format!("{listen} can be reached from outside by anybody"), mend);
             }
+        }
+        if insecure && !listen.ip().is_loopback() && !clients.need_names() {
+            let place = listen_node.unwrap_or(node).place;
+            let message = format!(
+                "everybody who reaches {listen} may send alerts, acknowledge, retry, drop and reload"
+            );
+            self.found.warning(place, message, "add `clients:` with tokens");
         }
         Some(Http { listen, tls, hosts, limits })
     }
@@ -659,21 +666,30 @@ impl Reader<'_> {
         let mut limits = HttpLimits::default();
         let mut fields = self.found.fields(node);
         let found = &mut self.found;
-        for (name, size) in [
-            ("body_bytes", &mut limits.body_bytes),
-            ("bytes_in_flight", &mut limits.bytes_in_flight),
-            ("head_bytes", &mut limits.head_bytes),
+        for (name, size, allowed) in [
+            // A request is one record of the journal, which has frames of at most 64 MiB.
+            ("body_bytes", &mut limits.body_bytes, 1 << 10..=32 << 20),
+            ("bytes_in_flight", &mut limits.bytes_in_flight, 1 << 20..=1 << 40),
+            ("head_bytes", &mut limits.head_bytes, 1 << 10..=1 << 20),
         ] {
-            if let Some(bytes) = fields.take(name).and_then(|node| found.bytes(node)) {
-                *size = bytes;
+            if let Some(node) = fields.take(name)
+                && let Some(bytes) = found.bytes(node)
+            {
+                if allowed.contains(&bytes) {
+                    *size = bytes;
+                } else {
+                    let mend = format!("use {} to {} bytes", allowed.start(), allowed.end());
+                    found.error(node.place, format!("{name}: {bytes} bytes"), mend);
+                }
             }
         }
         for (name, time) in [
             ("header_time", &mut limits.header_time),
             ("body_time", &mut limits.body_time),
+            ("answer_time", &mut limits.answer_time),
             ("handshake_time", &mut limits.handshake_time),
         ] {
-            if let Some(ms) = fields.take(name).and_then(|node| found.duration_ms(node, 1)) {
+            if let Some(ms) = fields.take(name).and_then(|node| found.duration_ms(node, 100)) {
                 *time = Duration::from_millis(ms);
             }
         }
@@ -743,7 +759,14 @@ impl Reader<'_> {
             let token = fields.take("token_file").and_then(|node| self.secret(node));
             let hash = fields.take("token_sha256").and_then(|node| self.token_hash(node));
             let uid = fields.take("uid").and_then(|node| self.found.number(node, 0..=u64::from(u32::MAX)));
-            let allow = fields.take("allow").map(|node| self.matchers(node)).unwrap_or_default();
+            let allow = match fields.take("allow") {
+                Some(node) if matches!(node.value, Value::Null) => {
+                    let mend = "write the matchers, or leave `allow` out for everything";
+                    self.found.error(node.place, "`allow` is empty", mend);
+                    Vec::new()
+                }
+                allow => allow.map(|node| self.matchers(node)).unwrap_or_default(),
+            };
             let operator = fields.take("operator").and_then(|node| self.found.flag(node)).unwrap_or(false);
             let known = ["token_file", "token_sha256", "uid"].map(|name| fields.take(name).is_some());
             fields.end(&mut self.found);

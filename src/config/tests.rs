@@ -184,7 +184,7 @@ fn secrets_that_others_can_read_are_refused_and_never_shown() {
     assert!(found.contains("chmod 600") && !found.contains("canary"), "{found}");
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).expect("set");
     let loaded = load().unwrap_or_else(|wrong| panic!("{}", lines("f", &wrong.found)));
-    assert!(loaded.clients.need_tokens());
+    assert!(loaded.clients.need_names());
     assert!(!format!("{:?}", loaded.clients).contains("canary"));
 }
 

@@ -332,9 +332,24 @@ async fn acknowledge(
             retry_after: None,
         });
     }
+    for (field, text, most) in [
+        ("by", order.by.as_deref().unwrap_or(""), BY_BYTES_MAX),
+        ("comment", &order.comment, COMMENT_BYTES_MAX),
+    ] {
+        if text.len() > most {
+            return Err(Problem::bad(
+                format!("{field} has {} bytes; at most {most} are kept", text.len()),
+                "say it in fewer words",
+            ));
+        }
+    }
     let input = Input::Acknowledge(Acknowledge {
         matchers,
-        by: order.by.map_or(operator.0, SmolStr::from),
+        // Whom it names is on record beside who was let in.
+        by: match order.by.filter(|by| *by != operator.0) {
+            Some(by) => smol_str::format_smolstr!("{by} (by {})", operator.0),
+            None => operator.0,
+        },
         until: ms.map(|ms| now.plus(ms)),
         comment: order.comment,
         withdraw: order.withdraw,
@@ -359,6 +374,10 @@ async fn actions(State(api): State<Api>) -> Result<Response, Problem> {
     Ok(Json(rows).into_response())
 }
 
+/// Longest name and comment of an acknowledgement, in bytes.
+const BY_BYTES_MAX: usize = 256;
+const COMMENT_BYTES_MAX: usize = 4 << 10;
+
 /// `POST /api/v1/actions/test`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -378,10 +397,12 @@ pub struct TestAnswer {
 
 async fn test_action(
     State(api): State<Api>,
+    Extension(operator): Extension<Operator>,
     order: Result<Json<TestOrder>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(order) = order?;
     let id = action_id(&order.action)?;
+    tracing::info!(action = %id, by = %operator.0, "a test is sent");
     let Some(result) = api.handler.test(&id).await else {
         return Err(Problem {
             status: StatusCode::NOT_FOUND,

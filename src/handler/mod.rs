@@ -144,16 +144,24 @@ impl Handler {
         }
     }
 
-    /// Makes one attempt with a made-up alert that says it is a test, outside any slot; `None` if there is no such
-    /// action.
+    /// Makes one attempt with a made-up alert that says it is a test, when a slot of the action is free; `None` if there is
+    /// no such action.
     pub async fn test(&self, id: &ActionId) -> Option<Result<Receipt, Failure>> {
-        let ready = {
+        let (ready, slots) = {
             let workers = self.workers.read().unwrap_or_else(|e| e.into_inner());
-            workers.get(id)?.ready.lock().unwrap_or_else(|e| e.into_inner()).clone()
+            let worker = workers.get(id)?;
+            (worker.ready.lock().unwrap_or_else(|e| e.into_inner()).clone(), worker.slots.clone())
         };
         let url = self.shared.site.read().unwrap_or_else(|e| e.into_inner()).external_url.clone();
-        let delivery = texts::test_delivery(id, url);
         let timeout = ready.timeout;
+        let slot = tokio::time::timeout(timeout, slots.acquire_owned()).await;
+        let Ok(Ok(_slot)) = slot else {
+            return Some(Err(Failure::transient("every slot of the action is taken by other attempts")));
+        };
+        let delivery = match texts::test_delivery(id, url) {
+            Ok(delivery) => delivery,
+            Err(error) => return Some(Err(Failure::transient(error.to_string()))),
+        };
         let call = ready.action.deliver(std::slice::from_ref(&delivery), timeout);
         let answer = tokio::time::timeout(timeout + DEADLINE_GRACE, call).await;
         let silence = || Failure::transient(format!("no answer within {timeout:?}"));

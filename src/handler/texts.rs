@@ -126,7 +126,12 @@ fn alert(
 }
 
 /// A made-up delivery for `ams2 action test`, marked as a test.
-pub(super) fn test_delivery(id: &ams2_core::config::ActionId, external_url: SmolStr) -> Delivery {
+pub(super) fn test_delivery(
+    id: &ams2_core::config::ActionId,
+    external_url: SmolStr,
+) -> Result<Delivery, TextError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| TextError(format!("no random bytes: {error}")))?;
     let now = jiff::Timestamp::now().as_millisecond();
     let labels: Vec<(SmolStr, SmolStr)> = [("event", "Test"), ("severity", "info"), ("source", "ams2")]
         .map(|(name, value)| (SmolStr::new_static(name), SmolStr::new_static(value)))
@@ -143,8 +148,8 @@ pub(super) fn test_delivery(id: &ams2_core::config::ActionId, external_url: Smol
         severity: Some(ams2_core::Severity::Info),
         client: SmolStr::new_static("ams2"),
     };
-    Delivery {
-        id: ams2_core::DeliveryId(now.unsigned_abs().into()),
+    Ok(Delivery {
+        id: ams2_core::DeliveryId(u128::from_le_bytes(random)),
         attempt: 1,
         maybe_duplicate: false,
         test: true,
@@ -164,5 +169,5 @@ pub(super) fn test_delivery(id: &ams2_core::config::ActionId, external_url: Smol
         digest: None,
         unfinished: None,
         memo: None,
-    }
+    })
 }

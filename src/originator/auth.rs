@@ -51,13 +51,18 @@ pub struct Clients {
 #[derive(Clone, Debug)]
 pub(super) struct Sender<'a> {
     pub name: SmolStr,
-    /// `None` for one that the config does not name: this machine, where no client has a token.
+    /// `None` for one that the config does not name: this machine, where it names nobody, or who runs the router.
     pub known: Option<&'a KnownClient>,
 }
 
 impl Clients {
-    /// Whether anybody must show a token.
-    pub fn need_tokens(&self) -> bool {
+    /// Whether everybody must say who they are: as soon as the config names clients.
+    pub fn need_names(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// Whether any client has a token.
+    pub fn have_tokens(&self) -> bool {
         self.known.iter().any(|client| client.token.is_some())
     }
 

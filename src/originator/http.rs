@@ -222,6 +222,9 @@ async fn connection<I: Intake>(
             }
         }
     };
+    let mut stream = tokio_io_timeout::TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.answer_time));
+    let stream = Box::pin(stream);
     serving.metrics.connections.fetch_add(1, Ordering::Relaxed);
     let service = service_fn(|request| {
         let serving = serving.clone();
@@ -275,6 +278,7 @@ async fn route<I: Intake>(
 ) -> Result<Response<Body>, Problem> {
     check_one_host(&request)?;
     check_host(&request, peer, &serving.hosts)?;
+    check_origin(&request)?;
     let path = request.uri().path();
     if OPEN_PATHS.contains(&path) {
         return Ok(pass_on(request, None, serving).await);
@@ -338,7 +342,30 @@ fn check_host(request: &Request<Incoming>, peer: Peer, hosts: &[String]) -> Resu
     ))
 }
 
-/// Who sends: by token, by Unix user, or anybody on this machine where no client has a token.
+/// A page of another site may make a browser post here; what changes nothing, and what shows a token, is no concern.
+fn check_origin(request: &Request<Incoming>) -> Result<(), Problem> {
+    let headers = request.headers();
+    if request.method().is_safe() || headers.contains_key(header::AUTHORIZATION) {
+        return Ok(());
+    }
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = text("host").unwrap_or_default();
+    let own =
+        |origin: &str| origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host));
+    let is_foreign = text("origin").is_some_and(|origin| !own(origin))
+        || text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
+    if is_foreign {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "a page of another site may not do this".into(),
+            "send it without a browser, or with the token of a client",
+        ));
+    }
+    Ok(())
+}
+
+/// Who sends: by token, by Unix user, or anybody on this machine where the config names no clients. Who runs the router
+/// can do as they like anyhow.
 fn who<'c>(request: &Request<Incoming>, peer: Peer, clients: &'c Clients) -> Result<Sender<'c>, Problem> {
     let named = |client: &'c KnownClient| Sender { name: client.name.clone(), known: Some(client) };
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
@@ -349,9 +376,18 @@ fn who<'c>(request: &Request<Incoming>, peer: Peer, clients: &'c Clients) -> Res
     }
     match peer {
         Peer::Unix { uid } => {
-            Ok(clients.by_uid(uid).map_or_else(|| Sender { name: peer.name(), known: None }, named))
+            let ours = uid == 0 || uid == rustix::process::geteuid().as_raw();
+            match clients.by_uid(uid) {
+                Some(client) => Ok(named(client)),
+                None if clients.need_names() && !ours => Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    format!("the Unix user {uid} is no client"),
+                    "add it to originator.clients with its uid, or send the token of a client",
+                )),
+                None => Ok(Sender { name: peer.name(), known: None }),
+            }
         }
-        Peer::Tcp { .. } if clients.need_tokens() => Err(unauthorized()),
+        Peer::Tcp { .. } if clients.need_names() => Err(unauthorized()),
         Peer::Tcp { loopback_listener: true, .. } => {
             Ok(Sender { name: SmolStr::new_static("local"), known: None })
         }
@@ -543,7 +579,7 @@ async fn read_body<I>(
 /// Decompresses up to the limit, whatever the compressed size promised.
 fn inflate(body: &[u8], limit: usize) -> Result<Bytes, Problem> {
     let mut decoded = Vec::new();
-    let mut decoder = flate2::read::GzDecoder::new(body).take(limit as u64 + 1);
+    let mut decoder = flate2::read::MultiGzDecoder::new(body).take(limit as u64 + 1);
     decoder.read_to_end(&mut decoded).map_err(|error| {
         Problem::new(
             StatusCode::BAD_REQUEST,

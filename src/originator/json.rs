@@ -71,6 +71,9 @@ pub fn parse(body: &str, limits: &Limits) -> Result<AlertBatch, Vec<AlertProblem
     if sink.problems.is_empty() { Ok(sink.builder.finish()) } else { Err(sink.problems) }
 }
 
+/// Longest `generator_url`, in bytes: what browsers take.
+const GENERATOR_URL_BYTES_MAX: usize = 8 << 10;
+
 struct Sink<'l> {
     builder: BatchBuilder,
     limits: &'l Limits,
@@ -168,6 +171,13 @@ impl<'de> Visitor<'de> for One<'_, '_> {
                             );
                         }
                         "id" => id = Some(value),
+                        _ if value.len() > GENERATOR_URL_BYTES_MAX => {
+                            let detail = format!(
+                                "the URL has {} bytes; at most {GENERATOR_URL_BYTES_MAX} are allowed",
+                                value.len()
+                            );
+                            sink.problem("/generator_url".into(), detail);
+                        }
                         _ => generator_url = Some(value).filter(|url| !url.is_empty()),
                     }
                 }

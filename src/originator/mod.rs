@@ -40,6 +40,8 @@ pub struct HttpLimits {
     pub header_time: Duration,
     /// Longest time for a request's body.
     pub body_time: Duration,
+    /// Longest time that a client may take to read a piece of its answer.
+    pub answer_time: Duration,
     /// Longest time for a TLS handshake.
     pub handshake_time: Duration,
     /// Most connections.
@@ -60,6 +62,7 @@ impl Default for HttpLimits {
             body_bytes: 8 << 20,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
+            answer_time: Duration::from_secs(30),
             handshake_time: Duration::from_secs(10),
             connections: 4096,
             connections_per_address: 1024,

@@ -319,3 +319,52 @@ fn too_many_connections_from_one_address_are_closed_and_others_go_on() {
     until_true("there is room again", || server.connect().call("GET", "/-/ready", &[], b"").is_ok());
     site.until_told(&["1"]);
 }
+
+#[test]
+fn a_page_of_another_site_changes_nothing() {
+    let site = Site::new(EACH);
+    let server = site.start();
+    let call = |method: &str, path: &str, headers: &[(&str, &str)]| {
+        server.connect().call(method, path, headers, alert("Page", "1").as_bytes()).expect("an answer")
+    };
+    let foreign: [&[(&str, &str)]; 3] = [
+        &[("Origin", "http://evil.example"), ("Content-Type", "text/plain")],
+        &[("Origin", "null")],
+        &[("Sec-Fetch-Site", "cross-site")],
+    ];
+    for headers in foreign {
+        call("POST", "/api/v1/alerts", headers).problem(403);
+        call("POST", "/-/reload", headers).problem(403);
+        call("GET", "/api/v1/alerts", headers).is(200);
+    }
+    call("POST", "/api/v1/alerts", &[("Origin", "http://localhost"), ("Sec-Fetch-Site", "same-origin")])
+        .is(200);
+    site.until_told(&["1"]);
+}
+
+#[test]
+fn clients_by_name_shut_out_who_has_none() {
+    demand_root();
+    let config =
+        "originator:\n  socket: {mode: \"666\"}\n  clients: [{name: nobody, uid: 65534, allow: ['n = 1']}]\n";
+    let site = Site::new(&format!("{config}{EACH}"));
+    let server = site.start();
+    server.call("POST", "/api/v1/alerts", &alert("E", "no")).problem(401);
+    let socket = site.socket();
+    for folder in [site.path(), &site.data()] {
+        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    }
+    let send = |uid: u32, n: &str| {
+        use std::os::unix::process::CommandExt;
+        let body = format!("{{\"labels\":{{\"event\":\"E\",\"n\":\"{n}\"}}}}");
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket"]).arg(&socket);
+        curl.args(["-d", &body, "http://localhost/api/v1/alerts"]).uid(uid).gid(uid);
+        run(&mut curl).ends(0).stdout
+    };
+    assert_eq!(send(65534, "1"), "200");
+    assert_eq!(send(65534, "2"), "403", "its labels are limited");
+    assert_eq!(send(65533, "1"), "403", "nobody knows this one");
+    assert_eq!(send(0, "3"), "200", "who runs the router may");
+    site.until_told(&["1", "3"]);
+}

@@ -594,3 +594,22 @@ fn ten_thousand_alerts_in_one_request_are_told_one_by_one() {
     server.until_quiet();
     assert_eq!(told(), 10_000);
 }
+
+#[test]
+fn every_member_of_a_gzip_body_counts() {
+    use std::io::Write;
+    let site = Site::new(EACH);
+    let server = site.start();
+    let member = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).expect("in memory")
+    };
+    let mut body = member(&format!("{}\n", alert("E", "1")));
+    body.extend(member(&alert("E", "2")));
+    let gzip = [("Content-Encoding", "gzip")];
+    let post = |body: &[u8]| server.connect().call("POST", "/api/v1/alerts", &gzip, body).expect("an answer");
+    post(&body).is(200);
+    site.until_told(&["1", "2"]);
+    body.extend(b"something else");
+    post(&body).problem(400);
+}
