@@ -313,6 +313,8 @@ pub enum CarriedText {
     },
     /// A configuration's merged text.
     Config(String),
+    /// It could not be read any more: damage, set aside and said when it was found.
+    Lost,
 }
 
 /// One record of the journal: an input with its place and time.

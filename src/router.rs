@@ -30,6 +30,8 @@ const DECISIONS_MAX: usize = 10_000;
 const STEP_BUDGET: u32 = 2_000;
 /// Longest wait for a timer: the wait does not count while the machine sleeps, the journal's clock does.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often to look whether a record is folded.
+const FOLDED_LOOK: Duration = Duration::from_millis(2);
 /// How long to wait for an appended `advanced` before it is appended again.
 const ADVANCE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -243,6 +245,14 @@ impl Router {
         question: impl FnOnce(&Folded) -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
         self.enter(When::Whole, question).await
+    }
+
+    /// Waits until the record that has this sequence number is folded: questions overtake records.
+    pub async fn folded(&self, seq: u64) -> Result<(), Unanswered> {
+        while !self.ask_whole(move |folded| folded.machine.next_seq() > seq).await? {
+            tokio::time::sleep(FOLDED_LOOK).await;
+        }
+        Ok(())
     }
 
     /// Whether the thread has ended, whatever the reason.

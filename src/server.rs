@@ -54,6 +54,10 @@ const LOOK: Duration = Duration::from_secs(1);
 const WALL_CHANGE_MS: i64 = 500;
 /// How long attempts under way may go on at an orderly end.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
+/// File descriptors that connections may not use: far ends, programs, event logs, snapshots.
+const DESCRIPTORS_RESERVED: u64 = 256;
+/// Connections that a listener has, however few descriptors there are.
+const CONNECTIONS_MIN: usize = 16;
 /// Refused visitors from one address raise an own alert at most this often.
 const DENIED_EVERY: Duration = Duration::from_secs(10);
 /// Addresses whose refusals are remembered for that.
@@ -155,6 +159,25 @@ async fn bind(loaded: &Loaded) -> Result<(Announced, Vec<Listener>), ServerError
     Ok((ready, bound))
 }
 
+/// Takes as many file descriptors as the system gives, and answers how many. Segments, far ends and programs need
+/// some whatever clients do.
+fn take_descriptors() -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// How many connections a listener may have, so that the descriptors reach for all else, too.
+fn connections_max(descriptors: u64, options: &Options, listeners: usize) -> usize {
+    let segments = options.retention.bytes / options.segment_bytes.max(1);
+    let left = descriptors.saturating_sub(DESCRIPTORS_RESERVED + segments) / listeners.max(1) as u64;
+    usize::try_from(left).unwrap_or(usize::MAX).max(CONNECTIONS_MIN)
+}
+
 /// Runs until a signal says stop. `announce` is called once it is ready.
 pub async fn run(
     source: Source,
@@ -164,6 +187,7 @@ pub async fn run(
     announce: impl FnOnce(&Announced),
 ) -> Result<(), ServerError> {
     let began = Instant::now();
+    let descriptors = take_descriptors();
     let mut signals = Signals::listen()?;
     let options = Options { unsafe_no_sync, ..loaded.journal.clone() };
     let data_dir = loaded.data_dir.clone();
@@ -260,12 +284,22 @@ pub async fn run(
         )
         .fallback(console::no_such_path)
         .method_not_allowed_fallback(console::no_such_method);
+    let mut limits = loaded.http.as_ref().map(|http| http.limits.clone()).unwrap_or_default();
+    let most = connections_max(descriptors, &loaded.journal, bound.len());
+    if most < limits.connections {
+        tracing::warn!(
+            connections = most,
+            descriptors,
+            "fewer connections than configured: the limit of open files is low"
+        );
+        limits.connections = most;
+    }
     let denied = Denied { journal: journal.clone(), last: Mutex::default() };
     let serving = Arc::new(Serving {
         intake: journal.clone(),
         routes,
         clients: RwLock::new(loaded.clients.clone()),
-        limits: loaded.http.as_ref().map(|http| http.limits.clone()).unwrap_or_default(),
+        limits,
         alert_limits: loaded.alert_limits.clone(),
         hosts: loaded.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default(),
         metrics,
@@ -511,7 +545,7 @@ fn api(router: &Router, journal: &Journal, handler: &Arc<Handler>, reloader: &Ar
                     Refused::Busy { retry_after } | Refused::DiskFull { retry_after } => {
                         NotAppended { retry_after }
                     }
-                    Refused::Failed | Refused::Stopping => {
+                    Refused::TooLarge { .. } | Refused::Failed | Refused::Stopping => {
                         NotAppended { retry_after: Duration::from_secs(30) }
                     }
                 })
@@ -623,8 +657,14 @@ async fn wait_for_end(
 /// The orderly end: a last word to the journal, a little time for attempts under way, and a snapshot, so that the next
 /// start is quick.
 async fn end(journal: &Journal, router: &Router, snapshots: &SnapshotWriter) {
-    if let Err(error) = journal.append(Input::Stopping).await {
-        tracing::error!(%error, "the end was not kept; the next start counts this as a crash");
+    let seq = match journal.append(Input::Stopping).await {
+        Ok(seq) => seq,
+        Err(error) => {
+            tracing::error!(%error, "the end was not kept; the next start counts this as a crash");
+            return;
+        }
+    };
+    if router.folded(seq).await.is_err() {
         return;
     }
     let deadline = Instant::now() + LAST_ATTEMPTS;
@@ -716,14 +756,20 @@ async fn carry(
     reader: &JournalReader,
     keep_from: u64,
 ) -> Result<(), String> {
+    let words = |error: crate::router::Unanswered| error.to_string();
+    // A router that lags behind does not know yet what it needs.
+    router.folded(keep_from.saturating_sub(1)).await.map_err(words)?;
     loop {
-        let asked = router.ask(move |folded| folded.machine.needed_before(keep_from, CARRY_MAX));
-        let needed = asked.await.map_err(|error| error.to_string())?;
+        let asked = router.ask_whole(move |folded| folded.machine.needed_before(keep_from, CARRY_MAX));
+        let needed = asked.await.map_err(words)?;
         if needed.is_empty() {
             break;
         }
-        let input = upkeep::carried(needed, reader)?;
-        journal.append(input).await.map_err(|error| error.to_string())?;
+        let reader = reader.clone();
+        let read = tokio::task::spawn_blocking(move || upkeep::carried(needed, &reader));
+        let input = read.await.map_err(|error| error.to_string())??;
+        let seq = journal.append(input).await.map_err(|error| error.to_string())?;
+        router.folded(seq).await.map_err(words)?;
     }
     journal.drop_before(keep_from).await.map_err(|error| error.to_string())
 }

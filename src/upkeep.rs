@@ -11,12 +11,15 @@ use ams2_core::{
 };
 
 use crate::{
-    journal::{JournalReader, OpenError, Opened, Options, SnapshotWriter, Writer, storage::Storage},
+    journal::{
+        JournalReader, OpenError, Opened, Options, ReadError, SnapshotWriter, Writer, storage::Storage,
+    },
     router::Folded,
 };
 
-/// Texts that are carried forward in one record.
-pub const CARRY_MAX: usize = 500;
+/// Texts that are carried forward in one record, and how many bytes of them end it early.
+pub const CARRY_MAX: usize = 4_000;
+const CARRY_BYTES: usize = 4 << 20;
 
 /// What recovery made of a data folder.
 pub struct Recovered {
@@ -88,7 +91,8 @@ pub fn snapshot_behind(
     let newest = snapshots.newest().map_err(|error| error.to_string())?;
     let (covered, mut machine) = match newest {
         Some((covers, body)) => (covers, Machine::restore(&body).map_err(|error| error.to_string())?),
-        None => (covered, Machine::new()),
+        None if covered == 0 => (0, Machine::new()),
+        None => return Err("no snapshot can be read any more".into()),
     };
     let fold = |record| {
         machine.apply_whole(record);
@@ -103,12 +107,27 @@ pub fn snapshot_behind(
 /// The input that writes these texts again, so that their segments may go.
 pub fn carried(needed: Vec<Position>, reader: &JournalReader) -> Result<Input, String> {
     let mut items = Vec::with_capacity(needed.len());
+    let mut bytes = 0;
     for from in needed {
         let text = match reader.alert(from) {
-            Ok(stored) => CarriedText::Alert { client: stored.client, batch: stored.batch },
-            Err(_) => CarriedText::Config(reader.config_text(from).map_err(|error| error.to_string())?),
+            Ok(stored) => {
+                bytes += stored.batch.memory_bytes();
+                CarriedText::Alert { client: stored.client, batch: stored.batch }
+            }
+            Err(ReadError::Missing(_)) => match reader.config_text(from) {
+                Ok(text) => {
+                    bytes += text.len();
+                    CarriedText::Config(text)
+                }
+                Err(ReadError::Missing(_)) => CarriedText::Lost,
+                Err(error) => return Err(error.to_string()),
+            },
+            Err(error) => return Err(error.to_string()),
         };
         items.push(CarriedItem { from, text });
+        if bytes > CARRY_BYTES {
+            break;
+        }
     }
     Ok(Input::Carried(Carried { items }))
 }

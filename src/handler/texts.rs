@@ -24,8 +24,14 @@ pub struct StoredAlert {
 
 /// Why a text cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TextError(pub String);
+pub enum TextError {
+    /// It is not there any more: damage was set aside.
+    #[error("it is lost")]
+    Lost,
+    /// It cannot be read now.
+    #[error("{0}")]
+    Unreadable(String),
+}
 
 /// Where texts stand: the journal.
 pub trait Texts: Send + Sync {
@@ -103,11 +109,15 @@ fn alert(
         attempt.own_texts.iter().find(|(known, _)| *known == position).map(|(_, batch)| batch);
     let (client, batch) = match own {
         Some(batch) => (SmolStr::new_static("ams2"), (**batch).clone()),
-        None => texts.alert(position).map(|stored| (stored.client, stored.batch))?,
+        None => match texts.alert(position) {
+            Ok(stored) => (stored.client, stored.batch),
+            Err(TextError::Lost) => return Ok(lost(noted, told)),
+            Err(error) => return Err(error),
+        },
     };
     let text: AlertRef<'_> =
-        batch.alert(0).ok_or_else(|| TextError(format!("position {position} holds no alert")))?;
-    let before = |ms: u64| Wall(told.decided_wall.0.saturating_sub_unsigned(ms));
+        batch.alert(0).ok_or_else(|| TextError::Unreadable(format!("position {position} holds no alert")))?;
+    let before = |ms: u64| before(told, ms);
     let own_pairs = |pairs: &mut dyn Iterator<Item = (&str, &str)>| -> Vec<(SmolStr, SmolStr)> {
         pairs.map(|(name, value)| (name.into(), value.into())).collect()
     };
@@ -125,13 +135,39 @@ fn alert(
     })
 }
 
+fn before(told: &Notification, ms: u64) -> Wall {
+    Wall(told.decided_wall.0.saturating_sub_unsigned(ms))
+}
+
+/// An alert whose text damage took: that there is one is told all the same.
+fn lost(noted: &Noted, told: &Notification) -> Alert {
+    let position = noted.position;
+    let summary = format!("The text of this alert, number {position} of the journal, is lost to damage.");
+    let labels = vec![("event".into(), "Text Lost".into()), ("position".into(), position.to_string().into())];
+    Alert {
+        fingerprint: ams2_core::Fingerprint::of(
+            labels.iter().map(|(n, v): &(SmolStr, SmolStr)| (n.as_str(), v.as_str())),
+        ),
+        sequence: position.seq(),
+        firing: noted.is_firing(),
+        labels,
+        annotations: vec![("summary".into(), summary.into())],
+        starts_at: before(told, noted.began_before_ms()),
+        ends_at: noted.ended_before_ms().map(|ms| before(told, ms)),
+        generator_url: SmolStr::default(),
+        severity: None,
+        client: SmolStr::new_static("ams2"),
+    }
+}
+
 /// A made-up delivery for `ams2 action test`, marked as a test.
 pub(super) fn test_delivery(
     id: &ams2_core::config::ActionId,
     external_url: SmolStr,
 ) -> Result<Delivery, TextError> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| TextError(format!("no random bytes: {error}")))?;
+    getrandom::fill(&mut random)
+        .map_err(|error| TextError::Unreadable(format!("no random bytes: {error}")))?;
     let now = jiff::Timestamp::now().as_millisecond();
     let labels: Vec<(SmolStr, SmolStr)> = [("event", "Test"), ("severity", "info"), ("source", "ams2")]
         .map(|(name, value)| (SmolStr::new_static(name), SmolStr::new_static(value)))

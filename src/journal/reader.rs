@@ -135,7 +135,8 @@ impl JournalReader {
         segments.len() - whole
     }
 
-    /// Gives the flushed records from `from` up to `to` (both included) to `take`, in order.
+    /// Gives the flushed records from `from` up to `to` (both included) to `take`, in order; an error at the first that
+    /// cannot be read.
     pub fn records(&self, from: u64, to: u64, mut take: impl FnMut(JournalRecord)) -> Result<(), ReadError> {
         let segments = self.segments.read().unwrap_or_else(|e| e.into_inner()).clone();
         let mut next_seq = from;
@@ -162,7 +163,10 @@ impl JournalReader {
                         break;
                     };
                     let next = seq + input.sequences();
-                    if seq >= next_seq && seq <= to {
+                    if seq > next_seq {
+                        return Err(ReadError::Missing(Position::arrived(next_seq)));
+                    }
+                    if seq == next_seq && seq <= to {
                         next_seq = next;
                         take(JournalRecord { seq, at: header.at, input });
                     }
@@ -170,7 +174,7 @@ impl JournalReader {
                 }
             }
         }
-        Ok(())
+        if next_seq <= to { Err(ReadError::Missing(Position::arrived(next_seq))) } else { Ok(()) }
     }
 
     fn segment_of(&self, seq: u64) -> Option<SegmentInfo> {
@@ -284,12 +288,15 @@ fn alert_in(frame: &Frame, seq: u64, earlier: &InFile<'_>, base_ms: i64) -> Opti
     let Ok(Input::Carried(carried)) = decoder.input(earlier, base_ms) else { return None };
     match &carried.items.get(place.within as usize)?.text {
         CarriedText::Alert { client, batch } => Some((client.clone(), batch.clone())),
-        CarriedText::Config(_) => None,
+        CarriedText::Config(_) | CarriedText::Lost => None,
     }
 }
 
 impl Texts for JournalReader {
     fn alert(&self, position: Position) -> Result<StoredAlert, TextError> {
-        JournalReader::alert(self, position).map_err(|error| TextError(error.to_string()))
+        JournalReader::alert(self, position).map_err(|error| match error {
+            ReadError::Missing(_) => TextError::Lost,
+            ReadError::Io(error) => TextError::Unreadable(error.to_string()),
+        })
     }
 }

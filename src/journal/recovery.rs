@@ -52,6 +52,9 @@ pub struct Opened {
 impl Opened {
     /// Looks at what is there. `random` names a new journal; it is not used for one that exists.
     pub fn open(storage: Arc<dyn Storage>, options: Options, random: [u64; 3]) -> Result<Opened, OpenError> {
+        if let Err(error) = SnapshotWriter::remove_unfinished(&*storage) {
+            tracing::warn!(%error, "an unfinished snapshot stays");
+        }
         let mut opened = Opened {
             segments: Segments::default(),
             journal: random[0].max(1),

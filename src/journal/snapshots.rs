@@ -30,10 +30,12 @@ impl SnapshotWriter {
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(body);
         let temporary = format!("{covers:016x}.snap.tmp");
-        self.storage.remove(&temporary)?;
-        let file = self.storage.create(&temporary, 0)?;
-        file.write_at(&bytes, 0)?;
-        file.sync()?;
+        let written = self.write_file(&temporary, &bytes);
+        if let Err(error) = written {
+            // What is left of it takes space that others need; that it cannot be removed is said by the next try.
+            drop(self.storage.remove(&temporary));
+            return Err(error);
+        }
         self.storage.rename(&temporary, &format!("{covers:016x}.snap"))?;
         self.storage.sync_names()?;
         for name in names(&*self.storage)?.iter().skip(KEPT) {
@@ -44,6 +46,21 @@ impl SnapshotWriter {
 }
 
 impl SnapshotWriter {
+    fn write_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.storage.remove(name)?;
+        let file = self.storage.create(name, 0)?;
+        file.write_at(bytes, 0)?;
+        file.sync()
+    }
+
+    /// Removes what a process left behind that died while it wrote a snapshot.
+    pub(super) fn remove_unfinished(storage: &dyn Storage) -> io::Result<()> {
+        for (name, _) in storage.list()?.iter().filter(|(name, _)| name.ends_with(".snap.tmp")) {
+            storage.remove(name)?;
+        }
+        Ok(())
+    }
+
     /// The newest snapshot that checks: what it covers, and its body.
     pub fn newest(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
         for name in names(&*self.storage)? {

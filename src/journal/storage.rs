@@ -52,7 +52,7 @@ impl Folder {
     /// Opens the folder, making it if need be, and locks it. A folder that another process uses is an error that
     /// names the process.
     pub fn open(path: &Path) -> io::Result<Folder> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        make_durable(path)?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -75,6 +75,20 @@ impl Folder {
         lock.write_all_at(std::process::id().to_string().as_bytes(), 0)?;
         Ok(Folder { path: path.into(), _lock: lock })
     }
+}
+
+/// Makes a folder, and sees to it that its name and those of the folders that it took are on disk.
+fn make_durable(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.is_dir()).collect();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 impl Storage for Folder {

@@ -106,8 +106,9 @@ fn texts_are_read_back_by_position_beside_the_writing() {
     let (_, reader, ..) = open(&disk);
     assert_eq!(reader.alert(Position::arrived(2)).expect("readable").batch, batch(&[0]));
     let mut count = 0;
-    reader.records(100, 200, |record| count += record.input.sequences()).expect("readable");
-    assert!((95..=106).contains(&count), "{count}");
+    reader.records(97, 200, |record| count += record.input.sequences()).expect("readable");
+    assert_eq!(count, 108, "97 to 204: the record at 200 has five");
+    assert!(reader.records(99, 200, |_| ()).is_err(), "no record begins at 99: one was lost");
 }
 
 #[test]
@@ -464,4 +465,36 @@ proptest! {
         let header = segment::SegmentHeader { journal: 1, id: 1, first_seq: 1, base_ms: 0, first_at: At(0) };
         segment::Walk::new(&bytes, header).for_each(drop);
     }
+}
+
+#[tokio::test]
+async fn what_no_frame_can_hold_is_refused_before_anything_is_written() {
+    let disk = SimulatedDisk::new(1);
+    let (journal, records) = running(&disk, Options { waiting_bytes_max: usize::MAX, ..small() });
+    std::thread::spawn(move || while records.recv().is_ok() {});
+    let acknowledge = |bytes: usize| {
+        Input::Acknowledge(ams2_core::input::Acknowledge {
+            matchers: vec![],
+            by: "test".into(),
+            until: None,
+            comment: "x".repeat(bytes),
+            withdraw: false,
+        })
+    };
+    assert!(matches!(journal.append(acknowledge(61 << 20)).await, Err(Refused::TooLarge { .. })));
+    assert_eq!(journal.health(), Health::Well);
+    // Many that fit alone do not make one frame that nobody can read.
+    let mut answers = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let (journal, input) = (journal.clone(), acknowledge(7 << 20));
+        answers.spawn(async move { journal.append(input).await });
+    }
+    assert!(answers.join_all().await.iter().all(Result::is_ok));
+    journal.stop();
+    let mut kept = 0;
+    let mut opened = Opened::open(Arc::new(disk), small(), [1, 2, 3]).expect("opens");
+    opened
+        .replay(0, At(0), |record| kept += u64::from(matches!(record.input, Input::Acknowledge(_))))
+        .expect("readable");
+    assert_eq!((kept, opened.damage.len()), (12, 0));
 }

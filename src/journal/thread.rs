@@ -20,6 +20,8 @@ use super::{Options, Writer, writer::Space};
 
 /// Our own inputs that may wait for a flush; past this the journal is dead or the process is lost in a loop.
 const OWN_WAITING_MAX: usize = 4_000_000;
+/// Largest input, in bytes of memory: encoded it is smaller, and fits into a frame.
+const INPUT_BYTES_MAX: usize = 60 << 20;
 /// Most memory of inputs that one flush takes: it bounds the frame and the time that others wait.
 const FLUSH_BYTES_MAX: usize = 8 << 20;
 /// How long a flush waits for as many clients as the last one answered: those come again about now, and each flush
@@ -55,6 +57,12 @@ pub enum Refused {
     DiskFull {
         /// When to come again.
         retry_after: Duration,
+    },
+    /// It does not fit into one record.
+    #[error("it has {bytes} bytes, which is too much for one record of the journal")]
+    TooLarge {
+        /// Its size in memory.
+        bytes: usize,
     },
     /// The journal cannot be written.
     #[error("the journal cannot be written")]
@@ -202,15 +210,17 @@ impl Journal {
 
     /// Keeps an input of our own, or an operator's; answers with its sequence number once it is flushed.
     pub async fn append(&self, input: Input) -> Result<u64, Refused> {
-        let answer = self.enter(input, 256, false)?.await.unwrap_or(Err(Refused::Failed));
+        let bytes = memory_bytes(&input);
+        let answer = self.enter(input, bytes, false)?.await.unwrap_or(Err(Refused::Failed));
         answer.map(|accepted| accepted.first)
     }
 
     /// Keeps an input of our own; does not wait for the flush.
     pub fn keep(&self, input: Input) -> Result<(), Refused> {
+        let bytes = memory_bytes(&input);
         let mut queue = self.shared.lock();
-        self.shared.admit(&queue, 0, false)?;
-        queue.items.push(Item { input, reply: None, bytes: 0, client: false });
+        self.shared.admit(&queue, bytes, false)?;
+        queue.items.push(Item { input, reply: None, bytes, client: false });
         self.shared.wake(&queue);
         Ok(())
     }
@@ -313,6 +323,9 @@ impl Shared {
         if queue.stop {
             return Err(Refused::Stopping);
         }
+        if bytes > INPUT_BYTES_MAX {
+            return Err(Refused::TooLarge { bytes });
+        }
         if !client {
             return if queue.items.len() < OWN_WAITING_MAX { Ok(()) } else { Err(Refused::Failed) };
         }
@@ -327,6 +340,45 @@ impl Shared {
             return Err(Refused::Busy { retry_after: RETRY_AFTER });
         }
         Ok(())
+    }
+}
+
+/// About how much memory an input of our own, or an operator's, holds.
+fn memory_bytes(input: &Input) -> usize {
+    use ams2_core::input::{CarriedText, OwnEvent, Receipt};
+    const BASE: usize = 256;
+    BASE + match input {
+        Input::Alerts(arrival) => arrival.batch.memory_bytes(),
+        Input::Outcome(outcome) => match &outcome.result {
+            Ok(Receipt::Sent) => 0,
+            Ok(Receipt::Delivered { reply, memo, unfinished, refused }) => {
+                let refused = refused.iter().map(|(_, words)| words.len() + 8).sum::<usize>();
+                reply.len() + memo.as_ref().map_or(0, Vec::len) + unfinished.len() * 2 + refused
+            }
+            Err(failure) => failure.reason.len(),
+        },
+        Input::Acknowledge(acknowledge) => {
+            let matchers = acknowledge.matchers.iter().map(|m| m.name.len() + m.value.len() + 32);
+            acknowledge.by.len() + acknowledge.comment.len() + matchers.sum::<usize>()
+        }
+        // The decision part says what the text says, in another form.
+        Input::ConfigInstalled(install) => 4 * install.text.len(),
+        Input::Started(started) => {
+            let install = started.install.as_ref().map_or(0, |install| 4 * install.text.len());
+            install + started.damage.iter().map(String::len).sum::<usize>()
+        }
+        Input::Carried(carried) => carried
+            .items
+            .iter()
+            .map(|item| match &item.text {
+                CarriedText::Alert { batch, .. } => batch.memory_bytes() + 64,
+                CarriedText::Config(text) => text.len() + 64,
+                CarriedText::Lost => 64,
+            })
+            .sum(),
+        Input::Own(OwnEvent::AccessDenied { what, .. }) => what.len(),
+        Input::Own(OwnEvent::ConfigRefused { why }) => why.len(),
+        _ => 0,
     }
 }
 
@@ -382,14 +434,32 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         let count = count.count();
         let rest = queue.items.split_off(count);
         let items = std::mem::replace(&mut queue.items, rest);
-        self.last_clients = 0;
         for item in items.iter().filter(|item| item.client) {
-            self.last_clients += 1;
             queue.clients -= 1;
             queue.client_bytes -= item.bytes;
         }
         self.shared.metrics.waiting.store(queue.items.len() as u64, Ordering::Relaxed);
+        drop(queue);
+        let items = self.refuse_into_reserve(items);
+        self.last_clients = items.iter().filter(|item| item.client).count();
         Some(items)
+    }
+
+    /// Where no other segment can be had, clients get no more than what the reserve leaves.
+    fn refuse_into_reserve(&mut self, mut items: Vec<Item>) -> Vec<Item> {
+        let room = self.writer.room_for_clients();
+        let clients: usize = items.iter().filter(|item| item.client).map(|item| item.bytes).sum();
+        if clients as u64 <= room {
+            return items;
+        }
+        self.shared.disk_full.store(true, Ordering::Relaxed);
+        let refused = items.extract_if(.., |item| item.client);
+        for reply in refused.filter_map(|item| item.reply) {
+            self.shared.metrics.refused_disk.fetch_add(1, Ordering::Relaxed);
+            // Who has gone needs no answer.
+            let _ = reply.send(Err(Refused::DiskFull { retry_after: RETRY_AFTER_DISK }));
+        }
+        items
     }
 
     /// Flushes, answers, hands on; `false` when the thread must end.

@@ -153,6 +153,11 @@ impl Writer {
         let mut failed = 0;
         loop {
             self.encode(at, inputs);
+            if self.frame.len() as u64 > u64::from(PAYLOAD_MAX) {
+                // The thread bounds what it takes at once: nobody could read this again, so nobody is told that it is kept.
+                let message = format!("{} bytes do not fit into one frame", self.frame.len());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
             let fits = self.current.offset + self.frame.len() as u64 <= self.options.segment_bytes;
             let is_new = self.current.offset == SEGMENT_HEADER;
             if !fits && !is_new {
@@ -185,8 +190,16 @@ impl Writer {
 
     /// Whether inputs of clients may use the space there is.
     pub fn has_room_for_clients(&self) -> bool {
+        self.room_for_clients() > 0
+    }
+
+    /// Bytes that inputs of clients may use: all they want while there is another segment, else what the reserve leaves.
+    pub fn room_for_clients(&self) -> u64 {
+        if !self.free.is_empty() {
+            return u64::MAX;
+        }
         let reserve = self.options.segment_bytes / RESERVE_PART;
-        !self.free.is_empty() || self.current.offset + reserve < self.options.segment_bytes
+        self.options.segment_bytes.saturating_sub(self.current.offset + reserve)
     }
 
     /// Allocates the segment after this one; whether there is one.
@@ -252,10 +265,6 @@ impl Writer {
         for input in inputs {
             codec::encode(input, frame, current.offset, base, &mut current.dictionary);
         }
-        debug_assert!(
-            frame.len() as u64 <= u64::from(PAYLOAD_MAX),
-            "the thread bounds what it takes at once"
-        );
         let sequences = inputs.iter().map(Input::sequences).sum::<u64>() as u32;
         seal_frame(frame, &current.header, self.next_seq, at, sequences);
     }

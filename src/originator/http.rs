@@ -642,7 +642,12 @@ impl Problem {
 }
 
 fn invalid(errors: Vec<AlertProblem>) -> Problem {
-    let detail = format!("{} of the alerts are wrong; none was accepted", errors.len());
+    let mut wrong: Vec<usize> = errors.iter().map(|error| error.index).collect();
+    wrong.dedup();
+    let detail = match wrong.len() {
+        1 => "one alert is wrong; none was accepted".to_owned(),
+        count => format!("{count} alerts are wrong; none was accepted"),
+    };
     Problem {
         errors,
         ..Problem::new(StatusCode::BAD_REQUEST, detail, "mend what `errors` names and send all again")
@@ -652,6 +657,10 @@ fn invalid(errors: Vec<AlertProblem>) -> Problem {
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Problem {
         let (status, retry_after, mend) = match refused {
+            Refused::TooLarge { .. } => {
+                let mend = "send the alerts in several requests";
+                return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, refused.to_string(), mend);
+            }
             Refused::Busy { retry_after } => {
                 (StatusCode::TOO_MANY_REQUESTS, retry_after, "send it again later")
             }
