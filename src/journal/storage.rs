@@ -10,6 +10,9 @@ use std::{
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
+/// Interrupted writes that are made again; a device that only ever interrupts has failed.
+const INTERRUPTIONS_MAX: u32 = 100;
+
 /// A folder of files.
 pub trait Storage: Send + Sync + 'static {
     /// Names and sizes of the files, in any order.
@@ -132,7 +135,7 @@ impl Storage for Folder {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        Ok(rustix::fs::fsync(&File::open(&self.path)?)?)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -156,11 +159,25 @@ impl StoredFile for File {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write_all_at(bytes, offset)
+        let (mut done, mut interruptions) = (0, 0);
+        while done < bytes.len() {
+            match FileExt::write_at(self, &bytes[done..], offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => done += count,
+                Err(error)
+                    if error.kind() == io::ErrorKind::Interrupted && interruptions < INTERRUPTIONS_MAX =>
+                {
+                    interruptions += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        // Not the standard library's, which goes on for ever while calls are interrupted: such a call has failed, too.
+        Ok(rustix::fs::fdatasync(self)?)
     }
 
     fn size(&self) -> io::Result<u64> {

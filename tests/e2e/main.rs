@@ -1,7 +1,7 @@
 //! End to end: the program as it ships, on loopback, in temporary folders. One binary, so that it links once.
 //!
 //! Nothing sleeps for a fixed time: a condition is polled until a deadline that says what it waited for. Ports are 0.
-//! `AMS2_TEST_LONG=1` runs every point of the sweeps; `AMS2_TEST_SEED=n` repeats a run of the random ones.
+//! `AMS2_TEST_LONG=1` kills five times as often; `AMS2_TEST_SEED=n` repeats the choices of a random test.
 // Figures that a person compares between runs (lost, duplicated, points, the seed) go to the test's output.
 #![allow(clippy::print_stderr)]
 
@@ -13,3 +13,4 @@ mod kill;
 mod operate;
 mod readme;
 mod reload;
+mod syscalls;
