@@ -14,3 +14,4 @@ mod operate;
 mod readme;
 mod reload;
 mod syscalls;
+mod syslog;

@@ -1,0 +1,208 @@
+//! `event_log: {to: syslog}` against a real rsyslogd: other people's parser finds the fields that we meant.
+
+use std::{
+    fs,
+    net::{TcpStream, UdpSocket},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::harness::*;
+
+/// rsyslogd with its own config, ports, sockets and files; ended when dropped.
+struct Rsyslog {
+    child: Child,
+    /// What it received, one message a line, fields between tabs.
+    received: PathBuf,
+    tcp_port: u16,
+    udp_port: u16,
+    socket: PathBuf,
+}
+
+impl Rsyslog {
+    /// Starts it in the site's folder. `tcp_port` 0 takes a free one.
+    fn start(site: &Site, tcp_port: u16) -> Rsyslog {
+        let folder = site.path().join("rsyslog");
+        fs::create_dir_all(&folder).expect("made");
+        let dir = folder.display();
+        // It cannot say which port it took for UDP: one that was free a moment ago.
+        let udp_port =
+            UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let config = format!(
+            r#"
+global(workDirectory="{dir}" parser.permitSlashInProgramName="on")
+module(load="imuxsock" SysSock.Use="off")
+module(load="imudp")
+module(load="imtcp")
+input(type="imuxsock" Socket="{dir}/log.sock" UseSpecialParser="off" ParseHostname="on" RateLimit.Interval="0")
+input(type="imudp" address="127.0.0.1" port="{udp_port}")
+input(type="imtcp" address="127.0.0.1" port="{tcp_port}" listenPortFileName="{dir}/port")
+template(name="fields" type="string" string="%syslogfacility-text%\t%syslogseverity-text%\t%hostname%\t%app-name%\t%msgid%\t%protocol-version%\t%structured-data%\t%msg%\n")
+action(type="omfile" file="{dir}/received" template="fields")
+"#
+        );
+        fs::write(folder.join("rsyslog.conf"), config).expect("written");
+        // What an earlier one left: it would take the one for alive, and we the other for ready.
+        for name in ["port", "pid", "log.sock"] {
+            drop(fs::remove_file(folder.join(name)));
+        }
+        let mut command = Command::new("rsyslogd");
+        clean(&mut command);
+        command.arg("-n").arg("-f").arg(folder.join("rsyslog.conf")).arg("-i").arg(folder.join("pid"));
+        let said = fs::File::options().create(true).append(true).open(folder.join("said")).expect("a file");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+        let child = command.spawn().expect("rsyslogd runs (Debian package rsyslog)");
+        // It writes the port only where it chose it.
+        let chosen = || fs::read_to_string(folder.join("port")).ok()?.trim().parse().ok();
+        let tcp_port = if tcp_port == 0 { until("rsyslogd listens", chosen) } else { tcp_port };
+        until_true("rsyslogd listens", || TcpStream::connect(("127.0.0.1", tcp_port)).is_ok());
+        let socket = folder.join("log.sock");
+        until_true("rsyslogd has its socket", || socket.exists());
+        Rsyslog { child, received: folder.join("received"), tcp_port, udp_port, socket }
+    }
+
+    /// Messages of a facility that are about event `event`, as fields.
+    fn messages(&self, facility: &str, event: &str) -> Vec<Vec<String>> {
+        let text = fs::read_to_string(&self.received).unwrap_or_default();
+        text.lines()
+            .map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>())
+            .filter(|fields| fields.len() == 8 && fields[0] == facility && fields[4] == event)
+            .collect()
+    }
+}
+
+impl Drop for Rsyslog {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// One receiver that writes to rsyslog in three ways, each under a facility of its own.
+fn config(rsyslog: &Rsyslog) -> String {
+    let Rsyslog { tcp_port, udp_port, socket, .. } = rsyslog;
+    let socket = socket.display();
+    format!(
+        "
+receivers:
+  - name: log
+    actions:
+      - event_log: {{to: syslog, address: 'unix:{socket}', facility: local0, hostname: ams2.example.com}}
+      - event_log: {{to: syslog, address: 'udp://127.0.0.1:{udp_port}', facility: local1, hostname: ams2.example.com}}
+      - event_log: {{to: syslog, address: 'tcp://127.0.0.1:{tcp_port}', facility: local2, hostname: ams2.example.com, app_name: router}}
+route: {{receiver: log, notify: each}}
+"
+    )
+}
+
+const WAYS: [(&str, &str); 3] = [("local0", "ams2"), ("local1", "ams2"), ("local2", "router")];
+
+#[test]
+fn rsyslog_writes_the_fields_that_were_meant_over_unix_udp_and_tcp() {
+    let site = Site::new(EACH);
+    let rsyslog = Rsyslog::start(&site, 0);
+    site.configure(&config(&rsyslog));
+    let server = site.start();
+    // Severity of the label, and of syslog (RFC 5674); the last has no rank.
+    let rows = [
+        ("critical", "alert"),
+        ("major", "crit"),
+        ("minor", "err"),
+        ("warning", "warning"),
+        ("info", "info"),
+        ("purple", "notice"),
+    ];
+    for (severity, _) in rows {
+        let alert = serde_json::json!({
+            "labels": { "event": "Virus Found", "severity": severity, "computer": "ws-042" },
+            "annotations": { "summary": "it was found" },
+        });
+        server.post(&alert.to_string()).is(200);
+    }
+    for (facility, app) in WAYS {
+        let found = until("every message arrives", || {
+            Some(rsyslog.messages(facility, "Virus_Found")).filter(|found| found.len() == rows.len())
+        });
+        for ((severity, code), fields) in rows.iter().zip(&found) {
+            assert_eq!(fields[1], *code, "{severity} over {facility}: {fields:?}");
+            assert_eq!((&*fields[2], &*fields[3], &*fields[5]), ("ams2.example.com", app, "1"), "{fields:?}");
+            for part in [
+                "[ams2@32473 delivery=\"",
+                " state=\"firing\"",
+                " event=\"Virus Found\"",
+                "[labels@32473 ",
+                " computer=\"ws-042\"",
+            ] {
+                assert!(fields[6].contains(part), "{part} is not in {}", fields[6]);
+            }
+            let has_rank = fields[6].contains(&format!("rank=\"{severity}\""));
+            assert_eq!(has_rank, *severity != "purple", "{}", fields[6]);
+            let message = fields[7].trim_start();
+            assert!(message.starts_with("state=firing event=\"Virus Found\""), "{message}");
+            assert!(message.contains("summary=\"it was found\""), "{message}");
+        }
+    }
+}
+
+#[test]
+fn what_an_alert_says_cannot_become_a_second_message_or_another_field() {
+    let site = Site::new(EACH);
+    let rsyslog = Rsyslog::start(&site, 0);
+    site.configure(&config(&rsyslog));
+    let server = site.start();
+    let forged = "x\n<0>1 2026-11-24T00:00:00Z evil evil - Evil - root: fire\r\n12 <0>evil: fire";
+    let odd = "a\"b\\c]d [evil@1 x=\"y\"] é\u{2028}\u{202e}\u{1b}[2J";
+    let long = "y".repeat(30_000);
+    for (n, value) in [forged, odd, &long].iter().enumerate() {
+        let labels =
+            serde_json::json!({ "event": "Odd", "n": n.to_string(), "value": value, "a=b] \"": "name" });
+        server.post(&serde_json::json!({ "labels": labels }).to_string()).is(200);
+    }
+    server.post(&alert("Last", "last")).is(200);
+    for (facility, _) in WAYS {
+        until_true("the last message arrives", || !rsyslog.messages(facility, "Last").is_empty());
+        let found = rsyslog.messages(facility, "Odd");
+        assert_eq!(found.len(), 3, "{facility}: {found:?}");
+        assert!(rsyslog.messages(facility, "Evil").is_empty());
+        assert!(found[0][6].contains("value=\"x\\\\n<0>1 "), "{}", found[0][6]);
+        assert!(found[1][6].contains("value=\"a\\\"b\\\\c\\]d [evil@1 x=\\\"y\\\"\\]"), "{}", found[1][6]);
+        assert!(found[2][6].contains("cut=\"true\""), "{}", &found[2][6][..200]);
+    }
+    let text = fs::read_to_string(&rsyslog.received).expect("readable");
+    assert!(text.lines().all(|line| !line.starts_with("kern")), "nothing came as priority 0");
+}
+
+#[test]
+fn what_rsyslog_could_not_take_while_it_was_down_arrives_when_it_is_back() {
+    let site = Site::new(EACH);
+    let rsyslog = Rsyslog::start(&site, 0);
+    let port = rsyslog.tcp_port;
+    site.configure(&format!(
+        "
+receivers: [{{name: log, actions: [{{event_log: {{to: syslog, address: 'tcp://127.0.0.1:{port}', facility: local2}}}}]}}]
+route: {{receiver: log, notify: each}}
+"
+    ));
+    let server = site.start();
+    let post = |n: usize| server.post(&alert("Down", &n.to_string())).is(200);
+    (0..5).for_each(|n| drop(post(n)));
+    until_true("the first arrive", || rsyslog.messages("local2", "Down").len() == 5);
+    drop(rsyslog);
+    (5..30).for_each(|n| drop(post(n)));
+    until_true("attempts fail", || {
+        server.metric("ams2_attempts_total{action=\"log/event_log/0\",outcome=\"transient\"}") > Some(0)
+    });
+    let waits = server.get("/api/v1/deliveries?state=pending").text();
+    assert!(waits.contains("Connection refused"), "{waits}");
+    let rsyslog = Rsyslog::start(&site, port);
+    let began = Instant::now();
+    until_true("the rest arrives", || {
+        let found = rsyslog.messages("local2", "Down");
+        (0..30).all(|n| found.iter().any(|fields| fields[6].contains(&format!(" n=\"{n}\""))))
+    });
+    // It was away for a moment: that many deliveries failed together is no reason to wait for minutes.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    server.until_quiet();
+    assert_eq!(server.get("/api/v1/deliveries?state=dead").json(), serde_json::json!([]));
+}
