@@ -7,8 +7,10 @@
 
 mod access;
 mod bad_input;
+mod disk;
 mod files;
 mod harness;
+mod isolation;
 mod kill;
 mod operate;
 mod readme;

@@ -1,0 +1,150 @@
+//! A disk that is full: clients are refused and told when to come again, deliveries and their receipts go on, and it
+//! mends itself when there is room.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    net::TcpListener,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::harness::*;
+
+/// A server whose data folder is a small disk of its own: a tmpfs that only it sees.
+fn start_on_small_disk(site: &Site, mebibytes: u32) -> Server {
+    std::fs::create_dir_all(site.data()).expect("made");
+    let mut command = Command::new("unshare");
+    clean(&mut command);
+    let script = "mount -t tmpfs -o size=\"$1\",mode=700 tmpfs \"$2\" && shift 2 && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh", &format!("{mebibytes}m")]).arg(site.data()).arg(AMS2);
+    command.args(site.arguments());
+    site.start_as(command)
+}
+
+/// The server's data folder, seen from here.
+fn inside(server: &Server, site: &Site) -> PathBuf {
+    let data = site.data();
+    PathBuf::from(format!("/proc/{}/root", server.pid())).join(data.strip_prefix("/").expect("absolute"))
+}
+
+/// Fills the disk to its last byte.
+fn fill(filler: &PathBuf) {
+    let mut file = File::create(filler).expect("made");
+    while file.write_all(&[1; 4096]).is_ok() {}
+}
+
+#[test]
+fn a_full_disk_refuses_clients_while_deliveries_go_on_and_mends_itself() {
+    demand_root();
+    // A syslog server that can be reached later.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    drop(listener);
+    let site = Site::new(&format!(
+        "
+journal: {{dir: unused, segment_bytes: 1MiB, free_bytes_min: 4MiB}}
+receivers:
+  - name: log
+    actions:
+      - event_log: {{to: file, path: events.log}}
+      - event_log: {{name: far, to: syslog, address: 'tcp://{address}'}}
+route: {{receiver: log, notify: each}}
+"
+    ));
+    let server = start_on_small_disk(&site, 24);
+    let folder = inside(&server, &site);
+    let events = || std::fs::read_to_string(folder.join("events.log")).unwrap_or_default();
+    for n in 0..20 {
+        server.post(&alert("Before", &format!("before-{n}"))).is(200);
+    }
+    until_true("the log is told", || has(&events(), "before-19"));
+    let far = "ams2_action_pending{action=\"log/event_log/far\"}";
+    until_true("what is for the far end waits", || server.metric(far) >= Some(20));
+
+    let filler = folder.join("filler");
+    fill(&filler);
+    until_true("it is not ready", || server.get("/-/ready").status == 503);
+    let refused = server.post(&alert("Full", "no")).problem(503);
+    assert!(
+        refused.header("retry-after").and_then(|wait| wait.parse::<u64>().ok()).is_some_and(|wait| wait > 0)
+    );
+    assert!(refused.text().contains("the disk is nearly full"), "{}", refused.text());
+    site.log().find("the disk is nearly full: clients are refused").expect("the log says so, too");
+    assert_eq!(server.metric("ams2_ready"), Some(0));
+    server.get("/-/healthy").is(200);
+    // Deliveries go out meanwhile, and their outcomes are kept.
+    let heard = Arc::new(AtomicUsize::new(0));
+    let listener = TcpListener::bind(address).expect("the port is still free");
+    let count = heard.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut text = Vec::new();
+            drop(stream.and_then(|mut stream| stream.read_to_end(&mut text)));
+            let text = String::from_utf8_lossy(&text).into_owned();
+            count.fetch_add(text.matches("- Before [").count(), Ordering::Relaxed);
+        }
+    });
+    until_true("all is delivered on a full disk", || server.metric(far) == Some(0));
+    assert!(heard.load(Ordering::Relaxed) >= 20);
+    let done = server.metric("ams2_deliveries_done_total").expect("a count");
+    server.post(&alert("Full", "no")).problem(503);
+
+    std::fs::remove_file(filler).expect("removed");
+    until_true("it is ready again, by itself", || server.get("/-/ready").status == 200);
+    server.post(&alert("After", "after")).is(200);
+    until_true("the log is told", || has(&events(), "after"));
+    assert!(!has(&events(), "no"), "what was refused is not told");
+    assert!(server.metric("ams2_deliveries_done_total") > Some(done), "receipts are still counted");
+    until_true("nothing waits", || server.metric(far) == Some(0));
+    assert!(site.log().contains("the disk has room again"));
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn a_disk_that_fills_up_under_load_loses_nothing_that_was_answered() {
+    demand_root();
+    let site = Site::new(
+        "
+journal: {dir: unused, segment_bytes: 1MiB, free_bytes_min: 1MiB}
+receivers: [{name: log, actions: [{event_log: {to: file, path: events.log}}]}]
+route: {receiver: log, notify: each}
+",
+    );
+    let server = start_on_small_disk(&site, 12);
+    let folder = inside(&server, &site);
+    let mut answered = Vec::new();
+    let mut connection = server.connect();
+    let mut refused = 0;
+    // Each takes 30 KiB of the journal and a line: some hundreds fill the disk.
+    for n in 0.. {
+        let id = format!("fill-{n}");
+        let labels = serde_json::json!({ "event": "Fill", "n": id });
+        let body =
+            serde_json::json!({ "labels": labels, "annotations": { "x": id.repeat(4_000) } }).to_string();
+        let answer = connection.call("POST", "/api/v1/alerts", &[], body.as_bytes()).expect("an answer");
+        match answer.status {
+            200 => answered.push(id),
+            _ => {
+                drop(answer.problem(503));
+                refused += 1;
+            }
+        }
+        if refused == 20 {
+            break;
+        }
+        assert!(n < 10_000, "the disk does not fill up");
+    }
+    assert!(answered.len() > 50, "{}", answered.len());
+    server.get("/-/ready").is(503);
+    let told = || std::fs::read_to_string(folder.join("events.log")).unwrap_or_default();
+    until_true("all that was answered is told", || {
+        let told = told();
+        answered.iter().all(|id| has(&told, id))
+    });
+    assert!(server.terminate().success(), "{}", site.log());
+}
