@@ -469,7 +469,9 @@ impl Machine {
         if failures >= FAILURES_OPEN {
             let id = action.spec.id.clone();
             let opened = !core::mem::replace(&mut action.open, true);
-            let wait = backoff_ms(failures).max(failure.retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MAX_MS));
+            // Probes wait as attempts do: the far end may have been away for a moment only.
+            let wait = backoff_ms(failures - FAILURES_OPEN + 1)
+                .max(failure.retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MAX_MS));
             action.probe_at = now.plus(wait);
             action.probe = None;
             if opened {

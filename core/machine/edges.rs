@@ -380,3 +380,16 @@ fn an_alert_with_a_far_end_that_ends_early_leaves_no_timer_behind() {
     }
     assert!(world.machine.timers.len() < 20_000, "{} entries", world.machine.timers.len());
 }
+
+#[test]
+fn a_far_end_that_was_away_for_a_moment_is_probed_within_a_second() {
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    world.far_end = Some(Err(Failure::transient("refused")));
+    for number in 0..5 {
+        world.send(&[("event", "E"), ("host", &format!("{number}"))], Some(&format!("{number}")), None);
+    }
+    assert!(world.records().any(|what| matches!(what, Decided::Breaker { open: true, .. })));
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.wait(1_000);
+    assert_eq!(world.machine.deliveries().count(), 0, "all are told");
+}

@@ -177,7 +177,7 @@ fn append(mut writer: OwnedMutexGuard<Writer>, deliveries: &[Texts]) -> Vec<Resu
         Err(error) => return every(Failure::transient(format!("{shown}: {error}"))),
     };
     let (written, failed) = write_counted(&mut file, &bytes);
-    if let Err(error) = rustix::fs::fdatasync(&file) {
+    if let Err(error) = rustix::fs::fdatasync(file) {
         // What a failed sync did not keep, a second one does not report: start again with a new file handle.
         writer.open = None;
         return every(Failure::transient(format!("{shown}: sync: {error}")));
