@@ -195,6 +195,7 @@ route: {{receiver: log, notify: each}}
     let waits = server.get("/api/v1/deliveries?state=pending").text();
     assert!(waits.contains("Connection refused"), "{waits}");
     let rsyslog = Rsyslog::start(&site, port);
+    // That many deliveries failed together is no reason to wait for minutes: the deadline is one.
     until_true("the rest arrives", || {
         let found = rsyslog.messages("local2", "Down");
         (0..30).all(|n| found.iter().any(|fields| fields[6].contains(&format!(" n=\"{n}\""))))
