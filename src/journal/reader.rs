@@ -42,6 +42,8 @@ pub struct JournalReader {
     segments: Segments,
     /// Frames that were read last, the newest at the end: alerts that are told together mostly stand together.
     cache: Arc<Mutex<Vec<Arc<Frame>>>>,
+    /// The first sequence number that any segment held when the process started.
+    first: u64,
 }
 
 struct Frame {
@@ -81,7 +83,8 @@ impl Earlier for InFile<'_> {
 
 impl JournalReader {
     pub(super) fn new(segments: Segments) -> JournalReader {
-        JournalReader { segments, cache: Arc::default() }
+        let first = first_seq(&segments);
+        JournalReader { segments, cache: Arc::default(), first }
     }
 
     /// The alert that stands at a position: an arrival, or one that was carried.
@@ -248,6 +251,11 @@ impl JournalReader {
     }
 }
 
+fn first_seq(segments: &Segments) -> u64 {
+    let segments = segments.read().unwrap_or_else(|e| e.into_inner());
+    segments.first().map_or(0, |info| info.header.first_seq)
+}
+
 fn holds(frame: &Frame, seq: u64) -> bool {
     (frame.header.seq..frame.header.seq + u64::from(frame.header.sequences)).contains(&seq)
 }
@@ -295,6 +303,11 @@ fn alert_in(frame: &Frame, seq: u64, earlier: &InFile<'_>, base_ms: i64) -> Opti
 impl Texts for JournalReader {
     fn alert(&self, position: Position) -> Result<StoredAlert, TextError> {
         JournalReader::alert(self, position).map_err(|error| match error {
+            // What is needed of a segment is carried forward before it goes, but an attempt that was under way still
+            // asks for the old place. The next one asks for the new.
+            ReadError::Missing(_) if (self.first..first_seq(&self.segments)).contains(&position.seq()) => {
+                TextError::Unreadable("it was carried forward in the meantime".into())
+            }
             ReadError::Missing(_) => TextError::Lost,
             ReadError::Io(error) => TextError::Unreadable(error.to_string()),
         })

@@ -12,6 +12,8 @@ use ams2_core::{
 };
 use proptest::prelude::*;
 
+use crate::handler::{TextError, Texts};
+
 use super::{
     simulated::{Failing, SimulatedDisk},
     storage::{Folder, Storage},
@@ -255,6 +257,9 @@ fn old_segments_go_only_behind_a_snapshot_and_are_recycled() {
     writer.drop_before(keep_from).expect("dropped");
     assert!(reader.alert(Position::arrived(1)).is_err());
     assert!(reader.alert(Position::arrived(keep_from)).is_ok());
+    // Who still asks for what went with its segment is not told that it is lost: it was carried forward.
+    let asked = |reader: &JournalReader| Texts::alert(reader, Position::arrived(1)).err();
+    assert!(matches!(asked(&reader), Some(TextError::Unreadable(_))));
     let free = disk.list().expect("readable").iter().filter(|(name, _)| name.ends_with(".free")).count();
     assert!(free >= 1, "files are used again");
     // A recycled file still holds frames of its earlier life: they must not come back.
@@ -270,6 +275,8 @@ fn old_segments_go_only_behind_a_snapshot_and_are_recycled() {
     opened.replay(covers, At(0), |record| seqs.push(record.seq)).expect("readable");
     assert_eq!(seqs, (covered + 1..next).collect::<Vec<_>>());
     assert_eq!(opened.damage, Vec::<String>::new());
+    let (_, reader, ..) = opened.finish(0).expect("a segment");
+    assert_eq!(asked(&reader), Some(TextError::Lost), "nothing that is under way asks for it any more");
 }
 
 #[test]
