@@ -1,7 +1,5 @@
 //! What every test needs: a site (a data folder and its config), a running server, raw HTTP, and waiting.
 
-#![allow(dead_code)] // The next modules use the rest.
-
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
