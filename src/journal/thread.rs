@@ -14,7 +14,7 @@ use ams2_core::{
     At, Input,
     input::{Arrival, JournalRecord},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Options, Writer, writer::Space};
 
@@ -196,8 +196,15 @@ impl Journal {
             failed: AtomicBool::new(false),
             flushed: AtomicU64::new(0),
         });
-        let mut thread =
-            Thread { writer, shared: shared.clone(), records, droppable, looked: None, last_clients: 0 };
+        let mut thread = Thread {
+            writer,
+            shared: shared.clone(),
+            records,
+            droppable,
+            answers: Answers::new(),
+            looked: None,
+            last_clients: 0,
+        };
         let thread = std::thread::Builder::new().name("ams2-journal".into()).spawn(move || thread.run())?;
         Ok((Journal { shared }, thread))
     }
@@ -382,11 +389,49 @@ fn memory_bytes(input: &Input) -> usize {
     }
 }
 
+type Answer = (oneshot::Sender<Result<Accepted, Refused>>, Accepted);
+
+/// Gives answers. Those of one flush go by one task of the runtime, which wakes it once, not once a client.
+struct Answers(Option<mpsc::UnboundedSender<Vec<Answer>>>);
+
+impl Answers {
+    fn new() -> Answers {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return Answers(None) };
+        // Bounded by the clients that wait: each has one question under way.
+        let (sender, mut flushes) = mpsc::unbounded_channel();
+        runtime.spawn(async move {
+            while let Some(answers) = flushes.recv().await {
+                give(answers);
+            }
+        });
+        Answers(Some(sender))
+    }
+
+    fn give(&self, answers: Vec<Answer>) {
+        match &self.0 {
+            Some(task) if answers.len() > 1 => {
+                if let Err(gone) = task.send(answers) {
+                    give(gone.0);
+                }
+            }
+            _ => give(answers),
+        }
+    }
+}
+
+fn give(answers: Vec<Answer>) {
+    for (reply, accepted) in answers {
+        // A client that hung up does not wait for its answer; its alerts are kept.
+        let _ = reply.send(Ok(accepted));
+    }
+}
+
 struct Thread<R> {
     writer: Writer,
     shared: Arc<Shared>,
     records: R,
     droppable: OnDroppable,
+    answers: Answers,
     looked: Option<Instant>,
     /// Clients that the last flush answered.
     last_clients: usize,
@@ -495,16 +540,16 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         metrics.sequences.fetch_add(self.writer.next_seq() - first, Ordering::Relaxed);
         self.shared.flushed.store(self.writer.next_seq() - 1, Ordering::Release);
         let mut seq = first;
-        let mut records = Vec::with_capacity(inputs.len());
+        let (mut records, mut answers) = (Vec::with_capacity(inputs.len()), Vec::with_capacity(inputs.len()));
         for (input, reply) in inputs.into_iter().zip(replies) {
             let next = seq + input.sequences();
             if let Some(reply) = reply {
-                // A client that hung up does not wait for its answer; its alerts are kept.
-                let _ = reply.send(Ok(Accepted { first: seq, last: next - 1 }));
+                answers.push((reply, Accepted { first: seq, last: next - 1 }));
             }
             records.push(JournalRecord { seq, at: self.writer.at(), input });
             seq = next;
         }
+        self.answers.give(answers);
         (self.records)(records)
     }
 
