@@ -95,13 +95,13 @@ pub fn clean(command: &mut Command) {
 }
 
 /// Runs a command to its end.
+#[track_caller]
 pub fn run(command: &mut Command) -> Ran {
-    let Output { status, stdout, stderr } =
-        command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    Ran::of(status, stdout, stderr)
+    run_with_input(command, b"")
 }
 
 /// Runs a command with something on its standard input.
+#[track_caller]
 pub fn run_with_input(command: &mut Command, input: &[u8]) -> Ran {
     let mut child = command
         .stdin(Stdio::piped())
@@ -111,8 +111,26 @@ pub fn run_with_input(command: &mut Command, input: &[u8]) -> Ran {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     // A program that refuses early need not read it all.
     drop(child.stdin.take().expect("piped").write_all(input));
-    let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
+    let pid = Pid::from_child(&child);
+    let (sender, ended) = mpsc::channel();
+    std::thread::spawn(move || drop(sender.send(child.wait_with_output())));
+    let Ok(output) = ended.recv_timeout(DEADLINE) else {
+        let _ = kill_process(pid, Signal::KILL);
+        panic!("{command:?} did not end within {DEADLINE:?}");
+    };
+    let Output { status, stdout, stderr } = output.expect("readable");
     Ran::of(status, stdout, stderr)
+}
+
+/// A child that does not outlive the test.
+pub struct Ward(pub Child);
+
+impl Drop for Ward {
+    fn drop(&mut self) {
+        // It may have ended.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// How a command ended, and what it said.

@@ -4,14 +4,14 @@ use std::{
     fs,
     net::{TcpStream, UdpSocket},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use super::harness::*;
 
 /// rsyslogd with its own config, ports, sockets and files; ended when dropped.
 struct Rsyslog {
-    child: Child,
+    _process: Ward,
     /// What it received, one message a line, fields between tabs.
     received: PathBuf,
     tcp_port: u16,
@@ -51,14 +51,14 @@ action(type="omfile" file="{dir}/received" template="fields")
         command.arg("-n").arg("-f").arg(folder.join("rsyslog.conf")).arg("-i").arg(folder.join("pid"));
         let said = fs::File::options().create(true).append(true).open(folder.join("said")).expect("a file");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
-        let child = command.spawn().expect("rsyslogd runs (Debian package rsyslog)");
+        let process = Ward(command.spawn().expect("rsyslogd runs (Debian package rsyslog)"));
         // It writes the port only where it chose it.
         let chosen = || fs::read_to_string(folder.join("port")).ok()?.trim().parse().ok();
         let tcp_port = if tcp_port == 0 { until("rsyslogd listens", chosen) } else { tcp_port };
         until_true("rsyslogd listens", || TcpStream::connect(("127.0.0.1", tcp_port)).is_ok());
         let socket = folder.join("log.sock");
         until_true("rsyslogd has its socket", || socket.exists());
-        Rsyslog { child, received: folder.join("received"), tcp_port, udp_port, socket }
+        Rsyslog { _process: process, received: folder.join("received"), tcp_port, udp_port, socket }
     }
 
     /// Messages of a facility that are about event `event`, as fields.
@@ -68,13 +68,6 @@ action(type="omfile" file="{dir}/received" template="fields")
             .map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>())
             .filter(|fields| fields.len() == 8 && fields[0] == facility && fields[4] == event)
             .collect()
-    }
-}
-
-impl Drop for Rsyslog {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
