@@ -33,8 +33,8 @@ use crate::{
         Clock, Health, Journal, JournalReader, OpenError, Options, Refused, SnapshotWriter, SystemClock,
         storage::{Folder, Storage},
     },
-    originator::{self, Listener, OriginatorMetrics, Serving},
-    router::{Append, Follow, Router, log_line},
+    originator::{self, Listener, OriginatorMetrics, Serving, Settings},
+    router::{Append, Follow, Router, Unanswered, log_line},
     upkeep::{self, CARRY_MAX, Recovered},
     wording::Wording,
 };
@@ -150,7 +150,7 @@ async fn bind(loaded: &Loaded) -> Result<(Announced, Vec<Listener>), ServerError
         let listen = |error| ServerError::Listen { address: http.listen, error };
         let listener = tokio::net::TcpListener::bind(http.listen).await.map_err(listen)?;
         ready.http = Some((listener.local_addr().map_err(listen)?, http.tls.is_some()));
-        bound.push(Listener::Tcp(listener, http.tls.clone()));
+        bound.push(Listener::Tcp(listener));
     }
     if let Some(socket) = &loaded.socket {
         bound.push(Listener::Socket(originator::listen(socket)?));
@@ -262,13 +262,17 @@ pub async fn run(
 
     let (stop, stopped) = watch::channel(false);
     let metrics = Arc::new(OriginatorMetrics::default());
+    let connections = connections_max(descriptors, &loaded.journal, bound.len());
     let reloader = Arc::new(Reloader {
         source,
         overrides,
         journal: journal.clone(),
         router: router.clone(),
         wording: wording.clone(),
+        handler: handler.clone(),
         serving: RwLock::new(None),
+        running: loaded.clone(),
+        connections,
         busy: tokio::sync::Mutex::new(()),
     });
     let api = api(&router, &journal, &handler, &reloader);
@@ -284,24 +288,11 @@ pub async fn run(
         )
         .fallback(console::no_such_path)
         .method_not_allowed_fallback(console::no_such_method);
-    let mut limits = loaded.http.as_ref().map(|http| http.limits.clone()).unwrap_or_default();
-    let most = connections_max(descriptors, &loaded.journal, bound.len());
-    if most < limits.connections {
-        tracing::warn!(
-            connections = most,
-            descriptors,
-            "fewer connections than configured: the limit of open files is low"
-        );
-        limits.connections = most;
-    }
     let denied = Denied { journal: journal.clone(), last: Mutex::default() };
     let serving = Arc::new(Serving {
         intake: journal.clone(),
         routes,
-        clients: RwLock::new(loaded.clients.clone()),
-        limits,
-        alert_limits: loaded.alert_limits.clone(),
-        hosts: loaded.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default(),
+        settings: RwLock::new(Arc::new(settings(&loaded, connections))),
         metrics,
         on_denied: Box::new(move |from, what| denied.note(from, what)),
         in_flight: AtomicUsize::new(0),
@@ -498,12 +489,17 @@ struct Reloader {
     journal: Journal,
     router: Router,
     wording: Arc<Wording>,
+    handler: Arc<Handler>,
     serving: RwLock<Option<Arc<Serving<Journal>>>>,
+    /// What the process was started with: some of it cannot change while it runs.
+    running: Loaded,
+    connections: usize,
     busy: tokio::sync::Mutex<()>,
 }
 
 impl Reloader {
-    async fn reload(&self, by: SmolStr) -> Result<(), String> {
+    /// Puts the file in force, or says every mistake. Answers what may not be as meant.
+    async fn reload(&self, by: SmolStr) -> Result<String, String> {
         let _one_at_a_time = self.busy.lock().await;
         let refused = |why: String| {
             tracing::error!("the new configuration is refused, the old one stays:\n{why}");
@@ -516,20 +512,68 @@ impl Reloader {
         let name = self.source.name();
         let loaded =
             self.source.load(&self.overrides).map_err(|wrong| refused(config::lines(&name, &wrong.found)))?;
+        let words = |error: Unanswered| error.to_string();
         let asked = loaded.clone();
         let orphans = self.router.ask(move |folded| refuse_orphans(&folded.machine, &asked)).await;
-        orphans.map_err(|error| error.to_string())?.map_err(|error| refused(error.to_string()))?;
-        for warning in config::lines(&name, &loaded.warnings).lines() {
+        orphans.map_err(words)?.map_err(|error| refused(error.to_string()))?;
+        let mut warnings = config::lines(&name, &loaded.warnings);
+        for setting in self.need_a_restart(&loaded) {
+            warnings.push_str(&format!("{name}: {setting} takes effect at the next start\n"));
+        }
+        for warning in warnings.lines() {
             tracing::warn!("{warning}");
         }
-        let input = Input::ConfigInstalled(install(&loaded, &by).into());
-        let clients = loaded.clients.clone();
-        self.wording.prepare(loaded);
-        self.journal.append(input).await.map_err(|error| error.to_string())?;
-        if let Some(serving) = &*self.serving.read().unwrap_or_else(|e| e.into_inner()) {
-            *serving.clients.write().unwrap_or_else(|e| e.into_inner()) = clients;
+        // Whatever the file says, this process stays with its folder.
+        let loaded = Loaded { data_dir: self.running.data_dir.clone(), ..loaded };
+        let settings = settings(&loaded, self.connections);
+        let in_force = self.router.ask(|folded| folded.machine.config().map(|(core, at)| (core.clone(), at)));
+        match in_force.await.map_err(words)? {
+            // Nothing to decide anew: what files and the environment hold may be new all the same.
+            Some((core, position)) if core == loaded.core && self.wording.is_in_force(&loaded.text) => {
+                self.wording.install(position, loaded, &self.handler);
+            }
+            _ => {
+                let input = Input::ConfigInstalled(install(&loaded, &by).into());
+                self.wording.prepare(loaded);
+                let seq = self.journal.append(input).await.map_err(|error| error.to_string())?;
+                self.router.folded(seq).await.map_err(words)?;
+            }
         }
-        Ok(())
+        if let Some(serving) = &*self.serving.read().unwrap_or_else(|e| e.into_inner()) {
+            *serving.settings.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(settings);
+        }
+        Ok(warnings)
+    }
+
+    /// Settings that differ from those of the start and cannot change before the next.
+    fn need_a_restart(&self, loaded: &Loaded) -> Vec<&'static str> {
+        let old = &self.running;
+        let listen = |loaded: &Loaded| loaded.http.as_ref().map(|http| http.listen);
+        let connections = |loaded: &Loaded| loaded.http.as_ref().map(|http| http.limits.connections);
+        let changed = [
+            ("journal.dir", old.data_dir != loaded.data_dir),
+            ("journal", old.journal != loaded.journal),
+            ("originator.http.listen", listen(old) != listen(loaded)),
+            ("originator.http.limits.connections", connections(old) != connections(loaded)),
+            ("originator.socket", old.socket != loaded.socket),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
+    }
+}
+
+/// What a config says of the ways in. A listener has at most `connections`, however many the config allows.
+fn settings(loaded: &Loaded, connections: usize) -> Settings {
+    let mut limits = loaded.http.as_ref().map(|http| http.limits.clone()).unwrap_or_default();
+    if connections < limits.connections {
+        tracing::warn!(connections, "fewer connections than configured: the limit of open files is low");
+        limits.connections = connections;
+    }
+    Settings {
+        clients: loaded.clients.clone(),
+        limits,
+        alert_limits: loaded.alert_limits.clone(),
+        hosts: loaded.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default(),
+        tls: loaded.http.as_ref().and_then(|http| http.tls.clone()),
     }
 }
 
@@ -756,7 +800,7 @@ async fn carry(
     reader: &JournalReader,
     keep_from: u64,
 ) -> Result<(), String> {
-    let words = |error: crate::router::Unanswered| error.to_string();
+    let words = |error: Unanswered| error.to_string();
     // A router that lags behind does not know yet what it needs.
     router.folded(keep_from.saturating_sub(1)).await.map_err(words)?;
     loop {

@@ -63,6 +63,11 @@ impl Wording {
         }
     }
 
+    /// Whether the config in force has this text.
+    pub fn is_in_force(&self, text: &str) -> bool {
+        self.lock().in_force.as_ref().is_some_and(|in_force| in_force.text == text)
+    }
+
     /// Puts a config in force.
     pub fn install(&self, position: Position, loaded: Loaded, handler: &Handler) {
         let context = BuildContext::new(&loaded.data_dir);

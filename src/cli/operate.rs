@@ -236,8 +236,11 @@ async fn list_actions(json: bool, server: &Server) -> Result<Exit, CliError> {
 
 pub(super) async fn reload(server: Server) -> Result<Exit, CliError> {
     let client = Client::new(&server)?;
-    client.call(Method::POST, "/-/reload", "application/json", Bytes::new()).await?.accepted()?;
+    let answer = client.call(Method::POST, "/-/reload", "application/json", Bytes::new()).await?;
+    let warnings = answer.accepted()?;
     talk("the configuration was loaded again");
+    let warnings = String::from_utf8_lossy(&warnings);
+    warnings.lines().for_each(|warning| talk(warning.chars().flat_map(printable).collect::<String>()));
     Ok(Exit::Done)
 }
 

@@ -51,7 +51,7 @@ pub type Inputs = Arc<dyn Fn(Input) -> Appended + Send + Sync>;
 
 /// Loads the configuration again; `Err` holds every mistake as text, and the old one stays.
 pub type Reload =
-    Arc<dyn Fn(SmolStr) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+    Arc<dyn Fn(SmolStr) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync>;
 
 /// What the API stands on.
 #[derive(Clone)]
@@ -425,7 +425,7 @@ async fn reload(
     Extension(operator): Extension<Operator>,
 ) -> Result<Response, Problem> {
     match (api.reload)(operator.0).await {
-        Ok(()) => Ok(StatusCode::OK.into_response()),
+        Ok(warnings) => Ok(warnings.into_response()),
         Err(mistakes) => Err(Problem {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             detail: format!("the new configuration was refused, the old one stays:\n{mistakes}"),

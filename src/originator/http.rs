@@ -47,10 +47,25 @@ pub type Tls = Arc<rustls::ServerConfig>;
 
 /// One way in.
 pub enum Listener {
-    /// TCP, with TLS or without.
-    Tcp(TcpListener, Option<Tls>),
+    /// TCP, with TLS if the settings have it.
+    Tcp(TcpListener),
     /// The Unix socket.
     Socket(UnixListener),
+}
+
+/// What the config says of the ways in. A reload puts others in force, for requests that come then.
+#[derive(Clone)]
+pub struct Settings {
+    /// Who may come.
+    pub clients: Arc<Clients>,
+    /// Limits of listeners.
+    pub limits: HttpLimits,
+    /// Limits of alerts.
+    pub alert_limits: Limits,
+    /// Names that a request's `Host` may have besides addresses and `localhost`; empty: any, if not bound to loopback.
+    pub hosts: Vec<String>,
+    /// Certificate and key of TCP listeners.
+    pub tls: Option<Tls>,
 }
 
 /// What every listener shares.
@@ -59,20 +74,21 @@ pub struct Serving<I> {
     pub intake: I,
     /// Everything but the posting of alerts.
     pub routes: axum::Router,
-    /// Who may come; replaced at a reload.
-    pub clients: RwLock<Arc<Clients>>,
-    /// Limits of listeners.
-    pub limits: HttpLimits,
-    /// Limits of alerts.
-    pub alert_limits: Limits,
-    /// Names that a request's `Host` may have besides addresses and `localhost`; empty: any, if not bound to loopback.
-    pub hosts: Vec<String>,
+    /// What the config in force says.
+    pub settings: RwLock<Arc<Settings>>,
     /// Counts.
     pub metrics: Arc<OriginatorMetrics>,
     /// Told of everybody who was refused: where from, and what was tried.
     pub on_denied: Box<dyn Fn(SmolStr, String) + Send + Sync>,
     /// Bytes of bodies in flight.
     pub in_flight: AtomicUsize,
+}
+
+impl<I> Serving<I> {
+    /// The settings in force.
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
 }
 
 /// Where a connection comes from.
@@ -93,10 +109,11 @@ impl Peer {
 
 /// Accepts connections until `stop` says so, then waits a little for those that are open.
 pub async fn serve<I: Intake>(listener: Listener, serving: Arc<Serving<I>>, mut stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(serving.limits.connections));
+    let connections = serving.settings().limits.connections;
+    let slots = Arc::new(Semaphore::new(connections));
     let addresses = Arc::new(Addresses::default());
     let local = match &listener {
-        Listener::Tcp(listener, _) => listener.local_addr().is_ok_and(|address| address.ip().is_loopback()),
+        Listener::Tcp(listener) => listener.local_addr().is_ok_and(|address| address.ip().is_loopback()),
         Listener::Socket(_) => true,
     };
     loop {
@@ -117,19 +134,20 @@ pub async fn serve<I: Intake>(listener: Listener, serving: Arc<Serving<I>>, mut 
             Peer::Tcp { address, .. } => Peer::Tcp { address, loopback_listener: local },
             other => other,
         };
-        let most = serving.limits.connections_per_address;
+        let settings = serving.settings();
+        let most = settings.limits.connections_per_address;
         let slot = slots.clone().try_acquire_owned().ok().zip(addresses.enter(peer, most));
         let Some((slot, place)) = slot else {
             serving.metrics.connections_refused.fetch_add(1, Ordering::Relaxed);
             continue;
         };
         let tls = match &listener {
-            Listener::Tcp(_, tls) => tls.clone(),
+            Listener::Tcp(_) => settings.tls.clone(),
             Listener::Socket(_) => None,
         };
         tokio::spawn(connection(stream, tls, peer, serving.clone(), stop.clone(), slot, place));
     }
-    let all = u32::try_from(serving.limits.connections).unwrap_or(u32::MAX);
+    let all = u32::try_from(connections).unwrap_or(u32::MAX);
     // Whoever is not done by then is cut off: nothing that was not answered was promised.
     drop(tokio::time::timeout(DRAIN, slots.acquire_many(all)).await);
 }
@@ -145,7 +163,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 async fn accept(listener: &Listener) -> std::io::Result<(Box<dyn Stream>, Peer)> {
     match listener {
-        Listener::Tcp(listener, _) => {
+        Listener::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
             Ok((Box::new(stream), Peer::Tcp { address, loopback_listener: false }))
@@ -207,7 +225,7 @@ async fn connection<I: Intake>(
     _slot: OwnedSemaphorePermit,
     _place: Place,
 ) {
-    let limits = serving.limits.clone();
+    let limits = serving.settings().limits.clone();
     let stream: Box<dyn Stream> = match tls {
         None => stream,
         Some(config) => {
@@ -277,16 +295,16 @@ async fn route<I: Intake>(
     serving: &Serving<I>,
 ) -> Result<Response<Body>, Problem> {
     check_one_host(&request)?;
-    check_host(&request, peer, &serving.hosts)?;
+    let settings = serving.settings();
+    check_host(&request, peer, &settings.hosts)?;
     check_origin(&request)?;
     let path = request.uri().path();
     if OPEN_PATHS.contains(&path) {
-        return Ok(pass_on(request, None, serving).await);
+        return Ok(pass_on(request, None, serving, &settings.limits).await);
     }
-    let clients = serving.clients.read().unwrap_or_else(|e| e.into_inner()).clone();
-    let sender = who(&request, peer, &clients)?;
+    let sender = who(&request, peer, &settings.clients)?;
     if path == ALERTS && request.method() == Method::POST {
-        return take_alerts(request, sender, serving, &clients).await;
+        return take_alerts(request, sender, serving, &settings).await;
     }
     if sender.known.is_some_and(|client| !client.operator) {
         return Err(Problem::new(
@@ -296,7 +314,7 @@ async fn route<I: Intake>(
         ));
     }
     let is_alerts = path == ALERTS;
-    let mut response = pass_on(request, Some(sender.name), serving).await;
+    let mut response = pass_on(request, Some(sender.name), serving, &settings.limits).await;
     if is_alerts && let Some(allow) = response.headers_mut().get_mut(header::ALLOW) {
         // The routes behind do not know that posts are taken here.
         *allow = header::HeaderValue::from_static("GET,HEAD,POST");
@@ -408,14 +426,13 @@ async fn pass_on<I: Intake>(
     request: Request<Incoming>,
     operator: Option<SmolStr>,
     serving: &Serving<I>,
+    limits: &HttpLimits,
 ) -> Response<Body> {
-    let mut request =
-        request.map(|body| Body::new(http_body_util::Limited::new(body, serving.limits.body_bytes)));
+    let mut request = request.map(|body| Body::new(http_body_util::Limited::new(body, limits.body_bytes)));
     if let Some(name) = operator {
         request.extensions_mut().insert(Operator(name));
     }
-    let routed =
-        tokio::time::timeout(serving.limits.body_time * 2, serving.routes.clone().oneshot(request)).await;
+    let routed = tokio::time::timeout(limits.body_time * 2, serving.routes.clone().oneshot(request)).await;
     match routed {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
@@ -430,12 +447,12 @@ async fn take_alerts<I: Intake>(
     request: Request<Incoming>,
     sender: Sender<'_>,
     serving: &Serving<I>,
-    clients: &Clients,
+    settings: &Settings,
 ) -> Result<Response<Body>, Problem> {
     let gzip = is_gzip(request.headers())?;
     let mut flight = Flight { counter: &serving.in_flight, bytes: 0 };
-    let body = read_body(request, serving, &mut flight).await?;
-    let body = if gzip { inflate(&body, serving.limits.body_bytes)? } else { body };
+    let body = read_body(request, &settings.limits, &mut flight).await?;
+    let body = if gzip { inflate(&body, settings.limits.body_bytes)? } else { body };
     let text = std::str::from_utf8(&body).map_err(|error| {
         let at = error.valid_up_to();
         Problem::new(
@@ -444,7 +461,7 @@ async fn take_alerts<I: Intake>(
             "send JSON in UTF-8",
         )
     })?;
-    let batch = json::parse(text, &serving.alert_limits).map_err(invalid)?;
+    let batch = json::parse(text, &settings.alert_limits).map_err(invalid)?;
     if batch.is_empty() {
         return Ok(json_response(StatusCode::OK, "{\"accepted\":0}".into()));
     }
@@ -453,7 +470,7 @@ async fn take_alerts<I: Intake>(
             .iter()
             .enumerate()
             .filter_map(|(index, alert)| {
-                let matcher = clients.refuses(client, &alert)?;
+                let matcher = settings.clients.refuses(client, &alert)?;
                 let detail =
                     format!("the client `{}` may only send alerts with {}", client.name, matcher.matcher);
                 Some(AlertProblem { index, pointer: "/labels".into(), detail })
@@ -516,12 +533,12 @@ impl Drop for Flight<'_> {
     }
 }
 
-async fn read_body<I>(
+async fn read_body(
     request: Request<Incoming>,
-    serving: &Serving<I>,
+    limits: &HttpLimits,
     flight: &mut Flight<'_>,
 ) -> Result<Bytes, Problem> {
-    let limit = serving.limits.body_bytes;
+    let limit = limits.body_bytes;
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -547,7 +564,7 @@ async fn read_body<I>(
             if size > limit {
                 return Err(too_large());
             }
-            if !flight.add(data.len(), serving.limits.bytes_in_flight) {
+            if !flight.add(data.len(), limits.bytes_in_flight) {
                 return Err(Problem {
                     retry_after: Some(Duration::from_secs(2)),
                     ..Problem::new(
@@ -569,7 +586,7 @@ async fn read_body<I>(
         }
         Ok(first.unwrap_or_else(|| rest.freeze()))
     };
-    let time = serving.limits.body_time;
+    let time = limits.body_time;
     tokio::time::timeout(time, reading).await.unwrap_or_else(|_| {
         let detail = format!("the body did not arrive within {time:?} (originator.http.limits.body_time)");
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail, "send less at a time"))

@@ -8,7 +8,7 @@ mod metrics;
 mod socket;
 
 pub use auth::{Clients, KnownClient, TokenHash};
-pub use http::{Listener, Serving, Tls, serve};
+pub use http::{Listener, Serving, Settings, Tls, serve};
 pub use json::{AlertProblem, Limits, parse};
 pub use metrics::OriginatorMetrics;
 pub use socket::{SocketError, SocketSettings, listen};

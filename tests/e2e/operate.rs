@@ -193,6 +193,8 @@ fn a_spool_keeps_what_no_server_takes_and_empties_in_order() {
     let server = site.start();
     flush().ends(0);
     site.until_told(&["1", "2"]);
+    // An outcome that a kill took would have the line written again.
+    server.until_quiet();
     server.kill();
     send("3").ends(0).says("kept in the spool");
     let _server = site.start();
