@@ -277,8 +277,17 @@ fn inside(data_dir: &Path, path: &Path) -> Result<PathBuf, SettingsError> {
     if is_folder || path.file_name().is_none() {
         return wrong("names no file", "write for instance `events.log`");
     }
-    Ok(data_dir.join(path))
+    let whole = data_dir.join(path);
+    let name = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let ours = name == "lock" || OUR_ENDINGS.iter().any(|ending| name.ends_with(ending));
+    if ours && whole.parent() == Some(data_dir) {
+        return wrong("has a name that ams2 keeps for its own files", "write for instance `events.log`");
+    }
+    Ok(whole)
 }
+
+/// How the journal's files, and what else ams2 keeps in the data folder, are called.
+const OUR_ENDINGS: [&str; 6] = [".seg", ".snap", ".free", ".damaged", ".tmp", ".sock"];
 
 #[async_trait::async_trait]
 impl Action for EventLog {

@@ -18,6 +18,8 @@ use ams2_core::{
     machine::Step,
 };
 
+use ams2_handlers::text;
+
 use crate::handler::Attempt;
 
 /// Flushed batches that may wait for the router. A batch is at most what one flush of the journal carries.
@@ -441,34 +443,29 @@ impl Turns {
     }
 }
 
-/// One decision in a line of the log, for those who watch; `None` for what is not worth one.
-pub fn log_line(record: &Record) -> Option<(tracing::Level, String)> {
-    let line = match &record.what {
-        Decided::DeadLetter { delivery, action, reason } => (
-            tracing::Level::ERROR,
-            format!(
-                "delivery given up, kept as dead letter: delivery={delivery} action={action} reason={reason}"
-            ),
-        ),
-        Decided::Breaker { action, open: true } => (
-            tracing::Level::WARN,
-            format!("far end fails, probing with one delivery at a time: action={action}"),
-        ),
-        Decided::Breaker { action, open: false } => {
-            (tracing::Level::INFO, format!("far end is back: action={action}"))
+/// Says a decision in the log, if it is worth a line to those who watch. Words of far ends stay on that line.
+pub fn log(record: &Record) {
+    match &record.what {
+        Decided::DeadLetter { delivery, action, reason } => {
+            let reason = reason.to_string();
+            let reason = text::one_line(&reason);
+            tracing::error!(%delivery, %action, %reason, "delivery given up, kept as dead letter");
         }
+        Decided::Breaker { action, open: true } => {
+            tracing::warn!(%action, "far end fails, probing with one delivery at a time");
+        }
+        Decided::Breaker { action, open: false } => tracing::info!(%action, "far end is back"),
         Decided::WallClock { moved_ms } if moved_ms.abs() >= 2_000 => {
-            (tracing::Level::WARN, format!("the wall clock was set: moved_ms={moved_ms}"))
+            tracing::warn!(moved_ms, "the wall clock was set");
         }
         Decided::Config { position, by } => {
-            (tracing::Level::INFO, format!("configuration in force: sequence={position} by={by}"))
+            tracing::info!(sequence = %position, by = %text::one_line(by), "configuration in force");
         }
         Decided::Process { started: true, unknown_outcomes } => {
-            (tracing::Level::INFO, format!("started: deliveries_tried_again={unknown_outcomes}"))
+            tracing::info!(deliveries_tried_again = unknown_outcomes, "started");
         }
-        _ => return None,
-    };
-    Some(line)
+        _ => {}
+    }
 }
 
 #[cfg(test)]

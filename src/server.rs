@@ -28,13 +28,13 @@ use tokio::{
 use crate::{
     config::{self, Loaded, Overrides},
     console::{self, Api, NotAppended},
-    handler::{Attempt, Handler},
+    handler::{Attempt, Handler, Texts},
     journal::{
         Clock, Health, Journal, JournalReader, OpenError, Options, Refused, SnapshotWriter, SystemClock,
         storage::{Folder, Storage},
     },
     originator::{self, Listener, OriginatorMetrics, Serving, Settings},
-    router::{Append, Follow, Router, Unanswered, log_line},
+    router::{Append, Follow, Router, Unanswered, log},
     upkeep::{self, CARRY_MAX, Recovered},
     wording::Wording,
 };
@@ -60,8 +60,9 @@ const DESCRIPTORS_RESERVED: u64 = 256;
 const CONNECTIONS_MIN: usize = 16;
 /// Refused visitors from one address raise an own alert at most this often.
 const DENIED_EVERY: Duration = Duration::from_secs(10);
-/// Addresses whose refusals are remembered for that.
-const DENIED_ADDRESSES_MAX: usize = 10_000;
+/// And all together at most so many in so long.
+const DENIED_MAX: u32 = 20;
+const DENIED_WINDOW: Duration = Duration::from_secs(60);
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
@@ -275,7 +276,7 @@ pub async fn run(
         connections,
         busy: tokio::sync::Mutex::new(()),
     });
-    let api = api(&router, &journal, &handler, &reloader);
+    let api = api(&router, &journal, &handler, &reloader, Arc::new(reader.clone()));
     let routes = console::routes(api.clone())
         .merge(console::status_routes(console::Status {
             router: router.clone(),
@@ -288,7 +289,7 @@ pub async fn run(
         )
         .fallback(console::no_such_path)
         .method_not_allowed_fallback(console::no_such_method);
-    let denied = Denied { journal: journal.clone(), last: Mutex::default() };
+    let denied = Denied::new(journal.clone());
     let serving = Arc::new(Serving {
         intake: journal.clone(),
         routes,
@@ -434,12 +435,7 @@ impl Follow for Following {
 
     fn decided(&mut self, record: &Record) {
         self.counts.count(record);
-        match log_line(record) {
-            Some((tracing::Level::ERROR, line)) => tracing::error!("{line}"),
-            Some((tracing::Level::WARN, line)) => tracing::warn!("{line}"),
-            Some((_, line)) => tracing::info!("{line}"),
-            None => {}
-        }
+        log(record);
     }
 }
 
@@ -460,22 +456,42 @@ impl Append for KeepIn {
 /// Own alerts about refused visitors, not more than one an address in a while.
 struct Denied {
     journal: Journal,
-    last: Mutex<HashMap<SmolStr, Instant>>,
+    budget: Mutex<Budget>,
+}
+
+/// How much is said of refused visitors: whoever has many addresses must not fill journal and log with their refusals.
+struct Budget {
+    since: Instant,
+    said: u32,
+    left_out: u64,
+    last: HashMap<SmolStr, Instant>,
 }
 
 impl Denied {
+    fn new(journal: Journal) -> Denied {
+        let budget = Budget { since: Instant::now(), said: 0, left_out: 0, last: HashMap::new() };
+        Denied { journal, budget: Mutex::new(budget) }
+    }
+
     fn note(&self, from: SmolStr, what: String) {
-        {
-            let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
-            if last.get(&from).is_some_and(|at| at.elapsed() < DENIED_EVERY) {
+        let left_out = {
+            let mut budget = self.budget.lock().unwrap_or_else(|e| e.into_inner());
+            if budget.since.elapsed() >= DENIED_WINDOW {
+                (budget.since, budget.said) = (Instant::now(), 0);
+                budget.last.retain(|_, at| at.elapsed() < DENIED_EVERY);
+            }
+            let again = budget.last.get(&from).is_some_and(|at| at.elapsed() < DENIED_EVERY);
+            // On a full disk the last room is not for visitors.
+            if again || budget.said >= DENIED_MAX || self.journal.health() != Health::Well {
+                budget.left_out += 1;
                 return;
             }
-            if last.len() >= DENIED_ADDRESSES_MAX {
-                last.clear();
-            }
-            last.insert(from.clone(), Instant::now());
-        }
-        tracing::warn!(%from, what, "refused");
+            budget.said += 1;
+            budget.last.insert(from.clone(), Instant::now());
+            std::mem::take(&mut budget.left_out)
+        };
+        tracing::warn!(%from, what, left_out, "refused");
+        let what = if left_out > 0 { format!("{what} ({left_out} more were refused before)") } else { what };
         if let Err(error) = self.journal.keep(Input::Own(OwnEvent::AccessDenied { from, what })) {
             tracing::error!(%error, "an own alert was not kept");
         }
@@ -577,7 +593,13 @@ fn settings(loaded: &Loaded, connections: usize) -> Settings {
     }
 }
 
-fn api(router: &Router, journal: &Journal, handler: &Arc<Handler>, reloader: &Arc<Reloader>) -> Api {
+fn api(
+    router: &Router,
+    journal: &Journal,
+    handler: &Arc<Handler>,
+    reloader: &Arc<Reloader>,
+    texts: Arc<dyn Texts>,
+) -> Api {
     let inputs_to = journal.clone();
     let reloader = reloader.clone();
     Api {
@@ -600,6 +622,7 @@ fn api(router: &Router, journal: &Journal, handler: &Arc<Handler>, reloader: &Ar
             Box::pin(async move { reloader.reload(by).await })
         }),
         handler: handler.clone(),
+        texts,
     }
 }
 

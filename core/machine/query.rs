@@ -44,7 +44,7 @@ pub struct DeliveryView {
     pub reason: NotifyReason,
     /// How many alerts it tells of.
     pub alerts: u32,
-    /// The first few of them: where their texts stand.
+    /// Where their texts stand, in order.
     pub positions: Vec<Position>,
     /// Where it stands.
     pub standing: DeliveryStanding,
@@ -107,7 +107,7 @@ impl Machine {
                     group: told.group.clone(),
                     reason: told.reason,
                     alerts: told.alerts.len() as u32,
-                    positions: told.alerts.iter().take(3).map(|noted| noted.position).collect(),
+                    positions: told.alerts.iter().map(|noted| noted.position).collect(),
                     standing: match &row.state {
                         DeliveryState::Waiting => DeliveryStanding::Waiting(row.due.wall(offset)),
                         DeliveryState::InFlight => DeliveryStanding::InFlight,

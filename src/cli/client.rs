@@ -204,6 +204,11 @@ impl Answer {
             message.push_str(&format!("\n  {index}{}", error["detail"].as_str().unwrap_or_default()));
         }
         let mend = text("mend").unwrap_or_default();
+        // The server's words may hold a stranger's: they break lines, and nothing else.
+        let message: String = message
+            .chars()
+            .flat_map(|c| if c == '\n' { vec![c] } else { super::operate::printable(c) })
+            .collect();
         Err(CliError::new(exit, format!("the server refused ({}): {message}", self.status), mend))
     }
 }

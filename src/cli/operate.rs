@@ -1,5 +1,7 @@
 //! Verbs that ask or steer a running router: query, ack, delivery, action, reload.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hyper::Method;
 
@@ -102,7 +104,7 @@ fn groups(rows: Vec<views::Group>) {
 
 fn deliveries(rows: Vec<views::Delivery>) {
     table(
-        &["ID", "ACTION", "STATE", "ATTEMPTS", "ALERTS", "DECIDED", "NEXT", "WHY"],
+        &["ID", "ACTION", "STATE", "ATTEMPTS", "ALERTS", "ABOUT", "DECIDED", "NEXT", "WHY"],
         rows.into_iter().map(|row| {
             vec![
                 row.id,
@@ -110,6 +112,7 @@ fn deliveries(rows: Vec<views::Delivery>) {
                 row.state,
                 row.attempts.to_string(),
                 row.alerts.to_string(),
+                about(&row.labels),
                 row.decided,
                 row.next_attempt.unwrap_or_else(|| "-".into()),
                 row.dead_reason.or(row.last_failure).unwrap_or(row.reason),
@@ -118,10 +121,21 @@ fn deliveries(rows: Vec<views::Delivery>) {
     );
 }
 
+/// The first alert in a few words: its event, then its labels.
+fn about(labels: &BTreeMap<String, String>) -> String {
+    let event = labels.get("event").or_else(|| labels.get("alertname"));
+    let rest = labels.iter().filter(|(name, _)| !matches!(name.as_str(), "event" | "alertname"));
+    let rest = rest.map(|(name, value)| format!("{name}={value}"));
+    let text = event.cloned().into_iter().chain(rest).collect::<Vec<_>>().join(" ");
+    text.chars().take(ABOUT_CHARS_MAX).collect()
+}
+
+/// Longest shown start of an alert's labels.
+const ABOUT_CHARS_MAX: usize = 60;
+
 /// Prints rows in columns as wide as their widest cell. Control characters are shown, not obeyed.
 fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
-    let clean = |cell: String| cell.chars().flat_map(printable).collect::<String>();
-    let rows: Vec<Vec<String>> = rows.map(|row| row.into_iter().map(clean).collect()).collect();
+    let rows: Vec<Vec<String>> = rows.map(|row| row.iter().map(|cell| shown(cell)).collect()).collect();
     let mut widths: Vec<usize> = heads.iter().map(|head| head.len()).collect();
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -143,9 +157,14 @@ fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
 }
 
 /// A character as a terminal may see it: an alert's text must not move the cursor.
-fn printable(c: char) -> Vec<char> {
+pub(super) fn printable(c: char) -> Vec<char> {
     let hidden = c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if hidden { c.escape_default().collect() } else { vec![c] }
+}
+
+/// Words from elsewhere: what they hold is shown, not obeyed.
+fn shown(words: &str) -> String {
+    words.chars().flat_map(printable).collect()
 }
 
 /// A query's value, percent-encoded (RFC 3986 section 2.1).
@@ -194,7 +213,7 @@ pub(super) async fn action(action: ActionVerb) -> Result<Exit, CliError> {
         ActionDo::Test { action, server } => {
             let answer: TestAnswer =
                 Client::new(&server)?.post("/api/v1/actions/test", &TestOrder { action }).await?;
-            say(format_args!("{}: {}", answer.outcome, answer.reply));
+            say(format_args!("{}: {}", answer.outcome, shown(&answer.reply)));
             Ok(if answer.outcome == "failed" { Exit::No } else { Exit::Done })
         }
     }
@@ -240,7 +259,7 @@ pub(super) async fn reload(server: Server) -> Result<Exit, CliError> {
     let warnings = answer.accepted()?;
     talk("the configuration was loaded again");
     let warnings = String::from_utf8_lossy(&warnings);
-    warnings.lines().for_each(|warning| talk(warning.chars().flat_map(printable).collect::<String>()));
+    warnings.lines().for_each(|warning| talk(shown(warning)));
     Ok(Exit::Done)
 }
 

@@ -33,6 +33,21 @@ const LISTEN: &str = "127.0.0.1:9093";
 /// Clients may not call themselves what ams2 calls itself and this machine.
 const RESERVED_CLIENTS: [&str; 2] = ["ams2", "local"];
 
+/// Takes the setting that a message is about out of the settings; `false` if there is none to take.
+fn without_mistake(settings: &mut serde_json::Value, path: &str, message: &str) -> bool {
+    let Some(settings) = settings.as_object_mut() else { return false };
+    let top = path.split(['.', '[']).next().unwrap_or_default();
+    if let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next())
+        && top.is_empty()
+    {
+        return settings.remove(unknown).is_some();
+    }
+    settings.remove(top).is_some()
+}
+
+/// Settings of actions that the router reads: nothing of the environment may be in them.
+const ROUTER_SETTINGS: [&str; 5] = ["name", "send_resolved", "max_in_flight", "max_per_minute", "timeout"];
+
 struct Reader<'a> {
     found: Found,
     folder: &'a Path,
@@ -47,8 +62,9 @@ pub(super) fn read(
     overrides: &Overrides,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut reader = Reader { found: Found::default(), folder, overrides, severities: Severities::default() };
+    reader.found.duplicates(tree);
     let loaded = reader.whole(tree, text);
-    let mut found = reader.found.0;
+    let mut found = reader.found.hidden();
     found.sort_by_key(|diagnostic| diagnostic.place);
     match loaded {
         Some(mut loaded) if found.iter().all(|diagnostic| diagnostic.gravity == Gravity::Warning) => {
@@ -156,7 +172,7 @@ impl Reader<'_> {
             if let Some(path) = fields.take("dir").and_then(|node| self.found.path(node)) {
                 dir = path;
             }
-            if let Some(ms) = fields.take("retention").and_then(|node| self.found.duration_ms(node, 1)) {
+            if let Some(ms) = fields.take("retention").and_then(|node| self.found.duration_ms(node, 60_000)) {
                 options.retention.age = Duration::from_millis(ms);
             }
             if let Some(bytes) = fields.take("retention_bytes").and_then(|node| self.found.bytes(node)) {
@@ -270,17 +286,33 @@ impl Reader<'_> {
             return None;
         };
         let before = self.found.0.len();
+        for name in ROUTER_SETTINGS {
+            if let Value::Map(entries) = &settings_node.value
+                && let Some((_, node)) = entries.iter().find(|(key, _)| key.text == name)
+                && let Value::Text(_) = node.value
+            {
+                // A mistake is kept; the value is read below with the others.
+                let _ = self.found.plain(node);
+            }
+        }
         let found = &mut self.found;
         let json = settings_node.to_json(&mut |text, place| found.expand(text, place));
         let json = if json.is_null() { serde_json::json!({}) } else { json };
-        let json = serde_json::json!({ key.text.clone(): json });
-        let settings: ActionSettings = match serde_path_to_error::deserialize(json) {
-            Ok(settings) => settings,
-            Err(error) => {
-                let path = error.path().to_string();
-                let path = path.strip_prefix(&key.text).unwrap_or(&path).to_owned();
-                self.settings_mistake(settings_node, &path, &error.into_inner().to_string());
-                return None;
+        let mut json = serde_json::json!({ key.text.clone(): json });
+        let settings: ActionSettings = loop {
+            match serde_path_to_error::deserialize(json.clone()) {
+                Ok(settings) => break settings,
+                Err(error) => {
+                    let path = error.path().to_string();
+                    let path =
+                        path.strip_prefix(&key.text).unwrap_or(&path).trim_start_matches('.').to_owned();
+                    let message = error.into_inner().to_string();
+                    self.settings_mistake(settings_node, &path, &message);
+                    // Without the setting that is wrong, what else is wrong comes to light.
+                    if !without_mistake(&mut json[&key.text], &path, &message) {
+                        return None;
+                    }
+                }
             }
         };
         if let Err(mistakes) = settings.build(&BuildContext::new(data_dir)) {

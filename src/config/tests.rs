@@ -31,7 +31,10 @@ fn each_mistake_has_its_place_and_its_mend() {
         ),
         (with("recievers: []\n"), "f:3:1: unknown key `recievers`: did you mean `receivers`?"),
         (with("colour: red\n"), "f:3:1: unknown key `colour`: known here:"),
-        (with("route: {receiver: log}\n"), "f:3:1: a key is given twice in the same map"),
+        (
+            with("route: {receiver: log}\n"),
+            "f:3:1: `route` is given twice in the same map, first in line 2: remove one of the two",
+        ),
         (RECEIVERS.into(), "`route` is missing: add `route:`"),
         ("route: {receiver: log}\n".into(), "`receivers` is missing"),
         (route("{receiver: lgo}"), "f:2:19: no receiver is called `lgo`: did you mean `log`?"),
@@ -217,4 +220,49 @@ fn the_default_tells_each_occurrence_to_a_file() {
     assert_eq!(loaded.actions[0].0.to_string(), "log/event_log/0");
     assert_eq!(loaded.data_dir, Path::new("./ams2-data"));
     assert_eq!(loaded.socket.expect("a socket").path, Path::new("./ams2-data/ams2.sock"));
+}
+
+#[test]
+fn every_mistake_in_an_action_is_said_at_once() {
+    let found = mistakes(
+        "route: {receiver: log}
+receivers:
+  - name: log
+    actions:
+      - event_log: {to: file, path: e.log, colour: red, max_in_flight: many, path2: 1, line: '{{ nothing }}'}
+      - event_log: {to: file, path: 0000000000000001.seg}
+",
+    );
+    for words in [
+        "unknown key `colour`",
+        "unknown key `path2`: did you mean `path`?",
+        "invalid type: string \"many\"",
+        "no variable is called `nothing`",
+        "has a name that ams2 keeps for its own files",
+    ] {
+        assert!(found.contains(words), "{words}: {found}");
+    }
+}
+
+#[test]
+fn values_of_the_environment_are_never_shown() {
+    // One that every process here has, and that is wrong wherever it stands.
+    let value = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let found = mistakes(
+        "originator: {http: {listen: '${env:CARGO_MANIFEST_DIR}'}}
+route: {receiver: log}
+receivers:
+  - name: log
+    actions:
+      - event_log: {to: '${env:CARGO_MANIFEST_DIR}'}
+      - event_log: {to: file, path: a.log, name: '${env:CARGO_MANIFEST_DIR}'}
+external_url: '${env:CARGO_MANIFEST_DIR}'
+",
+    );
+    assert!(!found.contains(&value), "{found}");
+    assert_eq!(found.matches("`${env:CARGO_MANIFEST_DIR}`").count(), 3, "{found}");
+    assert!(
+        found.contains("f:7:") && found.contains("environment variables are not allowed here"),
+        "{found}"
+    );
 }

@@ -145,6 +145,8 @@ pub(super) fn parse(text: &str) -> Result<Node, Diagnostic> {
     }
     let options = serde_saphyr::options! {
         strict_booleans: true,
+        // Told with both places, beside all other mistakes: see `Found::duplicates`.
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
         budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, max_nodes: NODES_MAX },
     };
     serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options).map(node).map_err(|error| {

@@ -1,6 +1,6 @@
 //! Walking the tree: taking a map's keys one by one, with every mistake kept and none hiding another.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use ams2_handlers::units;
 
@@ -12,7 +12,14 @@ use super::{
 
 /// What was found wrong so far.
 #[derive(Default)]
-pub(super) struct Found(pub Vec<Diagnostic>);
+pub(super) struct Found(
+    pub Vec<Diagnostic>,
+    /// Values of environment variables that were put in, with what stands for them in the file.
+    Vec<(String, String)>,
+);
+
+/// Shorter values are no secrets, and part of too much else.
+const HIDDEN_BYTES_MIN: usize = 4;
 
 impl Found {
     pub fn error(&mut self, place: Place, message: impl Into<String>, mend: impl Into<String>) {
@@ -77,7 +84,12 @@ impl Found {
             };
             let name = &after[..end];
             match std::env::var(name) {
-                Ok(value) => out.push_str(&value),
+                Ok(value) => {
+                    out.push_str(&value);
+                    if value.len() >= HIDDEN_BYTES_MIN {
+                        self.1.push((value, format!("${{env:{name}}}")));
+                    }
+                }
                 Err(_) => {
                     let mend = "set it before ams2 starts, or write the value here";
                     self.error(place, format!("the environment variable `{name}` is not set"), mend);
@@ -87,6 +99,19 @@ impl Found {
         }
         out.push_str(rest);
         out
+    }
+
+    /// What was found, with everything from the environment as it stands in the file: it may be a secret.
+    pub fn hidden(self) -> Vec<Diagnostic> {
+        let Found(mut found, mut values) = self;
+        values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        for diagnostic in &mut found {
+            for (value, written) in &values {
+                diagnostic.message = diagnostic.message.replace(value, written);
+                diagnostic.mend = diagnostic.mend.replace(value, written);
+            }
+        }
+        found
     }
 
     pub fn flag(&mut self, node: &Node) -> Option<bool> {
@@ -172,6 +197,30 @@ impl Found {
     }
 
     /// The keys of a map. Keys that are not taken until [`Fields::end`] are unknown.
+    /// Keys that are given twice in one map, wherever they are.
+    pub fn duplicates(&mut self, node: &Node) {
+        match &node.value {
+            Value::List(items) => items.iter().for_each(|item| self.duplicates(item)),
+            Value::Map(entries) => {
+                let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+                for (key, value) in entries {
+                    match first.get(key.text.as_str()) {
+                        Some(line) => {
+                            let message = format!(
+                                "`{}` is given twice in the same map, first in line {line}",
+                                key.text
+                            );
+                            self.error(key.place, message, "remove one of the two");
+                        }
+                        None => drop(first.insert(&key.text, key.place.line)),
+                    }
+                    self.duplicates(value);
+                }
+            }
+            _ => {}
+        }
+    }
+
     pub fn fields<'n>(&mut self, node: &'n Node) -> Fields<'n> {
         let entries = match &node.value {
             Value::Map(entries) => entries.as_slice(),

@@ -3,9 +3,10 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use ams2_core::{
-    Severities,
+    AlertBatch, Machine, Position, Severities,
     config::ActionId,
     input::{Acknowledge, DeliveryCommand, DeliveryId, DeliverySelection, DeliveryVerb, Input},
+    machine::{DeliveryStanding, DeliveryView, GroupView},
     matcher::{Compiled, Matcher},
 };
 use axum::{
@@ -23,7 +24,7 @@ use smol_str::SmolStr;
 
 use super::views;
 use crate::{
-    handler::Handler,
+    handler::{Handler, Texts},
     router::{Router, Unanswered},
 };
 
@@ -64,6 +65,8 @@ pub struct Api {
     pub reload: Reload,
     /// Tests actions.
     pub handler: Arc<Handler>,
+    /// Texts of alerts that deliveries tell of.
+    pub texts: Arc<dyn Texts>,
 }
 
 /// The routes.
@@ -83,16 +86,19 @@ pub fn routes(api: Api) -> Routes {
 /// `GET /api/v1/alerts`: mounted beside the POST that takes alerts.
 pub async fn alerts(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
     let Query(query) = query?;
-    let matchers = query.matchers()?;
+    let filter = query.filter()?;
     let limit = query.limit();
     let alerts = api
         .router
         .ask(move |folded| {
             let offset = folded.machine.wall_offset_ms();
+            let (matchers, _) = compile(&filter, &folded.machine)?;
             let found = folded.machine.alerts().filter(|alert| alert.matches(&matchers));
-            found.take(limit).map(|alert| views::Alert::of(&alert, offset)).collect::<Vec<_>>()
+            Ok::<_, Problem>(
+                found.take(limit).map(|alert| views::Alert::of(&alert, offset)).collect::<Vec<_>>(),
+            )
         })
-        .await?;
+        .await??;
     Ok(Json(alerts).into_response())
 }
 
@@ -111,8 +117,8 @@ pub struct RowQuery {
 type RowQueried = Result<Query<RowQuery>, QueryRejection>;
 
 impl RowQuery {
-    fn matchers(&self) -> Result<Vec<Compiled>, Problem> {
-        compile(&ams2_core::matcher::parse_list(self.filter.as_deref().unwrap_or("")).map_err(bad_matcher)?)
+    fn filter(&self) -> Result<Vec<Matcher>, Problem> {
+        ams2_core::matcher::parse_list(self.filter.as_deref().unwrap_or("")).map_err(bad_matcher)
     }
 
     fn limit(&self) -> usize {
@@ -120,26 +126,35 @@ impl RowQuery {
     }
 }
 
-fn compile(matchers: &[Matcher]) -> Result<Vec<Compiled>, Problem> {
-    let severities = Severities::default();
-    matchers.iter().map(|matcher| matcher.compile(&severities).map_err(bad_matcher)).collect()
+/// Matchers with the ranks of the config in force.
+fn compile(matchers: &[Matcher], machine: &Machine) -> Result<(Vec<Compiled>, Severities), Problem> {
+    let severities = machine.config().map(|(config, _)| config.severities.clone()).unwrap_or_default();
+    let compiled: Result<Vec<_>, _> =
+        matchers.iter().map(|matcher| matcher.compile(&severities).map_err(bad_matcher)).collect();
+    Ok((compiled?, severities))
 }
 
 async fn groups(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
     let Query(query) = query?;
-    let limit = query.limit();
+    let (limit, filter) = (query.limit(), query.filter()?);
     let groups = api
         .router
         .ask(move |folded| {
-            folded.machine.groups().take(limit).map(|g| views::Group::of(&g)).collect::<Vec<_>>()
+            let (matchers, _) = compile(&filter, &folded.machine)?;
+            // A group is shown whole if one of its alerts matches.
+            let shown = |group: &GroupView<'_>| {
+                matchers.is_empty() || group.alerts().any(|alert| alert.matches(&matchers))
+            };
+            let groups = folded.machine.groups().filter(shown).take(limit);
+            Ok::<_, Problem>(groups.map(|group| views::Group::of(&group)).collect::<Vec<_>>())
         })
-        .await?;
+        .await??;
     Ok(Json(groups).into_response())
 }
 
 async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
     let Query(query) = query?;
-    let limit = query.limit();
+    let (limit, filter) = (query.limit(), query.filter()?);
     let dead = match query.state.as_deref() {
         None => None,
         Some("dead") => Some(true),
@@ -148,17 +163,67 @@ async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Respons
             return Err(Problem::bad(format!("state is `{other}`"), "write state=pending or state=dead"));
         }
     };
-    let rows = api
+    let all = !filter.is_empty();
+    let (found, matchers, severities) = api
         .router
         .ask(move |folded| {
-            let shown = folded.machine.deliveries().map(|delivery| views::Delivery::of(&delivery));
-            shown
-                .filter(|row| dead.is_none_or(|dead| dead == (row.state == "dead")))
-                .take(limit)
-                .collect::<Vec<_>>()
+            let (matchers, severities) = compile(&filter, &folded.machine)?;
+            let is_dead = |delivery: &DeliveryView| matches!(delivery.standing, DeliveryStanding::Dead(_));
+            let wanted =
+                folded.machine.deliveries().filter(|one| dead.is_none_or(|dead| dead == is_dead(one)));
+            let most = if all { usize::MAX } else { limit };
+            let found: Vec<_> = wanted
+                .take(most)
+                .map(|delivery| {
+                    let own = delivery.positions.iter().filter(|position| position.is_raised());
+                    let own: Vec<_> =
+                        own.filter_map(|at| Some((*at, folded.machine.own_text(*at)?))).collect();
+                    (delivery, own)
+                })
+                .collect();
+            Ok::<_, Problem>((found, matchers, severities))
         })
-        .await?;
+        .await??;
+    // Texts are read from the disk: neither the router nor other clients wait for that.
+    let read = tokio::task::spawn_blocking(move || {
+        let told = Told { texts: &*api.texts, matchers: &matchers, severities: &severities };
+        found.iter().filter_map(|(delivery, own)| told.row(delivery, own)).take(limit).collect::<Vec<_>>()
+    });
+    let rows = read.await.map_err(|error| Problem::bad(error.to_string(), "this is a fault of ams2"))?;
     Ok(Json(rows).into_response())
+}
+
+/// What deliveries tell of.
+struct Told<'a> {
+    texts: &'a dyn Texts,
+    matchers: &'a [Compiled],
+    severities: &'a Severities,
+}
+
+impl Told<'_> {
+    /// The delivery as the API shows it, if one of its alerts matches.
+    fn row(&self, delivery: &DeliveryView, own: &[(Position, Arc<AlertBatch>)]) -> Option<views::Delivery> {
+        let text = |position: &Position| match own.iter().find(|(known, _)| known == position) {
+            Some((_, batch)) => Some((**batch).clone()),
+            // What is lost, or cannot be read now, is shown without its labels.
+            None => self.texts.alert(*position).ok().map(|stored| stored.batch),
+        };
+        let matches = |batch: &AlertBatch| {
+            batch.alert(0).is_some_and(|alert| {
+                self.matchers.iter().all(|m| m.matches(alert.label(&m.matcher.name), self.severities))
+            })
+        };
+        let mut batches = delivery.positions.iter().map(text);
+        let first = batches.next().flatten();
+        let shown = self.matchers.is_empty()
+            || first.as_ref().is_some_and(matches)
+            || batches.flatten().any(|batch| matches(&batch));
+        let mut row = views::Delivery::of(delivery);
+        if let Some(alert) = first.as_ref().and_then(|batch| batch.alert(0)) {
+            row.labels = alert.labels().map(|(name, value)| (name.into(), value.into())).collect();
+        }
+        shown.then_some(row)
+    }
 }
 
 /// Which deliveries: exactly one of the three.
@@ -239,9 +304,7 @@ async fn order_deliveries(
     let found = api
         .router
         .ask(move |folded| {
-            let dead = |d: &ams2_core::machine::DeliveryView| {
-                matches!(d.standing, ams2_core::machine::DeliveryStanding::Dead(_))
-            };
+            let dead = |d: &DeliveryView| matches!(d.standing, DeliveryStanding::Dead(_));
             folded
                 .machine
                 .deliveries()
@@ -311,7 +374,7 @@ async fn acknowledge(
             "give at least one, such as `event=\"Virus Found\"`",
         ));
     }
-    let compiled = compile(&matchers)?;
+    let asked = matchers.clone();
     let ms = order.seconds.map(|seconds| seconds.saturating_mul(1000));
     if ms.is_some_and(|ms| ms == 0 || ms > ACKNOWLEDGE_MS_MAX) {
         return Err(Problem::bad("the time is 0 or more than a year", "give seconds from 1 to 31622400"));
@@ -319,11 +382,12 @@ async fn acknowledge(
     let (count, now) = api
         .router
         .ask(move |folded| {
+            let (compiled, _) = compile(&asked, &folded.machine)?;
             let firing =
                 folded.machine.alerts().filter(|alert| alert.is_firing() && alert.matches(&compiled));
-            (firing.count(), folded.machine.at())
+            Ok::<_, Problem>((firing.count(), folded.machine.at()))
         })
-        .await?;
+        .await??;
     if count == 0 {
         return Err(Problem {
             status: StatusCode::NOT_FOUND,

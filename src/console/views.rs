@@ -112,6 +112,9 @@ pub struct Delivery {
     pub attempts: u32,
     /// How many alerts it tells of.
     pub alerts: u32,
+    /// Labels of the first of them; empty if its text is lost.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// When it was decided, RFC 3339 in UTC.
     pub decided: String,
 }
@@ -208,6 +211,7 @@ impl Delivery {
             last_failure: delivery.last_failure.clone(),
             attempts: delivery.attempts,
             alerts: delivery.alerts,
+            labels: BTreeMap::new(),
             decided: time(delivery.decided),
         }
     }

@@ -56,6 +56,7 @@ impl Folder {
     /// names the process.
     pub fn open(path: &Path) -> io::Result<Folder> {
         make_durable(path)?;
+        refuse_if_anybody_may_write(path)?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -78,6 +79,16 @@ impl Folder {
         lock.write_all_at(std::process::id().to_string().as_bytes(), 0)?;
         Ok(Folder { path: path.into(), _lock: lock })
     }
+}
+
+/// Whoever may write into the folder can put a link where a file of ours is to be.
+fn refuse_if_anybody_may_write(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if fs::metadata(path)?.permissions().mode() & 0o002 == 0 {
+        return Ok(());
+    }
+    let message = format!("every user may write into it: chmod o-w {}", path.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
 /// Makes a folder, and sees to it that its name and those of the folders that it took are on disk.

@@ -505,3 +505,12 @@ async fn what_no_frame_can_hold_is_refused_before_anything_is_written() {
         .expect("readable");
     assert_eq!((kept, opened.damage.len()), (12, 0));
 }
+
+#[test]
+fn a_folder_that_anybody_may_write_into_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("ours");
+    let error = Folder::open(folder.path()).expect_err("refused").to_string();
+    assert!(error.contains("chmod o-w"), "{error}");
+}

@@ -221,6 +221,7 @@ fn the_same_id_twice_is_one_occurrence_over_restarts_too() {
     server.post(&body).is(200);
     server.post(&body).is(200);
     site.until_told(&["same"]);
+    server.until_quiet();
     server.kill();
     let server = site.start();
     server.post(&body).is(200);
@@ -244,4 +245,31 @@ fn a_reader_that_goes_away_is_no_error() {
     clean(&mut shell);
     let script = format!("set -o pipefail; {AMS2} query alerts --to {} | head -1", site.socket().display());
     run(shell.arg("-c").arg(script)).ends(0);
+}
+
+#[test]
+fn a_dead_letter_says_what_it_is_about_and_can_be_found_by_it() {
+    let site = Site::new(
+        "
+receivers: [{name: run, actions: [{program: {command: [/bin/false]}}]}]
+route: {receiver: run, notify: each}
+",
+    );
+    let server = site.start();
+    for n in ["1", "2"] {
+        site.client(&["send", "Virus Found", "-l", &format!("n={n}"), "--severity", "critical"]).ends(0);
+    }
+    until_true("both are given up", || {
+        let dead = server.get("/api/v1/deliveries?state=dead").json();
+        let about = |row: &serde_json::Value| row["labels"]["event"] == "Virus Found";
+        dead.as_array().is_some_and(|rows| rows.iter().filter(|row| about(row)).count() == 2)
+    });
+    let shown = site.client(&["query", "dead-letters"]).ends(0).stdout;
+    assert!(shown.contains("Virus Found n=1 severity=critical"), "{shown}");
+    let found = site.client(&["query", "dead-letters", "n=2", "--json"]).ends(0).json();
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found[0]["labels"]["n"], "2");
+    site.client(&["query", "dead-letters", "n=3"]).ends(0).says("nothing to show");
+    site.client(&["query", "groups", "n=3"]).ends(0).says("nothing to show");
+    site.client(&["query", "dead-letters", "n=~("]).ends(1).says("regex");
 }
