@@ -158,6 +158,8 @@ pub enum What {
     Deliveries,
     /// Deliveries that were given up
     DeadLetters,
+    /// The newest decisions with their reasons; of an alert, delivery or group if its fingerprint, id or key is given
+    Decisions,
 }
 
 /// `ams2 ack`.

@@ -11,12 +11,20 @@ use super::{
     client::Client,
     say, talk,
 };
-use crate::console::{AcknowledgeOrder, DeliveryOrder, Done, TestAnswer, TestOrder, views};
+use crate::console::{AcknowledgeOrder, Decision, DeliveryOrder, Done, TestAnswer, TestOrder, views};
 
 pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
     let client = Client::new(&query.server)?;
     let mut parameters = Vec::new();
-    if !query.matchers.is_empty() {
+    if query.what == What::Decisions {
+        if let [about] = query.matchers.as_slice() {
+            parameters.push(format!("about={}", percent(about)));
+        } else if !query.matchers.is_empty() {
+            let mend =
+                "give one fingerprint, delivery id or group key; `ams2 query alerts --json` shows them";
+            return Err(CliError::new(Exit::Usage, "decisions are about one thing", mend));
+        }
+    } else if !query.matchers.is_empty() {
         parameters.push(format!("filter={}", percent(&query.matchers.join(","))));
     }
     if let Some(limit) = query.limit {
@@ -33,6 +41,7 @@ pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
             parameters.push("state=dead".into());
             "deliveries"
         }
+        What::Decisions => "decisions",
     };
     let path = format!("/api/v1/{path}?{}", parameters.join("&"));
     if query.json {
@@ -44,6 +53,7 @@ pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
         What::Alerts => alerts(client.fetch(&path).await?),
         What::Groups => groups(client.fetch(&path).await?),
         What::Deliveries | What::DeadLetters => deliveries(client.fetch(&path).await?),
+        What::Decisions => decisions(client.fetch(&path).await?),
     }
     Ok(Exit::Done)
 }
@@ -98,6 +108,24 @@ fn groups(rows: Vec<views::Group>) {
                 actions.push(vec!["none".into(), "0".into(), "never".into(), "nobody_to_tell".into()]);
             }
             actions.into_iter().map(move |action| [first.clone(), action].concat())
+        }),
+    );
+}
+
+fn decisions(rows: Vec<Decision>) {
+    table(
+        &["TIME", "SEQUENCE", "DECISION", "REASON", "ALERT", "ACTION", "DELIVERY"],
+        rows.into_iter().map(|row| {
+            let dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+            vec![
+                row.time,
+                row.sequence.to_string(),
+                row.decision,
+                dash(row.reason),
+                dash(row.alerts.first().cloned()),
+                dash(row.action),
+                dash(row.delivery),
+            ]
         }),
     );
 }

@@ -22,7 +22,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::views;
+use super::{Decision, views};
 use crate::{
     handler::{Handler, Texts},
     router::{Router, Unanswered},
@@ -30,6 +30,8 @@ use crate::{
 
 /// Most rows that one answer holds, unless `limit` asks for fewer.
 const ROWS_MAX: usize = 100_000;
+/// Decisions that an answer holds unless `limit` asks for more.
+const DECISIONS_SHOWN: usize = 100;
 /// Longest acknowledgement: a year.
 const ACKNOWLEDGE_MS_MAX: u64 = 366 * 86_400_000;
 
@@ -73,6 +75,7 @@ pub struct Api {
 pub fn routes(api: Api) -> Routes {
     Routes::new()
         .route("/api/v1/groups", get(groups))
+        .route("/api/v1/decisions", get(decisions))
         .route("/api/v1/deliveries", get(deliveries))
         .route("/api/v1/deliveries/retry", post(retry))
         .route("/api/v1/deliveries/drop", post(drop_deliveries))
@@ -150,6 +153,35 @@ async fn groups(State(api): State<Api>, query: RowQueried) -> Result<Response, P
         })
         .await??;
     Ok(Json(groups).into_response())
+}
+
+/// Filters of a query for decisions.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionQuery {
+    /// An alert's fingerprint, a delivery's id or a group's key.
+    about: Option<String>,
+    /// Most rows.
+    limit: Option<usize>,
+}
+
+/// The newest decisions, newest first.
+async fn decisions(
+    State(api): State<Api>,
+    query: Result<Query<DecisionQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    let limit = query.limit.unwrap_or(DECISIONS_SHOWN).min(ROWS_MAX);
+    let rows = api
+        .router
+        .ask(move |folded| {
+            let offset = folded.machine.wall_offset_ms();
+            let all = folded.decisions.iter().rev().map(|record| Decision::of(record, offset));
+            let shown = all.filter(|row| query.about.as_deref().is_none_or(|what| row.concerns(what)));
+            shown.take(limit).collect::<Vec<_>>()
+        })
+        .await?;
+    Ok(Json(rows).into_response())
 }
 
 async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {

@@ -2,6 +2,7 @@
 //! appending inputs; it never touches the machine.
 
 mod api;
+mod decisions;
 mod status;
 pub mod views;
 
@@ -9,4 +10,5 @@ pub use api::{
     AcknowledgeOrder, Api, DeliveryOrder, Done, Inputs, NotAppended, Operator, Problem, Reload, TestAnswer,
     TestOrder, alerts, no_such_method, no_such_path, routes,
 };
+pub use decisions::Decision;
 pub use status::{Status, status_routes};

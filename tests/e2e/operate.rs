@@ -272,4 +272,15 @@ route: {receiver: run, notify: each}
     site.client(&["query", "dead-letters", "n=3"]).ends(0).says("nothing to show");
     site.client(&["query", "groups", "n=3"]).ends(0).says("nothing to show");
     site.client(&["query", "dead-letters", "n=~("]).ends(1).says("regex");
+    // And why: from the alert's beginning to the far end's word.
+    let id = found[0]["id"].as_str().expect("an id");
+    let why = site.client(&["query", "decisions", id, "--json"]).ends(0).json();
+    let words: Vec<_> = why.as_array().into_iter().flatten().map(|row| row["decision"].as_str()).collect();
+    assert_eq!(words, [Some("dead_letter"), Some("attempt"), Some("notify")]);
+    assert!(why[0]["reason"].as_str().is_some_and(|reason| reason.starts_with("refused for good")), "{why}");
+    let alerts = site.client(&["query", "alerts", "n=2", "--json"]).ends(0).json();
+    let fingerprint = alerts[0]["fingerprint"].as_str().expect("a fingerprint");
+    let shown = site.client(&["query", "decisions", fingerprint]).ends(0).stdout;
+    assert!(shown.contains("fired") && shown.contains("routed"), "{shown}");
+    site.client(&["query", "decisions", "a", "b"]).ends(2).says("about one thing");
 }

@@ -1,0 +1,166 @@
+//! Decisions as the API shows them: what was decided, about what, and why. The newest are in memory.
+
+use ams2_core::{
+    Record,
+    effect::{AlertChange, AttemptResult, Decided, Next},
+    input::FailureKind,
+};
+use serde::{Deserialize, Serialize};
+
+use super::views::time;
+
+/// One decision with its reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Decision {
+    /// The journal record that caused it.
+    pub sequence: u64,
+    /// When, RFC 3339 in UTC.
+    pub time: String,
+    /// What was decided, in a word: `fired`, `routed`, `notify`, `hold`, `attempt`, `dead_letter` ...
+    pub decision: String,
+    /// Why, in a word or in the far end's words; absent where the decision says all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Fingerprints of the alerts concerned, where it is not the whole group.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<String>,
+    /// The group's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Who tells it: `receiver/kind/name`; for `routed` the receiver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// The delivery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<String>,
+    /// Which attempt, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+}
+
+impl Decision {
+    /// The decision as the API shows it.
+    pub fn of(record: &Record, wall_offset_ms: i64) -> Decision {
+        let blank = Decision {
+            sequence: record.seq,
+            time: time(record.at.wall(wall_offset_ms)),
+            ..Decision::default()
+        };
+        let said = |decision: &str| Decision { decision: decision.into(), ..blank.clone() };
+        match &record.what {
+            Decided::Alert { alert, change, .. } => {
+                Decision { alerts: vec![alert.to_string()], ..said(change_word(*change)) }
+            }
+            Decided::DuplicateId { alert, .. } => {
+                Decision { alerts: vec![alert.to_string()], ..said("duplicate_id") }
+            }
+            Decided::Routed { alert, group, receiver } => Decision {
+                alerts: vec![alert.to_string()],
+                group: Some(group.key.clone()),
+                action: Some(receiver.to_string()),
+                ..said("routed")
+            },
+            Decided::Notify { delivery, group, action, reason, .. } => Decision {
+                reason: Some(reason.word().into()),
+                group: Some(group.key.clone()),
+                action: Some(action.to_string()),
+                delivery: Some(delivery.to_string()),
+                ..said("notify")
+            },
+            Decided::Hold { group, action, reason, alerts } => Decision {
+                reason: Some(reason.word().into()),
+                alerts: alerts.iter().map(ToString::to_string).collect(),
+                group: Some(group.key.clone()),
+                action: action.as_ref().map(ToString::to_string),
+                ..said("hold")
+            },
+            Decided::Superseded { delivery, by } => Decision {
+                reason: Some(format!("replaced by {by}")),
+                delivery: Some(delivery.to_string()),
+                ..said("superseded")
+            },
+            Decided::Digested { digest, deliveries, action } => Decision {
+                reason: Some(format!("{} deliveries over the rate limit", deliveries.len())),
+                action: Some(action.to_string()),
+                delivery: Some(digest.to_string()),
+                ..said("digest")
+            },
+            Decided::Attempt { delivery, action, attempt, result, next, .. } => Decision {
+                reason: Some(attempt_words(result, *next)),
+                action: Some(action.to_string()),
+                delivery: Some(delivery.to_string()),
+                attempt: Some(*attempt),
+                ..said("attempt")
+            },
+            Decided::LateOutcome { delivery, attempt } => Decision {
+                delivery: Some(delivery.to_string()),
+                attempt: Some(*attempt),
+                ..said("late_outcome")
+            },
+            Decided::DeadLetter { delivery, action, reason } => Decision {
+                reason: Some(reason.to_string()),
+                action: Some(action.to_string()),
+                delivery: Some(delivery.to_string()),
+                ..said("dead_letter")
+            },
+            Decided::Operator { delivery, verb, by } => Decision {
+                reason: Some(format!("by {by}")),
+                delivery: Some(delivery.to_string()),
+                ..said(verb)
+            },
+            Decided::Acknowledge { alert, by, .. } => Decision {
+                reason: by.as_ref().map(|by| format!("by {by}")),
+                alerts: vec![alert.to_string()],
+                ..said(if by.is_some() { "acknowledged" } else { "acknowledgement_ended" })
+            },
+            Decided::Breaker { action, open } => Decision {
+                action: Some(action.to_string()),
+                ..said(if *open { "far_end_fails" } else { "far_end_is_back" })
+            },
+            Decided::Config { by, .. } => Decision { reason: Some(format!("by {by}")), ..said("config") },
+            Decided::Process { started, unknown_outcomes } => Decision {
+                reason: started.then(|| format!("{unknown_outcomes} attempts had no outcome")),
+                ..said(if *started { "started" } else { "stopping" })
+            },
+            Decided::WallClock { moved_ms } => {
+                Decision { reason: Some(format!("by {moved_ms} ms")), ..said("wall_clock") }
+            }
+        }
+    }
+
+    /// Whether it concerns this alert (by fingerprint), delivery (by id) or group (by key).
+    pub fn concerns(&self, what: &str) -> bool {
+        self.alerts.iter().any(|alert| alert == what)
+            || self.delivery.as_deref() == Some(what)
+            || self.group.as_deref() == Some(what)
+            || self.reason.as_deref().is_some_and(|reason| reason.ends_with(what))
+    }
+}
+
+fn change_word(change: AlertChange) -> &'static str {
+    match change {
+        AlertChange::Fired => "fired",
+        AlertChange::Occurred => "occurred",
+        AlertChange::Updated => "updated",
+        AlertChange::Resolved => "resolved",
+        AlertChange::TimedOut => "timed_out",
+        AlertChange::ArrivedResolved => "arrived_resolved",
+    }
+}
+
+fn attempt_words(result: &AttemptResult, next: Next) -> String {
+    let said = match result {
+        AttemptResult::Sent => "sent".to_owned(),
+        AttemptResult::Delivered(words) if words.is_empty() => "delivered".to_owned(),
+        AttemptResult::Delivered(words) => format!("delivered: {words}"),
+        AttemptResult::Failed(FailureKind::Transient, words) => format!("failed for now: {words}"),
+        AttemptResult::Failed(FailureKind::Permanent, words) => format!("failed for good: {words}"),
+        AttemptResult::Unknown => "the process ended before the outcome was kept".to_owned(),
+    };
+    match next {
+        Next::Done => said,
+        Next::Retry(_) => format!("{said}; it is tried again"),
+        Next::DeadLetter => format!("{said}; it is given up"),
+    }
+}
