@@ -15,7 +15,7 @@ use std::{
 
 use ams2_core::{
     At, Input, Machine, Position, Record,
-    config::{Install, RULE_VERSION},
+    config::{ActionId, Install, RULE_VERSION, Removed},
     effect::Decided,
     input::{OwnEvent, Started},
 };
@@ -27,7 +27,7 @@ use tokio::{
 
 use crate::{
     config::{self, Loaded, Overrides},
-    console::{self, Api, NotAppended},
+    console::{self, Api, NotAppended, ReloadOrder},
     handler::{Attempt, Handler, Texts},
     journal::{
         Clock, Health, Journal, JournalReader, OpenError, Options, Refused, SnapshotWriter, SystemClock,
@@ -359,7 +359,7 @@ fn refuse_orphans(machine: &Machine, loaded: &Loaded) -> Result<(), ServerError>
         return Ok(());
     }
     Err(ServerError::Waiting(format!(
-        "the configuration has no action any more for deliveries that wait: {}\n  help: say what becomes of them under `removed:`, with `- {{ action: RECEIVER/KIND/NAME, move_to: RECEIVER }}` or `drop: true`",
+        "the configuration has no action any more for deliveries that wait: {}\n  help: say what becomes of them under `removed:`, with `- {{ action: RECEIVER/KIND/NAME, move_to: RECEIVER }}` or `drop: true`; or reload with --move-to RECEIVER or --drop",
         orphans.join(", ")
     )))
 }
@@ -515,7 +515,7 @@ struct Reloader {
 
 impl Reloader {
     /// Puts the file in force, or says every mistake. Answers what may not be as meant.
-    async fn reload(&self, by: SmolStr) -> Result<String, String> {
+    async fn reload(&self, order: ReloadOrder) -> Result<String, String> {
         let _one_at_a_time = self.busy.lock().await;
         let refused = |why: String| {
             tracing::error!("the new configuration is refused, the old one stays:\n{why}");
@@ -526,9 +526,12 @@ impl Reloader {
             why
         };
         let name = self.source.name();
-        let loaded =
+        let mut loaded =
             self.source.load(&self.overrides).map_err(|wrong| refused(config::lines(&name, &wrong.found)))?;
         let words = |error: Unanswered| error.to_string();
+        if let Some(fate) = order.removed {
+            self.see_to_orphans(&mut loaded, fate).await.map_err(refused)?;
+        }
         let asked = loaded.clone();
         let orphans = self.router.ask(move |folded| refuse_orphans(&folded.machine, &asked)).await;
         orphans.map_err(words)?.map_err(|error| refused(error.to_string()))?;
@@ -549,7 +552,7 @@ impl Reloader {
                 self.wording.install(position, loaded, &self.handler);
             }
             _ => {
-                let input = Input::ConfigInstalled(install(&loaded, &by).into());
+                let input = Input::ConfigInstalled(install(&loaded, &order.by).into());
                 self.wording.prepare(loaded);
                 let seq = self.journal.append(input).await.map_err(|error| error.to_string())?;
                 self.router.folded(seq).await.map_err(words)?;
@@ -559,6 +562,24 @@ impl Reloader {
             *serving.settings.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(settings);
         }
         Ok(warnings)
+    }
+
+    /// Adds to the config what becomes of deliveries about whose actions it says nothing.
+    async fn see_to_orphans(&self, loaded: &mut Loaded, fate: Removed) -> Result<(), String> {
+        if let Removed::MoveTo(receiver) = &fate
+            && loaded.core.receivers.iter().all(|known| known.name != *receiver)
+        {
+            return Err(format!("no receiver is called `{receiver}`"));
+        }
+        let known: Vec<ActionId> = loaded.actions.iter().map(|(id, ..)| id.clone()).collect();
+        let removed = loaded.removed.clone();
+        let asked = self
+            .router
+            .ask(move |folded| upkeep::orphans(&folded.machine, |id| known.contains(id), &removed))
+            .await;
+        let orphans = asked.map_err(|error| error.to_string())?;
+        loaded.removed.extend(orphans.into_iter().map(|(action, _)| (action, fate.clone())));
+        Ok(())
     }
 
     /// Settings that differ from those of the start and cannot change before the next.
@@ -617,9 +638,9 @@ fn api(
                 })
             })
         }),
-        reload: Arc::new(move |by| {
+        reload: Arc::new(move |order| {
             let reloader = reloader.clone();
-            Box::pin(async move { reloader.reload(by).await })
+            Box::pin(async move { reloader.reload(order).await })
         }),
         handler: handler.clone(),
         texts,
@@ -697,7 +718,7 @@ async fn wait_for_end(
                 }
                 let reloader = reloader.clone();
                 // Every mistake is in the log already.
-                tokio::spawn(async move { drop(reloader.reload("signal".into()).await) });
+                tokio::spawn(async move { drop(reloader.reload(ReloadOrder { by: "signal".into(), removed: None }).await) });
             }
             _ = look.tick() => {
                 if journal.health() == Health::Failed {

@@ -31,7 +31,7 @@ pub enum Verb {
     /// List the actions, or test one
     Action(ActionVerb),
     /// Load the configuration again; a wrong one is refused and the old one stays
-    Reload(Server),
+    Reload(Reload),
 }
 
 /// `ams2 serve`.
@@ -160,6 +160,20 @@ pub enum What {
     DeadLetters,
     /// The newest decisions with their reasons; of an alert, delivery or group if its fingerprint, id or key is given
     Decisions,
+}
+
+/// `ams2 reload`.
+#[derive(Debug, clap::Args)]
+pub struct Reload {
+    /// The receiver that takes what waits for actions which the file has no more
+    #[arg(long, value_name = "RECEIVER", conflicts_with = "drop")]
+    pub move_to: Option<String>,
+    /// What waits for actions which the file has no more becomes dead letters
+    #[arg(long)]
+    pub drop: bool,
+    /// The server to ask.
+    #[command(flatten)]
+    pub server: Server,
 }
 
 /// `ams2 ack`.

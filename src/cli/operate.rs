@@ -7,7 +7,7 @@ use hyper::Method;
 
 use super::{
     CliError, Exit,
-    args::{Ack, ActionDo, ActionVerb, DeliveryVerb, Query, RetryOrDrop, Server, What},
+    args::{Ack, ActionDo, ActionVerb, DeliveryVerb, Query, Reload, RetryOrDrop, Server, What},
     client::Client,
     say, talk,
 };
@@ -281,9 +281,14 @@ async fn list_actions(json: bool, server: &Server) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-pub(super) async fn reload(server: Server) -> Result<Exit, CliError> {
-    let client = Client::new(&server)?;
-    let answer = client.call(Method::POST, "/-/reload", "application/json", Bytes::new()).await?;
+pub(super) async fn reload(reload: Reload) -> Result<Exit, CliError> {
+    let client = Client::new(&reload.server)?;
+    let path = match &reload.move_to {
+        Some(receiver) => format!("/-/reload?move_to={}", percent(receiver)),
+        None if reload.drop => "/-/reload?drop=true".to_owned(),
+        None => "/-/reload".to_owned(),
+    };
+    let answer = client.call(Method::POST, &path, "application/json", Bytes::new()).await?;
     let warnings = answer.accepted()?;
     talk("the configuration was loaded again");
     let warnings = String::from_utf8_lossy(&warnings);

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use ams2_core::{
     AlertBatch, Machine, Position, Severities,
-    config::ActionId,
+    config::{ActionId, Removed},
     input::{Acknowledge, DeliveryCommand, DeliveryId, DeliverySelection, DeliveryVerb, Input},
     machine::{DeliveryStanding, DeliveryView, GroupView},
     matcher::{Compiled, Matcher},
@@ -54,7 +54,16 @@ pub type Inputs = Arc<dyn Fn(Input) -> Appended + Send + Sync>;
 
 /// Loads the configuration again; `Err` holds every mistake as text, and the old one stays.
 pub type Reload =
-    Arc<dyn Fn(SmolStr) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync>;
+    Arc<dyn Fn(ReloadOrder) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync>;
+
+/// A word to load the configuration again.
+#[derive(Clone, Debug)]
+pub struct ReloadOrder {
+    /// Who says so.
+    pub by: SmolStr,
+    /// What becomes of deliveries that wait for actions which the file has no more, where its `removed:` says nothing.
+    pub removed: Option<Removed>,
+}
 
 /// What the API stands on.
 #[derive(Clone)]
@@ -516,11 +525,32 @@ async fn test_action(
     Ok(Json(TestAnswer { outcome: outcome.into(), reply }).into_response())
 }
 
+/// `POST /-/reload`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadQuery {
+    /// The receiver that takes deliveries whose action is gone.
+    move_to: Option<SmolStr>,
+    /// Whether they become dead letters instead.
+    #[serde(default)]
+    drop: bool,
+}
+
 async fn reload(
     State(api): State<Api>,
     Extension(operator): Extension<Operator>,
+    query: Result<Query<ReloadQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    match (api.reload)(operator.0).await {
+    let Query(query) = query?;
+    let removed = match (query.move_to, query.drop) {
+        (None, false) => None,
+        (Some(receiver), false) => Some(Removed::MoveTo(receiver)),
+        (None, true) => Some(Removed::Drop),
+        (Some(_), true) => {
+            return Err(Problem::bad("move_to and drop exclude each other", "give one of them"));
+        }
+    };
+    match (api.reload)(ReloadOrder { by: operator.0, removed }).await {
         Ok(warnings) => Ok(warnings.into_response()),
         Err(mistakes) => Err(Problem {
             status: StatusCode::INTERNAL_SERVER_ERROR,

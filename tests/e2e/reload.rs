@@ -97,6 +97,13 @@ fn tokens_change_with_a_reload() {
     post("old-token", "4").problem(401);
 }
 
+/// Where it is said what becomes of deliveries whose action is gone.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    InTheFile(&'static str),
+    AtTheReload(&'static [&'static str]),
+}
+
 #[test]
 fn a_config_that_drops_an_action_with_deliveries_waiting_must_say_what_becomes_of_them() {
     // Nobody listens there: everything for `far` waits.
@@ -119,7 +126,13 @@ route: {{receiver: log, notify: each{route}}}
     let with = config(&far, ", routes: [{matchers: [to=far], receiver: far}]", "");
     let without = config("", "", "");
     let removed = |what: &str| config("", "", &format!("removed: [{{action: far/event_log/0, {what}}}]"));
-    for (what, is_told) in [("move_to: log", true), ("drop: true", false)] {
+    let fates = [
+        (Fate::InTheFile("move_to: log"), true),
+        (Fate::InTheFile("drop: true"), false),
+        (Fate::AtTheReload(&["--move-to", "log"]), true),
+        (Fate::AtTheReload(&["--drop"]), false),
+    ];
+    for (fate, is_told) in fates {
         let site = Site::new(&with);
         let server = site.start();
         server.post("{\"labels\":{\"event\":\"Waits\",\"to\":\"far\",\"n\":\"1\"}}").is(200);
@@ -131,15 +144,26 @@ route: {{receiver: log, notify: each{route}}}
         for words in ["far/event_log/0 (1 deliveries)", "removed:", "move_to: RECEIVER", "drop: true"] {
             assert!(refused.contains(words), "{words:?} is not in {refused}");
         }
-        // The same holds for a start.
-        server.kill();
-        site.refused().ends(2).says("far/event_log/0 (1 deliveries)").says("move_to: RECEIVER");
-        site.configure(&removed(what));
-        let server = site.start();
+        let server = match fate {
+            Fate::InTheFile(what) => {
+                // The same holds for a start.
+                server.kill();
+                site.refused().ends(2).says("far/event_log/0 (1 deliveries)").says("move_to: RECEIVER");
+                site.configure(&removed(what));
+                site.start()
+            }
+            Fate::AtTheReload(arguments) => {
+                site.client(&["reload", "--move-to", "nobody"])
+                    .ends(1)
+                    .says("no receiver is called `nobody`");
+                site.client(&[&["reload"], arguments].concat()).ends(0);
+                server
+            }
+        };
         server.until_quiet();
         server.post(&alert("Goes on", "2")).is(200);
         site.until_told(&["2"]);
-        assert_eq!(has(&site.events(), "1"), is_told, "{what}: {}", site.events());
+        assert_eq!(has(&site.events(), "1"), is_told, "{fate:?}: {}", site.events());
     }
 }
 
