@@ -514,3 +514,25 @@ fn a_folder_that_anybody_may_write_into_is_refused() {
     let error = Folder::open(folder.path()).expect_err("refused").to_string();
     assert!(error.contains("chmod o-w"), "{error}");
 }
+
+#[test]
+fn a_segment_that_cannot_be_begun_costs_another_try_not_the_journal() {
+    // Ten flushes fill the small segment; each call of the change to the next one fails once.
+    for call in 1..=8 {
+        let disk = SimulatedDisk::new(1);
+        let (mut writer, ..) = open(&disk);
+        let size = small().segment_bytes;
+        while writer.segments.read().expect("no panic")[0].end.is_some_and(|end| end + 600 < size) {
+            writer.flush(At(1), &[alerts(&[writer.next_seq()])]).expect("flushed");
+        }
+        disk.fail_at(disk.calls() + call, io::ErrorKind::Other, Failing::Once);
+        for _ in 0..20 {
+            writer.flush(At(2), &[alerts(&[writer.next_seq()])]).expect("another segment takes it");
+        }
+        let kept = writer.next_seq() - 1;
+        drop(writer);
+        let (_, _, records, _) = open(&disk);
+        let seqs: Vec<u64> = records.iter().map(|record| record.seq).collect();
+        assert_eq!(seqs, (1..=kept).collect::<Vec<_>>(), "call {call}");
+    }
+}

@@ -290,10 +290,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the current segment and begins the next.
+    /// Ends the current segment and begins the next. A file that cannot be made one is left, and another is tried.
     fn roll(&mut self, at: At) -> io::Result<()> {
-        let header = SegmentHeader {
-            id: self.current.header.id + 1,
+        let mut header = SegmentHeader {
+            id: self.current.header.id,
             first_seq: self.next_seq,
             // Wall time and journal time run at one pace between jumps: good enough for short numbers.
             base_ms: self
@@ -304,7 +304,15 @@ impl Writer {
             first_at: at,
             ..self.current.header
         };
-        self.current = begin(&*self.storage, &mut self.free, &self.options, header, self.key)?;
+        let mut tried = 0;
+        self.current = loop {
+            header.id += 1;
+            match begin(&*self.storage, &mut self.free, &self.options, header, self.key) {
+                Ok(current) => break current,
+                Err(error) if tried == SEGMENTS_TRIED => return Err(error),
+                Err(_) => tried += 1,
+            }
+        };
         self.show_current();
         self.ensure_spare();
         Ok(())
