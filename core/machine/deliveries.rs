@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     At, Effect,
-    effect::{AttemptResult, DeadReason, Decided, Deliver, Next, Notification, NotifyReason},
+    effect::{AttemptResult, DeadReason, Decided, Deliver, HoldReason, Next, Notification, NotifyReason},
     input::{DeliveryId, Failure, FailureKind, Outcome, Receipt},
 };
 
@@ -97,9 +97,15 @@ impl Machine {
         self.delivery_table.find(id.0 as u64, |&row| self.state.deliveries[row].id == id).copied()
     }
 
-    /// The first delivery of a lane becomes ready for its action.
+    /// The first delivery of a lane becomes ready for its action, unless the lane waits behind another.
     pub(super) fn ready_head(&mut self, lane: LaneRef, action: u32) {
+        let waits = |group: u32| {
+            let behind = &self.state.behind;
+            let name = self.state.groups.find(group).filter(|_| !behind.is_empty()).map(|group| &group.name);
+            name.is_some_and(|name| behind.contains_key(&(self.lane_key(&name.key), action)))
+        };
         let head = match lane {
+            LaneRef::Group { group, .. } if waits(group) => None,
             LaneRef::Group { group, lane } => {
                 self.state.groups.find(group).and_then(|g| g.lanes[lane as usize].pending.front())
             }
@@ -114,13 +120,25 @@ impl Machine {
         self.schedule(action);
     }
 
+    /// A delivery is no longer the first of its lane.
+    pub(super) fn unready(&mut self, delivery: u32) {
+        let row = &self.state.deliveries[delivery];
+        self.state.actions[row.action as usize].ready.remove(&(row.due, row.number, delivery));
+    }
+
+    /// Names the lanes of a group that stand outside it.
+    pub(super) fn lane_key(&self, group_key: &str) -> u64 {
+        self.keyed_hash([group_key.as_bytes()].into_iter()) as u64
+    }
+
     /// When an action may make its next attempt.
     pub(super) fn schedule(&mut self, number: u32) {
-        let now = self.now;
+        let (now, starting) = (self.now, self.starting);
         let action = &mut self.state.actions[number as usize];
         let cap = cap(action);
         let next = match action.ready.first() {
-            Some((due, _, _)) if action.in_flight < cap && action.present => {
+            // A start schedules every action once its own attempts may begin.
+            Some((due, _, _)) if action.in_flight < cap && action.present && !starting => {
                 let mut next = *due;
                 if action.open {
                     next = next.max(action.probe_at);
@@ -173,10 +191,12 @@ impl Machine {
         self.schedule(number);
     }
 
-    /// Whether `first` is not the only delivery that an action could attempt now but for its limit.
+    /// Whether `first` is not the only delivery that a digest could carry now.
     fn several_wait(&self, number: u32, first: u32) -> bool {
-        let due = self.state.actions[number as usize].ready.range(..(self.now.plus(1), 0, 0)).take(2);
-        due.count() > 1 || self.behind(first).next().is_some()
+        let fresh = |delivery: u32| is_fresh(&self.state.deliveries[delivery]);
+        let due = self.state.actions[number as usize].ready.range(..(self.now.plus(1), 0, 0));
+        let several = due.filter(|(_, _, waiting)| fresh(*waiting)).take(2).count() > 1;
+        fresh(first) && (several || self.behind(first).next().is_some())
     }
 
     /// The deliveries that wait directly behind `head` in its lane, in order.
@@ -191,13 +211,13 @@ impl Machine {
         let behind = lane.into_iter().flatten().copied().skip_while(move |known| *known != head).skip(1);
         behind.take_while(|known| {
             let row = &self.state.deliveries[*known];
-            row.state == DeliveryState::Waiting && row.unfinished.is_none()
+            row.state == DeliveryState::Waiting && is_fresh(row)
         })
     }
 
     /// Starts an attempt at a delivery that was taken from the ready ones.
     fn attempt(&mut self, delivery: u32) {
-        let now = self.now;
+        let reached = self.reached;
         let row = &mut self.state.deliveries[delivery];
         row.state = DeliveryState::InFlight;
         row.attempts += 1;
@@ -208,7 +228,7 @@ impl Machine {
             action.probe = Some(id);
         }
         if action.spec.max_per_minute.is_some() {
-            action.recent.push_back(now);
+            action.recent.push_back(reached);
         }
         let spec = &self.state.actions[number as usize].spec;
         let row = &self.state.deliveries[delivery];
@@ -244,52 +264,28 @@ impl Machine {
         self.effects.push_back(Effect::Deliver(Box::new(deliver)));
     }
 
-    /// Puts all that is due for an action into one delivery, oldest first, and attempts it. What only some recipients
-    /// still wait for keeps an attempt of its own.
+    /// Puts all that is due for an action into one delivery, oldest first, and attempts it. What a far end may have
+    /// seen already, in whole or in part, is told again under its own name alone.
     fn digest(&mut self, number: u32) {
         let ready = &self.state.actions[number as usize].ready;
-        let due: Vec<(At, u64, u32)> = ready.range(..(self.now.plus(1), 0, 0)).copied().collect();
+        let due = ready.range(..(self.now.plus(1), 0, 0)).copied();
+        let due: Vec<(At, u64, u32)> =
+            due.filter(|(_, _, head)| is_fresh(&self.state.deliveries[*head])).collect();
         let mut parts: Vec<(u64, u32)> = Vec::new();
-        let (mut attempts, mut crashes, mut maybe_duplicate) = (0, 0, false);
         for entry in due {
-            let head = entry.2;
-            let row = &self.state.deliveries[head];
-            if row.unfinished.is_some() {
-                continue;
-            }
             self.state.actions[number as usize].ready.remove(&entry);
-            attempts = row.attempts.max(attempts);
-            crashes = row.crashes.max(crashes);
-            maybe_duplicate |= row.maybe_duplicate;
-            // A digest that failed before goes into the new one with all its parts.
-            match self.state.digests.remove(&head) {
-                Some(inner) => {
-                    self.leave_lane(head);
-                    self.drop_row(head);
-                    parts.extend(inner.into_iter().map(|part| (self.state.deliveries[part].number, part)));
-                }
-                None => {
-                    parts.push((row.number, head));
-                    parts.extend(self.behind(head).map(|part| (self.state.deliveries[part].number, part)));
-                }
-            }
+            let waiting = core::iter::once(entry.2).chain(self.behind(entry.2));
+            parts.extend(waiting.map(|part| (self.state.deliveries[part].number, part)));
         }
-        let Some(&(_, first)) = parts.iter().min() else {
-            // Only what keeps an attempt of its own is due: the limit leaves one.
-            if let Some((_, _, delivery)) = self.state.actions[number as usize].ready.pop_first() {
-                self.attempt(delivery);
-            }
-            return;
-        };
         parts.sort_unstable();
         let parts: Vec<u32> = parts.into_iter().map(|(_, part)| part).collect();
+        let first = parts[0];
         let key = self.state.delivery_counter + 1;
         let notification = self.state.deliveries[first].notification;
         let created = parts.iter().map(|part| self.state.deliveries[*part].created).min();
         let critical = parts.iter().any(|part| self.state.deliveries[*part].critical);
         let digest = self.add_delivery(notification, number, LaneRef::Detached(key));
         let row = &mut self.state.deliveries[digest];
-        (row.attempts, row.crashes, row.maybe_duplicate) = (attempts, crashes, maybe_duplicate);
         (row.created, row.critical) = (created.unwrap_or(row.created), critical);
         let id = row.id;
         self.state.actions[number as usize].pending -= 1;
@@ -551,6 +547,12 @@ impl Machine {
             self.state.notifications[self.state.deliveries[delivery].notification].notification.number;
         let now = self.now;
         let lane = &mut self.state.groups[group].lanes[lane as usize];
+        let (mut firing, mut resolved) = (firing, resolved);
+        if lane.hold == Some(HoldReason::ResolvesNotSent) {
+            // All of it ended while this waited, and the action is not told of that: it believes nothing any more.
+            resolved.append(&mut firing);
+            resolved.sort_unstable();
+        }
         let kept = lane.entry.take();
         // Alertmanager forgets receiver data when a group is told for the first time again.
         let memo = memo.map(Into::into).or_else(|| {
@@ -586,6 +588,9 @@ impl Machine {
                     waiting.retain(|known| *known != delivery);
                     if waiting.is_empty() {
                         self.state.detached.remove(&(key, action));
+                        if let Some((group, lane)) = self.state.behind.remove(&(key, action)) {
+                            self.ready_head(LaneRef::Group { group, lane }, action);
+                        }
                     }
                 }
             }
@@ -671,6 +676,15 @@ impl Machine {
             }
         }
         under_way.len() as u32
+    }
+
+    /// Whether it is being attempted, by itself or in a digest: then no word of an operator reaches it.
+    pub(super) fn is_under_way(&self, delivery: u32) -> bool {
+        match self.state.deliveries[delivery].state {
+            DeliveryState::InFlight => true,
+            DeliveryState::InDigest(digest) => self.is_under_way(digest),
+            DeliveryState::Waiting | DeliveryState::Dead(_) => false,
+        }
     }
 
     /// Tries a dead letter again, from the first attempt, or a waiting delivery (or the digest that it is part of) at
@@ -766,6 +780,11 @@ const LAST_FAILURE_BYTES_MAX: usize = 120;
 fn start_of(words: &str) -> &str {
     let end = (0..=LAST_FAILURE_BYTES_MAX.min(words.len())).rev().find(|end| words.is_char_boundary(*end));
     &words[..end.unwrap_or(0)]
+}
+
+/// Whether no far end has seen it and all of its recipients are to be told, so that a digest may carry it.
+fn is_fresh(delivery: &Delivery) -> bool {
+    delivery.attempts == 0 && delivery.unfinished.is_none()
 }
 
 /// Most attempts at once that an action may make now.

@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 use super::{
     Machine,
     interner::{Interner, Sym},
-    state::{Alert, Group, Lane, LaneRef, Member, NotificationRow, State},
+    state::{Alert, Group, Lane, LaneRef, Member, NotificationRow},
     timers::Due,
 };
 use crate::{
@@ -91,8 +91,25 @@ impl Machine {
             hash_group(state.seed, &state.strings, state.groups[group].route, &state.groups[group].labels)
         });
         self.adopt(group);
+        self.line_up(group);
         self.arm_group(group);
         group
+    }
+
+    /// What a config change left of an earlier group of this name is told before what the new one has to tell.
+    fn line_up(&mut self, group: u32) {
+        if self.state.detached.is_empty() {
+            return;
+        }
+        let key = self.lane_key(&self.state.groups[group].name.key);
+        for number in 0..self.state.groups[group].lanes.len() {
+            let lane = &self.state.groups[group].lanes[number];
+            let (action, head) = (lane.action, lane.pending.front().copied());
+            if self.state.detached.contains_key(&(key, action)) {
+                self.state.behind.insert((key, action), (group, number as u16));
+                head.into_iter().for_each(|head| self.unready(head));
+            }
+        }
     }
 
     /// The actions of a receiver, by number.
@@ -156,10 +173,8 @@ impl Machine {
     /// Looks at a group: decides for each of its actions, and makes what notifications that takes.
     pub(super) fn look(&mut self, group: u32) {
         let now = self.now;
-        let moment = self.state.next_moment();
         let row = &mut self.state.groups[group];
         row.anchor.get_or_insert(now);
-        row.looked = moment;
         row.next = At::NEVER;
         let sets = self.sets(group, None);
         if self.state.groups[group].lanes.is_empty() {
@@ -176,11 +191,10 @@ impl Machine {
                     (&own, Some(action))
                 }
             };
-            match self.decide(group, lane, seen.0) {
+            let decided = self.decide(group, lane, seen.0);
+            let short = self.short(group, lane, seen.0);
+            match decided.clone() {
                 Ok(reason) => {
-                    if reason == NotifyReason::RepeatDue {
-                        self.hold_short(group, lane, seen.0);
-                    }
                     let known = made.iter().find(|(r, without, _)| *r == reason && *without == seen.1);
                     let notification = match known {
                         Some((_, _, notification)) => *notification,
@@ -194,7 +208,9 @@ impl Machine {
                 }
                 Err(hold) => self.hold(group, lane, hold, seen.0),
             }
+            self.hold_short(group, lane, &decided, short);
         }
+        self.state.groups[group].looked = self.state.next_moment();
         self.sweep(group);
         self.schedule_look(group);
     }
@@ -237,7 +253,7 @@ impl Machine {
         if sets.noted.is_empty() && !row.members.is_empty() {
             return Err(HoldReason::AboutItself);
         }
-        let lane = &row.lanes[lane];
+        let (number, lane) = (lane, &row.lanes[lane]);
         let spec = &self.state.actions[lane.action as usize].spec;
         let send_resolved = spec.send_resolved;
         let node = &self.routing.nodes[row.route as usize];
@@ -265,10 +281,7 @@ impl Machine {
         if !sets.firing.is_empty() && send_resolved && !is_subset(&sets.resolved, base_resolved) {
             return Ok(NotifyReason::SomeResolved);
         }
-        let short = sets
-            .resolved
-            .iter()
-            .any(|id| base_firing.binary_search(id).is_err() && base_resolved.binary_search(id).is_err());
+        let short = !self.short(group, number, sets).is_empty();
         if short && node.tell_short {
             return Ok(NotifyReason::Short);
         }
@@ -340,20 +353,27 @@ impl Machine {
         }
     }
 
-    /// Repeats go on beside alerts that ended before they were told; those are on record all the same.
-    fn hold_short(&mut self, group: u32, lane: usize, sets: &Sets) {
-        let alerts = self.short(group, lane, sets);
-        if alerts.is_empty() {
+    /// What ended before it was told, and what is decided beside it does not say: it is on record all the same.
+    fn hold_short(&mut self, group: u32, lane: usize, decided: &Reason, alerts: Vec<Fingerprint>) {
+        let row = &self.state.groups[group];
+        let spec = &self.state.actions[row.lanes[lane].action as usize].spec;
+        let says_so = match decided {
+            // A repeat is told because of what fires; its reason says nothing of what ended.
+            Ok(NotifyReason::RepeatDue) => false,
+            Ok(reason) => spec.send_resolved || *reason == NotifyReason::Short,
+            Err(hold) => *hold != HoldReason::ResolvesNotSent,
+        };
+        if says_so || alerts.is_empty() {
             return;
         }
-        let row = &self.state.groups[group];
-        let action = self.state.actions[row.lanes[lane].action as usize].spec.id.clone();
         let (group, reason) = (row.name.clone(), HoldReason::ResolvedBeforeTold);
-        self.record(Decided::Hold { group, action: Some(action), reason, alerts });
+        let action = Some(spec.id.clone());
+        self.record(Decided::Hold { group, action, reason, alerts });
     }
 
-    /// Alerts that ended before the lane told of them.
+    /// Alerts that fired and ended without the lane telling that they fire: since the last look, or altogether.
     fn short(&self, group: u32, lane: usize, sets: &Sets) -> Vec<Fingerprint> {
+        let looked = self.state.groups[group].looked;
         let lane = &self.state.groups[group].lanes[lane];
         let pending = lane.pending.back().map(|delivery| self.told_by(*delivery));
         let (firing, resolved): (&[u64], &[u64]) = match (&pending, &lane.entry) {
@@ -361,9 +381,12 @@ impl Machine {
             (None, Some(entry)) => (&entry.firing, &entry.resolved),
             (None, None) => (&[], &[]),
         };
-        let told = |id: u64| firing.binary_search(&id).is_ok() || resolved.binary_search(&id).is_ok();
+        let told = |alert: &Alert| {
+            let ended = resolved.binary_search(&alert.identity).is_ok() && alert.changed <= looked;
+            ended || firing.binary_search(&alert.identity).is_ok()
+        };
         let ended = sets.rows.iter().map(|row| &self.state.alerts[*row]).filter(|alert| !alert.firing);
-        ended.filter(|alert| !told(alert.identity)).map(|alert| alert.fingerprint).collect()
+        ended.filter(|alert| !told(alert)).map(|alert| alert.fingerprint).collect()
     }
 
     fn hold_group(&mut self, group: u32, reason: HoldReason) {
@@ -380,7 +403,7 @@ impl Machine {
         let row = &mut self.state.groups[group];
         row.number += 1;
         let (name, number) = (row.name.clone(), row.number);
-        let lane_key = self.keyed_hash([name.key.as_bytes()].into_iter()) as u64;
+        let lane_key = self.lane_key(&name.key);
         let notification =
             self.add_notification(name, number, reason, sets.noted.as_slice().into(), lane_key);
         self.state.notifications[notification].rows = sets.rows.clone();
@@ -488,29 +511,7 @@ impl Machine {
             self.forget_if_over(row);
         }
         if self.state.groups[group].members.is_empty() {
-            self.forget_ends_not_sent(group);
-            self.end_group(group);
-        }
-    }
-
-    /// Everything ended. Actions that are told of no end no longer believe that anything fires, as Alertmanager logs
-    /// it; else what fires again would be nothing new to them.
-    fn forget_ends_not_sent(&mut self, group: u32) {
-        let State { groups, actions, .. } = &mut self.state;
-        for lane in &mut groups[group].lanes {
-            if let Some(entry) = lane.entry.as_mut()
-                && !actions[lane.action as usize].spec.send_resolved
-            {
-                entry.firing = Box::default();
-            }
-        }
-    }
-
-    /// Removes an empty group, unless an action still believes that something in it fires.
-    fn end_group(&mut self, group: u32) {
-        let row = &self.state.groups[group];
-        let believed = row.lanes.iter().any(|lane| lane.entry.as_ref().is_some_and(|e| !e.firing.is_empty()));
-        if !believed {
+            // Whatever an action believes of it: nothing is left to be told.
             self.remove_group(group);
         }
     }
@@ -523,6 +524,7 @@ impl Machine {
             entry.remove();
         }
         let row = self.state.groups.remove(group)?;
+        self.state.behind.retain(|_, (waits, _)| *waits != group);
         for (name, value) in &row.labels {
             self.state.strings.release(*name);
             self.state.strings.release(*value);

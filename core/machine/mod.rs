@@ -61,6 +61,8 @@ pub struct Machine {
     now: At,
     /// The record under way.
     seq: u64,
+    /// Its time: when attempts are really made, whatever their due time was.
+    reached: At,
     /// Own alerts raised by the record so far.
     raised: u16,
     /// Own alerts to raise at the end of the record's input.
@@ -127,6 +129,7 @@ impl Machine {
         assert!(record.at >= self.state.at, "the journal's clock fell");
         self.starting = matches!(record.input, Input::Started(_));
         self.seq = record.seq;
+        self.reached = record.at;
         self.raised = 0;
         self.job = Some(Job { record, phase: Phase::Before });
     }

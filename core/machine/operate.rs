@@ -231,6 +231,8 @@ impl Machine {
         let row = &self.state.deliveries[delivery];
         let (lane, action, notification) = (row.lane, row.action, row.notification);
         self.unpin(delivery, lane);
+        // Older ones may stand in the lane that it comes to.
+        self.unready(delivery);
         let key = self.state.notifications[notification].lane_key;
         let lane = LaneRef::Detached(key);
         self.state.deliveries[delivery].lane = lane;
@@ -346,12 +348,18 @@ impl Machine {
         };
         for row in rows {
             let delivery = self.state.deliveries[row].id;
-            let (verb, done) = match command.verb {
-                DeliveryVerb::Retry => ("retry", self.retry_now(row)),
-                DeliveryVerb::Drop => ("drop", self.drop_now(row)),
+            if self.is_under_way(row) {
+                continue;
+            }
+            let verb = match command.verb {
+                DeliveryVerb::Retry => "retry",
+                DeliveryVerb::Drop => "drop",
             };
-            if done {
-                self.record(Decided::Operator { delivery, verb: verb.into(), by: command.by.clone() });
+            // First the word, then what follows from it: a delivery whose action is gone is given up again.
+            self.record(Decided::Operator { delivery, verb: verb.into(), by: command.by.clone() });
+            match command.verb {
+                DeliveryVerb::Retry => drop(self.retry_now(row)),
+                DeliveryVerb::Drop => drop(self.drop_now(row)),
             }
         }
     }

@@ -58,6 +58,8 @@ pub(crate) struct State {
     /// Counts changes of alerts and looks at groups, to tell which came first: many share one time.
     pub moment: u64,
     pub totals: Totals,
+    /// Lanes of groups that wait behind a detached lane of the same group and action, by that lane.
+    pub behind: BTreeMap<(u64, u32), (u32, u16)>,
 }
 
 /// Counts since the journal began, for people.
