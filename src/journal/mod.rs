@@ -14,7 +14,8 @@
 //!     40    8  the journal's clock when the segment began, in milliseconds
 //!     48   12  zero
 //!     60    4  CRC32C of the 60 bytes before
-//!     64       frames, end to end
+//!     64   64  the same once more: one flipped bit does not cost the segment
+//!    128       frames, end to end
 //! ```
 //! A **frame** is what one flush wrote.
 //! ```text

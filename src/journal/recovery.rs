@@ -3,13 +3,16 @@
 
 use std::{io, sync::Arc};
 
-use ams2_core::{At, input::JournalRecord};
+use ams2_core::{At, Input, input::JournalRecord};
 
 use super::{
     Options,
     codec::{Decoder, InMemory},
     reader::JournalReader,
-    segment::{Found, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, read_whole},
+    segment::{
+        FRAME_HEADER, Found, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame, frame_header,
+        frame_marks, read_whole,
+    },
     snapshots::{self, SnapshotWriter},
     storage::Storage,
     writer::{End, SegmentInfo, Segments, Writer, free_number, note, segment_name},
@@ -45,8 +48,16 @@ pub struct Opened {
     at: At,
     free: Vec<String>,
     snapshots: Vec<String>,
+    /// The last frame: whether it was synced before the process died is not known.
+    last: Option<LastFrame>,
     /// What was set aside, in words for people.
     pub damage: Vec<String>,
+}
+
+struct LastFrame {
+    seq: u64,
+    at: At,
+    inputs: Vec<Input>,
 }
 
 impl Opened {
@@ -64,6 +75,7 @@ impl Opened {
             at: At(0),
             free: Vec::new(),
             snapshots: snapshots::names(&*storage)?,
+            last: None,
             damage: Vec::new(),
             storage,
             options,
@@ -107,14 +119,17 @@ impl Opened {
     pub fn replay(&mut self, covered: u64, at: At, mut take: impl FnMut(JournalRecord)) -> io::Result<()> {
         self.at = self.at.max(at);
         self.next_seq = self.next_seq.max(covered + 1);
-        let count = self.segments.read().unwrap_or_else(|e| e.into_inner()).len();
-        for number in 0..count {
-            let (info, limit) = {
-                let segments = self.segments.read().unwrap_or_else(|e| e.into_inner());
-                let limit = segments.get(number + 1).map_or(u64::MAX, |next| next.header.first_seq);
-                (segments[number].clone(), limit)
+        let segments = self.segments.read().unwrap_or_else(|e| e.into_inner()).clone();
+        // Only what a later segment really holds is not read here: it may have been cut off before it held anything.
+        let mut limits = vec![u64::MAX; segments.len()];
+        for number in (1..segments.len()).rev() {
+            limits[number - 1] = match limits[number] <= covered + 1 {
+                true => limits[number],
+                false => first_held(&segments[number])?.unwrap_or(limits[number]),
             };
-            if limit <= covered + 1 {
+        }
+        for (number, (info, limit)) in segments.into_iter().zip(limits).enumerate() {
+            if limit <= covered + 1 || info.header.first_seq >= limit {
                 continue;
             }
             if info.header.first_seq > self.next_seq {
@@ -149,6 +164,7 @@ impl Opened {
                     }
                     note(&mut index, header.seq, offset);
                     let mut seq = header.seq;
+                    let mut inputs = Vec::new();
                     let mut decoder = Decoder::new(payload);
                     while !decoder.is_empty() {
                         let Ok(input) = decoder
@@ -159,6 +175,7 @@ impl Opened {
                             break;
                         };
                         let sequences = input.sequences();
+                        inputs.push(input.clone());
                         if seq > covered && seq >= self.next_seq {
                             self.at = self.at.max(header.at);
                             self.next_seq = seq + sequences;
@@ -166,6 +183,8 @@ impl Opened {
                         }
                         seq += sequences;
                     }
+                    let is_whole = seq == header.seq + u64::from(header.sequences);
+                    self.last = is_whole.then_some(LastFrame { seq: header.seq, at: header.at, inputs });
                 }
                 Found::Damage(range) => {
                     damaged.push(range.clone());
@@ -201,22 +220,29 @@ impl Opened {
         file.sync()
     }
 
-    /// Begins a new segment behind all that was read.
+    /// Begins a new segment behind all that was read. The last frame is written again there: it was read, and others
+    /// will build on it, but its sync may have failed or never have begun.
     pub fn finish(
         self,
         wall_ms: i64,
     ) -> Result<(Writer, JournalReader, SnapshotWriter, Vec<String>), OpenError> {
+        let next_seq = self.next_seq;
+        let ends = |last: &LastFrame| last.seq + last.inputs.iter().map(Input::sequences).sum::<u64>();
+        let last = self.last.filter(|last| ends(last) == next_seq);
         let end = End {
             storage: self.storage.clone(),
             segments: self.segments.clone(),
             journal: self.journal,
             next_id: self.next_id,
-            next_seq: self.next_seq,
-            at: self.at,
+            next_seq: last.as_ref().map_or(self.next_seq, |last| last.seq),
+            at: last.as_ref().map_or(self.at, |last| last.at),
             free: self.free,
             wall_ms,
         };
-        let writer = Writer::start(end, self.options, [self.random[1], self.random[2]])?;
+        let mut writer = Writer::start(end, self.options, [self.random[1], self.random[2]])?;
+        if let Some(last) = last {
+            writer.flush(last.at, &last.inputs)?;
+        }
         let reader = JournalReader::new(self.segments);
         let snapshots = SnapshotWriter { storage: self.storage, journal: self.journal };
         Ok((writer, reader, snapshots, self.damage))
@@ -225,6 +251,8 @@ impl Opened {
     fn find_segments(&mut self) -> Result<(), OpenError> {
         let mut found = Vec::new();
         let mut free = Vec::new();
+        let mut headless = Vec::new();
+        let mut damaged_headers = Vec::new();
         for (name, size) in self.storage.list()? {
             if free_number(&name).is_some() {
                 // One that was not wholly allocated when the process died is no use.
@@ -245,18 +273,39 @@ impl Opened {
             self.next_id = self.next_id.max(id + 1);
             match SegmentHeader::decode(&bytes[..count]) {
                 Err(HeaderError::Newer(format)) => return Err(OpenError::Newer { name, format }),
-                Ok(header) if header.id == id => found.push((header, file)),
-                // The process died between giving the file its name and writing its header: nothing is in it.
-                Ok(_) => {}
-                Err(HeaderError::Damaged) if bytes.iter().all(|byte| *byte == 0) => {}
-                Err(HeaderError::Damaged) => {
-                    self.damage.push(format!("{name}: its header does not check; it is left alone"));
+                Ok((header, is_whole)) if header.id == id => {
+                    if !is_whole {
+                        damaged_headers.push((name, header.id));
+                    }
+                    found.push((header, file));
                 }
+                Ok(_) | Err(HeaderError::Damaged) => headless.push((id, name, file)),
             }
         }
         found.sort_unstable_by_key(|(header, _)| header.id);
         if let Some((newest, _)) = found.last() {
             self.journal = newest.journal;
+        }
+        for (name, id) in damaged_headers {
+            // One that was cut off before it was durable has nothing behind it.
+            let Some((_, file)) = found.iter().find(|(header, _)| header.id == id) else { continue };
+            if holds_frames(&read_whole(file)?, Some(self.journal), id) {
+                self.damage.push(format!("{name}: one of the two copies of its header does not check"));
+            }
+        }
+        for (id, name, file) in headless {
+            let bytes = read_whole(&file)?;
+            if !holds_frames(&bytes, (!found.is_empty()).then_some(self.journal), id) {
+                // The process died before its header was durable, or its sync failed: nothing is in it.
+                let number = free.iter().filter_map(|name| free_number(name)).max().unwrap_or(0) + 1;
+                let free_name = format!("{number}.free");
+                self.storage.rename(&name, &free_name)?;
+                if bytes.len() as u64 >= self.options.segment_bytes {
+                    free.push(free_name);
+                }
+            } else {
+                self.damage.push(format!("{name}: its header does not check; it is left alone"));
+            }
         }
         let mut segments = Vec::new();
         for (header, file) in found {
@@ -271,4 +320,31 @@ impl Opened {
         self.segments = Arc::new(std::sync::RwLock::new(segments));
         Ok(())
     }
+}
+
+/// The sequence number of the first frame that checks in a segment.
+fn first_held(info: &SegmentInfo) -> io::Result<Option<u64>> {
+    let mut bytes = [0; FRAME_HEADER];
+    info.file.read_at(&mut bytes, SEGMENT_HEADER)?;
+    if let Some(header) = frame_header(&bytes) {
+        let mut bytes = vec![0; FRAME_HEADER + header.payload as usize];
+        let count = info.file.read_at(&mut bytes, SEGMENT_HEADER)?;
+        if checked_frame(info.header.journal, info.header.id, &bytes[..count]).is_some() {
+            return Ok(Some(header.seq));
+        }
+    }
+    let bytes = read_whole(&info.file)?;
+    let first = Walk::new(&bytes, info.header).find_map(|found| match found {
+        Found::Frame(_, header, _) => Some(header.seq),
+        _ => None,
+    });
+    Ok(first)
+}
+
+/// Whether a file without a header holds frames of segment `id`; of an unknown journal, whether it holds any.
+fn holds_frames(bytes: &[u8], journal: Option<u64>, id: u64) -> bool {
+    frame_marks(bytes, 0).any(|offset| match journal {
+        Some(journal) => checked_frame(journal, id, &bytes[offset..]).is_some(),
+        None => frame_header(&bytes[offset..]).is_some(),
+    })
 }

@@ -1,13 +1,14 @@
 //! Segments and frames: headers, checksums, and walking through what a file holds.
 
-use std::{io::BufRead, sync::Arc};
+use std::sync::Arc;
 
 use ams2_core::At;
 
 use super::storage::StoredFile;
 
-/// Size of a segment's header.
-pub(super) const SEGMENT_HEADER: u64 = 64;
+/// Size of a segment's header: two copies, so that one flipped bit does not cost the segment.
+pub(super) const SEGMENT_HEADER: u64 = 2 * COPY as u64;
+const COPY: usize = 64;
 /// Size of a frame's header.
 pub(super) const FRAME_HEADER: usize = 32;
 /// Largest payload of a frame.
@@ -39,7 +40,7 @@ pub(super) enum HeaderError {
 
 impl SegmentHeader {
     pub fn encode(&self) -> [u8; SEGMENT_HEADER as usize] {
-        let mut bytes = [0; SEGMENT_HEADER as usize];
+        let mut bytes = [0; COPY];
         bytes[..7].copy_from_slice(SEGMENT_MAGIC);
         bytes[7] = FORMAT;
         bytes[8..16].copy_from_slice(&self.journal.to_le_bytes());
@@ -49,11 +50,25 @@ impl SegmentHeader {
         bytes[40..48].copy_from_slice(&self.first_at.0.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
-        bytes
+        let mut both = [0; SEGMENT_HEADER as usize];
+        both[..COPY].copy_from_slice(&bytes);
+        both[COPY..].copy_from_slice(&bytes);
+        both
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, HeaderError> {
-        let bytes: &[u8; SEGMENT_HEADER as usize] = bytes.first_chunk().ok_or(HeaderError::Damaged)?;
+    /// The header, and whether both of its copies are whole.
+    pub fn decode(bytes: &[u8]) -> Result<(SegmentHeader, bool), HeaderError> {
+        let first = SegmentHeader::decode_copy(bytes);
+        let second = SegmentHeader::decode_copy(bytes.get(COPY..).unwrap_or_default());
+        match (first, second) {
+            (Ok(header), second) => Ok((header, second == Ok(header))),
+            (Err(HeaderError::Newer(format)), _) => Err(HeaderError::Newer(format)),
+            (Err(HeaderError::Damaged), second) => second.map(|header| (header, false)),
+        }
+    }
+
+    fn decode_copy(bytes: &[u8]) -> Result<SegmentHeader, HeaderError> {
+        let bytes: &[u8; COPY] = bytes.first_chunk().ok_or(HeaderError::Damaged)?;
         if &bytes[..7] != SEGMENT_MAGIC || crc32c::crc32c(&bytes[..60]).to_le_bytes() != bytes[60..] {
             return Err(HeaderError::Damaged);
         }
@@ -163,17 +178,14 @@ impl<'a> Walk<'a> {
 
     /// The next place behind `offset` where a frame checks.
     fn search(&self, offset: usize) -> Option<usize> {
-        let mut from = offset;
-        loop {
-            // The standard library's own search for a byte: most of what is passed over is megabytes of zeros.
-            let skipped = self.bytes.get(from..)?.skip_until(FRAME_MAGIC[0]).ok()?;
-            let place = from + skipped.checked_sub(1)?;
-            if self.bytes[place..].starts_with(FRAME_MAGIC) && self.frame_at(place).is_some() {
-                return Some(place);
-            }
-            from = place + 1;
-        }
+        frame_marks(self.bytes, offset).find(|place| self.frame_at(*place).is_some())
     }
+}
+
+/// Where a frame may begin, from `offset` on.
+pub(super) fn frame_marks(bytes: &[u8], offset: usize) -> impl Iterator<Item = usize> {
+    let rest = bytes.get(offset..).unwrap_or_default();
+    memchr::memmem::find_iter(rest, FRAME_MAGIC).map(move |place| offset + place)
 }
 
 impl<'a> Iterator for Walk<'a> {
