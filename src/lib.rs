@@ -9,5 +9,7 @@ pub mod journal;
 pub mod originator;
 pub mod router;
 pub mod server;
+#[cfg(test)]
+mod simulation;
 pub mod upkeep;
 pub mod wording;

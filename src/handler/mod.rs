@@ -6,6 +6,7 @@
 
 mod texts;
 
+pub(crate) use texts::delivery;
 pub use texts::{StoredAlert, TextError, Texts};
 
 use std::{
@@ -238,7 +239,7 @@ async fn call(batch: Vec<Attempt>, ready: Ready, shared: Arc<Shared>) {
             Some(worded) => (worded.action.clone(), worded.max_alerts, worded.site.clone()),
             None => in_force,
         };
-        let read = |attempt| texts::delivery(attempt, &*texts, max_alerts, &site);
+        let read = |attempt| delivery(attempt, &*texts, max_alerts, &site);
         (action, to_read.iter().map(read).collect::<Vec<_>>())
     });
     let (action, read) = match read.await {

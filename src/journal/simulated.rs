@@ -17,9 +17,10 @@ pub struct SimulatedDisk {
 
 #[derive(Default)]
 struct State {
-    /// Names as the process sees them, and as a crash would leave them.
+    /// Names as the process sees them.
     names: BTreeMap<String, u64>,
-    durable_names: BTreeMap<String, u64>,
+    /// Names as a crash may leave them: those of the last sync, and each state since. Changes reach the disk in order.
+    name_states: Vec<BTreeMap<String, u64>>,
     files: BTreeMap<u64, Content>,
     next_file: u64,
     random: u64,
@@ -44,6 +45,8 @@ pub enum Failing {
     Once,
     /// From then on all do.
     ForGood,
+    /// From then on all do, and what was written before may still land: the power goes in the middle of this call.
+    PowerGone,
 }
 
 struct SimulatedFile {
@@ -56,6 +59,7 @@ impl SimulatedDisk {
     pub fn new(seed: u64) -> SimulatedDisk {
         let disk = SimulatedDisk::default();
         disk.lock().random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        disk.lock().names_are_durable();
         disk
     }
 
@@ -95,10 +99,21 @@ impl SimulatedDisk {
             }
             content.durable = content.now.clone();
         }
-        if draw(random).is_multiple_of(2) {
-            state.names = state.durable_names.clone();
+        let states = state.name_states.len() as u64;
+        if states > 0 {
+            state.names = state.name_states.swap_remove((draw(random) % states) as usize);
         }
-        state.durable_names = state.names.clone();
+        state.names_are_durable();
+    }
+
+    /// Bytes that the files with a name take.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes()
+    }
+
+    /// Fails no call from now on, whatever was to fail.
+    pub fn heal(&self) {
+        self.lock().fail_at = None;
     }
 
     /// Changes bytes of a file as rot would.
@@ -129,9 +144,42 @@ impl SimulatedDisk {
         state.calls += 1;
         match state.fail_at {
             Some((call, kind, Failing::Once)) if state.calls == call => Err(kind.into()),
-            Some((call, kind, Failing::ForGood)) if state.calls >= call => Err(kind.into()),
+            Some((call, kind, Failing::ForGood | Failing::PowerGone)) if state.calls >= call => {
+                Err(kind.into())
+            }
             _ => Ok(state),
         }
+    }
+}
+
+impl State {
+    fn used_bytes(&self) -> u64 {
+        self.names.values().filter_map(|file| self.files.get(file)).map(|c| c.now.len() as u64).sum()
+    }
+
+    fn room(&self, more: u64) -> io::Result<()> {
+        match self.capacity {
+            Some(capacity) if more > 0 && self.used_bytes() + more > capacity => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes the names as they are now among those that a crash may leave.
+    fn names_changed(&mut self) {
+        self.name_states.push(self.names.clone());
+    }
+
+    /// What has no name any more is gone, once nothing can bring the name back.
+    fn names_are_durable(&mut self) {
+        let State { names, files, name_states, .. } = self;
+        *name_states = vec![names.clone()];
+        files.retain(|file, _| names.values().any(|known| known == file));
+    }
+
+    fn power_is_going(&self) -> bool {
+        matches!(self.fail_at, Some((call, _, Failing::PowerGone)) if self.calls == call)
     }
 }
 
@@ -166,16 +214,13 @@ impl Storage for SimulatedDisk {
         if state.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let used: u64 =
-            state.names.values().filter_map(|file| state.files.get(file)).map(|c| c.now.len() as u64).sum();
-        if state.capacity.is_some_and(|capacity| used + bytes > capacity) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
+        state.room(bytes)?;
         state.next_file += 1;
         let file = state.next_file;
         let zeros = vec![0; bytes as usize];
         state.files.insert(file, Content { durable: zeros.clone(), now: zeros, unsynced: Vec::new() });
         state.names.insert(name.into(), file);
+        state.names_changed();
         Ok(Arc::new(SimulatedFile { disk: self.clone(), file }))
     }
 
@@ -189,24 +234,27 @@ impl Storage for SimulatedDisk {
         let mut state = self.changing()?;
         let file = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.names.insert(to.into(), file);
+        state.names_changed();
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.changing()?.names.remove(name);
+        let mut state = self.changing()?;
+        if state.names.remove(name).is_some() {
+            state.names_changed();
+        }
         Ok(())
     }
 
     fn sync_names(&self) -> io::Result<()> {
         let mut state = self.changing()?;
-        state.durable_names = state.names.clone();
+        state.names_are_durable();
         Ok(())
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
         let state = self.lock();
-        let used: u64 = state.files.values().map(|content| content.now.len() as u64).sum();
-        Ok(state.capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used)))
+        Ok(state.capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(state.used_bytes())))
     }
 }
 
@@ -221,12 +269,18 @@ impl StoredFile for SimulatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.disk.changing()?;
+        let allowed = self.disk.changing().map(drop);
+        let mut state = self.disk.lock();
+        if allowed.is_err() && !state.power_is_going() {
+            return allowed;
+        }
+        let size = state.files.get(&self.file).map_or(0, |content| content.now.len() as u64);
+        state.room((offset + bytes.len() as u64).saturating_sub(size))?;
         if let Some(content) = state.files.get_mut(&self.file) {
             put(&mut content.now, offset, bytes);
             content.unsynced.push((offset, bytes.to_vec()));
         }
-        Ok(())
+        allowed
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -234,7 +288,10 @@ impl StoredFile for SimulatedFile {
             Ok(state) => state,
             Err(error) => {
                 // As Linux does it: what could not be written is forgotten, and the next sync says that all is well.
-                if let Some(content) = self.disk.lock().files.get_mut(&self.file) {
+                let mut state = self.disk.lock();
+                if !state.power_is_going()
+                    && let Some(content) = state.files.get_mut(&self.file)
+                {
                     content.unsynced.clear();
                 }
                 return Err(error);

@@ -1,0 +1,331 @@
+//! What is known of deliveries: what each must say, where it stands, and in which order and how often far ends may see
+//! them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ams2_core::{
+    config::ActionId,
+    effect::{AttemptResult, Deliver, Next},
+    input::{DeliveryId, Outcome, Receipt},
+};
+
+use super::{Lane, Oracle};
+use crate::simulation::far_ends::FarEnds;
+
+const MINUTE_MS: u64 = 60_000;
+
+/// One notification for one action.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    lane: Option<Lane>,
+    /// How many were made before.
+    made: usize,
+    /// Of `notify: each`: the alert.
+    pub each: Option<usize>,
+    /// What it must say of which alert: whether it fires, and texts that may be shown.
+    says: BTreeMap<usize, (bool, BTreeSet<String>)>,
+    standing: Standing,
+    /// An operator or a reload took it out of its lane's order.
+    out_of_order: bool,
+    /// A reload ended its group: a later group of the same name knows nothing of it, but waits for it.
+    detached: bool,
+    parts: Vec<DeliveryId>,
+    /// The attempt under way or made last.
+    attempt: u32,
+    /// A far end acted on it and the outcome was lost.
+    may_be_known: bool,
+    /// Recipients that have dead letters of their own.
+    refused: BTreeSet<u16>,
+    /// The one recipient that it is for.
+    only: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Open,
+    InDigest(DeliveryId),
+    Done,
+    Dead,
+    Gone,
+}
+
+impl Delivery {
+    pub fn new(lane: Option<Lane>, made: usize) -> Delivery {
+        Delivery {
+            lane,
+            made,
+            each: None,
+            says: BTreeMap::new(),
+            standing: Standing::Open,
+            out_of_order: false,
+            detached: false,
+            parts: Vec::new(),
+            attempt: 0,
+            may_be_known: false,
+            refused: BTreeSet::new(),
+            only: None,
+        }
+    }
+
+    pub fn expect(&mut self, alert: usize, firing: bool, texts: BTreeSet<String>) {
+        self.says.insert(alert, (firing, texts));
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self.standing, Standing::Open | Standing::InDigest(_))
+    }
+}
+
+impl Oracle {
+    /// An attempt is to be made.
+    pub(super) fn deliver(&mut self, deliver: &Deliver) {
+        let id = deliver.delivery;
+        let parts = if deliver.digest_of.is_empty() { vec![id] } else { deliver.digest_of.clone() };
+        assert_eq!(parts.len(), deliver.notifications.len(), "{id}: one notification a part");
+        for (part, told) in parts.iter().zip(&deliver.notifications) {
+            let known = &self.deliveries[part];
+            let mut missing: BTreeMap<usize, bool> =
+                known.says.iter().map(|(alert, (firing, _))| (*alert, *firing)).collect();
+            for noted in told.alerts.iter().filter(|noted| !noted.position.is_raised()) {
+                let stored = &self.stored[&noted.position];
+                match known.says.get(&stored.alert) {
+                    Some((firing, texts)) => {
+                        assert_eq!(*firing, noted.is_firing(), "{part} tells the wrong state of {stored:?}");
+                        assert!(texts.contains(&stored.text), "{part} shows {stored:?} instead of {texts:?}");
+                        missing.remove(&stored.alert);
+                    }
+                    None => assert!(
+                        !noted.is_firing() || (known.says.is_empty() && known.lane.is_none()),
+                        "{part} tells that {stored:?} fires"
+                    ),
+                }
+            }
+            let of = |alert: &usize| &self.alerts[*alert].labels;
+            assert!(
+                missing.is_empty(),
+                "does not tell all: {part} {missing:?} of {:?}",
+                missing.keys().map(of).collect::<Vec<_>>()
+            );
+        }
+        let delivery = self.deliveries.get_mut(&id).expect("it was made before it is attempted");
+        assert_eq!(delivery.standing, Standing::Open, "{id} is attempted again");
+        assert_eq!(delivery.parts, deliver.digest_of);
+        assert!(
+            !delivery.may_be_known || deliver.maybe_duplicate,
+            "{id} may be a duplicate and does not say so"
+        );
+        delivery.attempt = deliver.attempt;
+        self.check_limits(&deliver.action, id);
+    }
+
+    fn check_limits(&mut self, action: &ActionId, id: DeliveryId) {
+        let limits = self.plan.as_ref().and_then(|plan| plan.action(action)).cloned();
+        let under_way = self.in_flight.entry(action.clone()).or_default();
+        assert!(under_way.insert(id), "{id} is attempted twice at once");
+        let recent = self.recent.entry(action.clone()).or_default();
+        while recent.front().is_some_and(|at| self.at.since(*at) >= MINUTE_MS) {
+            recent.pop_front();
+        }
+        recent.push_back(self.at);
+        if let Some(limits) = limits {
+            let most = (limits.max_in_flight * limits.batch_max) as usize;
+            assert!(under_way.len() <= most, "{} attempts under way for {action}", under_way.len());
+            let most = limits.max_per_minute.map_or(usize::MAX, |most| most as usize);
+            assert!(recent.len() <= most, "{} attempts in a minute for {action}", recent.len());
+        }
+    }
+
+    /// A far end is about to act on a delivery.
+    pub fn told(&mut self, delivery: &ams2_handlers::Delivery, action: &ActionId) {
+        let id = delivery.id;
+        let known = &self.deliveries[&id];
+        assert_eq!(known.standing, Standing::Open, "{id} is told after its end");
+        assert_eq!(known.attempt, delivery.attempt, "{id} is told by an old attempt");
+        for alert in delivery.groups.iter().flat_map(|group| &group.alerts).filter(|a| a.client != "ams2") {
+            let pairs = alert.labels.iter().chain(&alert.annotations);
+            let text: String = pairs.map(|(name, value)| format!("{name}={value:?} ")).collect();
+            let parts = std::iter::once(&id).chain(&known.parts);
+            let expected = parts
+                .flat_map(|part| self.deliveries[part].says.values())
+                .any(|(_, texts)| texts.contains(&text));
+            let accepted = || self.stored.values().any(|stored| stored.text == text);
+            assert!(expected || accepted(), "{id} tells what nobody sent: {text}");
+        }
+        let Some(lane) = &known.lane else { return };
+        if known.out_of_order {
+            return;
+        }
+        for (other, earlier) in self.deliveries.iter().filter(|(other, _)| **other != id) {
+            let same = earlier.lane.as_ref() == Some(lane)
+                && earlier.each == known.each
+                && earlier.made < known.made;
+            let waits = same && earlier.is_open() && !earlier.out_of_order;
+            assert!(!waits, "{action} is told {id} before {other}, of {lane:?}");
+        }
+    }
+
+    pub(super) fn outcome_comes(&mut self, outcome: &Outcome) {
+        let Ok(Receipt::Delivered { refused, .. }) = &outcome.result else { return };
+        let Some(delivery) = self.deliveries.get(&outcome.delivery) else { return };
+        let pending = delivery.standing == Standing::Open
+            && delivery.attempt == outcome.attempt
+            && self.in_flight.values().any(|ids| ids.contains(&outcome.delivery));
+        if pending {
+            let parts =
+                if delivery.parts.is_empty() { vec![outcome.delivery] } else { delivery.parts.clone() };
+            for (recipient, _) in refused {
+                self.refused.extend(parts.iter().map(|part| (*part, *recipient)));
+            }
+        }
+    }
+
+    pub(super) fn attempted(
+        &mut self,
+        id: DeliveryId,
+        action: &ActionId,
+        result: &AttemptResult,
+        next: Next,
+    ) {
+        let was = self.in_flight.get_mut(action).is_some_and(|ids| ids.remove(&id));
+        assert!(was, "{id} ends an attempt that was not under way");
+        if *result != AttemptResult::Unknown {
+            self.deliveries.get_mut(&id).expect("known").may_be_known = false;
+        }
+        if next == Next::Done {
+            self.end(id, Standing::Done);
+        }
+    }
+
+    /// What the newest pending delivery of a lane will say is firing.
+    pub(super) fn pending_says(&self, lane: &Lane) -> Vec<usize> {
+        let waits = |d: &&Delivery| d.is_open() && !d.out_of_order && !d.detached;
+        let open = self.deliveries.values().filter(waits).filter(|d| d.lane.as_ref() == Some(lane));
+        let newest = open.max_by_key(|delivery| delivery.made);
+        let says = newest.into_iter().flat_map(|delivery| &delivery.says);
+        says.filter(|(_, (firing, _))| *firing).map(|(alert, _)| *alert).collect()
+    }
+
+    /// A reload leaves only these lanes.
+    pub(super) fn detach(&mut self, is_left: impl Fn(&Lane) -> bool) {
+        for delivery in self.deliveries.values_mut().filter(|delivery| delivery.is_open()) {
+            delivery.detached |= !delivery.lane.as_ref().is_some_and(&is_left);
+        }
+    }
+
+    /// Whether nothing more can become of a delivery.
+    pub fn is_over(&self, id: DeliveryId) -> bool {
+        self.deliveries.get(&id).is_some_and(|d| matches!(d.standing, Standing::Done | Standing::Gone))
+    }
+
+    fn end(&mut self, id: DeliveryId, standing: Standing) {
+        let delivery = self.deliveries.get_mut(&id).expect("known");
+        delivery.standing = standing;
+        for part in std::mem::take(&mut delivery.parts) {
+            self.end(part, standing);
+        }
+    }
+
+    pub(super) fn digested(&mut self, digest: DeliveryId, parts: &[DeliveryId], _: &ActionId) {
+        let mut delivery = Delivery::new(None, self.deliveries.len());
+        delivery.parts = parts.to_vec();
+        for part in parts {
+            let known = self.deliveries.get_mut(part).expect("known");
+            known.standing = Standing::InDigest(digest);
+        }
+        self.deliveries.insert(digest, delivery);
+    }
+
+    pub(super) fn superseded(&mut self, old: DeliveryId, by: DeliveryId) {
+        self.leaves_digest(old);
+        let gone = self.deliveries.get_mut(&old).expect("known");
+        gone.standing = Standing::Gone;
+        let gone = gone.clone();
+        // A delivery that a reload moved to another action says the same.
+        self.deliveries.entry(by).or_insert_with(|| Delivery {
+            lane: None,
+            standing: Standing::Open,
+            out_of_order: true,
+            attempt: 0,
+            may_be_known: false,
+            refused: BTreeSet::new(),
+            only: None,
+            ..gone
+        });
+    }
+
+    /// A part leaves its digest, which ends with the last one.
+    fn leaves_digest(&mut self, part: DeliveryId) {
+        if let Some(Standing::InDigest(digest)) = self.deliveries.get(&part).map(|part| part.standing) {
+            let digest = self.deliveries.get_mut(&digest).expect("known");
+            digest.parts.retain(|known| *known != part);
+            if digest.parts.is_empty() {
+                digest.standing = Standing::Gone;
+            }
+        }
+    }
+
+    pub(super) fn dead(&mut self, id: DeliveryId) {
+        self.leaves_digest(id);
+        match self.deliveries.get_mut(&id) {
+            Some(_) => {
+                self.deliveries.get_mut(&id).expect("known").standing = Standing::Dead;
+            }
+            None => {
+                // A recipient of its own: it says what the delivery said that was refused.
+                let (of, recipient) =
+                    self.refused.pop_front().unwrap_or_else(|| panic!("{id} comes from nowhere"));
+                self.deliveries.get_mut(&of).expect("known").refused.insert(recipient);
+                let single = Delivery {
+                    standing: Standing::Dead,
+                    out_of_order: true,
+                    parts: Vec::new(),
+                    only: Some(recipient),
+                    may_be_known: false,
+                    refused: BTreeSet::new(),
+                    ..self.deliveries[&of].clone()
+                };
+                self.deliveries.insert(id, single);
+            }
+        }
+    }
+
+    pub(super) fn operator(&mut self, id: DeliveryId, verb: &str) {
+        match verb {
+            "drop" => {
+                self.leaves_digest(id);
+                self.end(id, Standing::Gone);
+            }
+            _ => {
+                let delivery = self.deliveries.get_mut(&id).expect("known");
+                if delivery.standing == Standing::Dead {
+                    delivery.standing = Standing::Open;
+                    delivery.out_of_order = true;
+                }
+            }
+        }
+    }
+
+    /// A process died while a far end acted, and nobody knows.
+    pub fn outcome_lost(&mut self, id: DeliveryId) {
+        self.deliveries.get_mut(&id).expect("known").may_be_known = true;
+    }
+
+    /// What ended well was told to every recipient that was not refused, and what was told ended or will.
+    pub fn check_far_ends(&self, far_ends: &FarEnds, recipients: impl Fn(&ActionId) -> u16) {
+        let nobody = BTreeSet::new();
+        for (id, delivery) in self.deliveries.iter().filter(|(_, d)| d.standing == Standing::Done) {
+            let Some((_, action)) = &delivery.lane else { continue };
+            let told = far_ends.told.get(id).unwrap_or(&nobody);
+            let all = (0..recipients(action)).filter(|r| delivery.only.is_none_or(|only| only == *r));
+            for recipient in all {
+                assert!(
+                    told.contains(&recipient) || delivery.refused.contains(&recipient),
+                    "{id} is done, but recipient {recipient} of {action} was not told: {delivery:?}"
+                );
+            }
+        }
+        for id in far_ends.told.keys() {
+            assert!(self.deliveries.contains_key(id), "{id} was told and never made");
+        }
+    }
+}

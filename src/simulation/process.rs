@@ -1,0 +1,288 @@
+//! One life of the server: the real recovery, writer, fold, texts, snapshots and carrying forward, each a turn that the
+//! world gives. A life ends by a crash, and nothing of it is left but the disk.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ams2_core::{
+    At, Effect, Input, Position, Record,
+    config::ActionId,
+    effect::Deliver,
+    input::{Arrival, DeliveryId, JournalRecord, Outcome},
+};
+
+use super::{
+    far_ends::{Answer, FarEnds, Seen as SeenThere},
+    oracle::Oracle,
+    plan::Plan,
+    random::Random,
+};
+use crate::{
+    handler::{self, Attempt, Site, Texts},
+    journal::{JournalReader, SnapshotWriter, Writer},
+    router::{Folded, Follow},
+    upkeep,
+};
+
+/// An input that waits for a flush, and the client's request that it answers.
+#[derive(Debug)]
+pub struct Waiting {
+    pub input: Input,
+    pub request: Option<usize>,
+}
+
+/// A call of an action that is under way.
+#[derive(Debug)]
+pub struct UnderWay {
+    pub action: ActionId,
+    pub done_at: u64,
+    began: u64,
+    deliveries: Vec<(ams2_handlers::Delivery, u32, Answer)>,
+    acted: bool,
+}
+
+/// See the module's head.
+pub struct Process {
+    pub live: Folded,
+    pub writer: Writer,
+    pub reader: JournalReader,
+    pub snapshots: SnapshotWriter,
+    pub covered: u64,
+    /// The journal's clock at the begin, and the world's.
+    pub began: (At, u64),
+    pub waiting: VecDeque<Waiting>,
+    /// Flushed records that the router has not folded, and what the fold of the whole journal made of them.
+    pub unfolded: VecDeque<(JournalRecord, Vec<Effect>)>,
+    /// Attempts that wait for a slot.
+    pub queued: BTreeMap<ActionId, VecDeque<Attempt>>,
+    pub calls: Vec<UnderWay>,
+    /// The config that the handler acts by.
+    pub plan: Plan,
+    /// The due time that an `advanced` waits for.
+    pub asked_for: Option<At>,
+    /// Segments before this number are to go, and whether a `carried` waits for its flush.
+    pub keep_from: Option<(u64, bool)>,
+    /// Clients are refused: the disk is nearly full.
+    pub full: bool,
+    /// The wall clock's offset that was journaled last.
+    pub offset_ms: i64,
+}
+
+/// Keeps what the fold tells, in order.
+#[derive(Default)]
+struct Seen {
+    effects: Vec<Effect>,
+    attempts: Vec<Attempt>,
+    installed: Vec<String>,
+}
+
+impl Follow for Seen {
+    fn deliver(&mut self, attempt: Attempt) {
+        self.effects.push(Effect::Deliver(attempt.deliver.clone()));
+        self.attempts.push(attempt);
+    }
+
+    fn installed(&mut self, _: Position, text: &str) {
+        self.installed.push(text.to_owned());
+    }
+
+    fn decided(&mut self, record: &Record) {
+        self.effects.push(Effect::Record(record.clone()));
+    }
+}
+
+impl Process {
+    /// The journal's clock.
+    pub fn at(&self, now: u64) -> At {
+        self.began.0.plus(now - self.began.1)
+    }
+
+    pub fn keep(&mut self, input: Input) {
+        self.waiting.push_back(Waiting { input, request: None });
+    }
+
+    pub fn accept(&mut self, arrival: Arrival, request: usize) {
+        self.waiting.push_back(Waiting { input: Input::Alerts(arrival), request: Some(request) });
+    }
+
+    /// When the router wants to be called.
+    pub fn due_in_world(&mut self) -> Option<u64> {
+        let due = self.live.machine.next_due();
+        (due != At::NEVER).then(|| self.began.1 + due.since(self.began.0))
+    }
+
+    /// The router's clock: appends `advanced` when a timer is due and nothing else came.
+    pub fn advance(&mut self, now: u64) {
+        let due = self.live.machine.next_due();
+        if due <= self.at(now) && self.asked_for != Some(due) && self.unfolded.is_empty() {
+            self.asked_for = Some(due);
+            self.keep(Input::Advanced);
+        }
+    }
+
+    /// The router folds one record. The same must follow as in the fold of the whole journal.
+    pub fn fold(&mut self, budget: u32) {
+        let Some((record, expected)) = self.unfolded.pop_front() else { return };
+        if let (Some((_, waits)), Input::Carried(_)) = (&mut self.keep_from, &record.input) {
+            *waits = false;
+        }
+        let seq = record.seq;
+        let mut seen = Seen::default();
+        self.live.fold(record, budget, |_| {}, &mut seen);
+        let expected = expected.iter().filter(|effect| !matches!(effect, Effect::Wake(_)));
+        assert!(seen.effects.iter().eq(expected), "record {seq} has other effects than in the first fold");
+        for text in seen.installed {
+            self.plan = Plan::by_name(&text).expect("plans are numbered");
+        }
+        for attempt in seen.attempts {
+            self.submit(attempt);
+        }
+    }
+
+    fn submit(&mut self, attempt: Attempt) {
+        let action = &attempt.deliver.action;
+        if self.plan.action(action).is_none() {
+            let failure = ams2_core::input::Failure::permanent("the config in force has no such action");
+            self.keep(Input::Outcome(outcome(&attempt.deliver, Err(failure), 0)));
+            return;
+        }
+        self.queued.entry(action.clone()).or_default().push_back(attempt);
+    }
+
+    /// The handler starts calls for an action as long as it has free slots.
+    pub fn begin_calls(
+        &mut self,
+        now: u64,
+        random: &mut Random,
+        far_ends: &mut FarEnds,
+        oracle: &mut Oracle,
+    ) {
+        let actions: Vec<ActionId> = self.queued.keys().cloned().collect();
+        for id in actions {
+            // An action that a reload took away ends with its queue.
+            let action = self.plan.action(&id).cloned().unwrap_or_else(|| Plan::any_action(&id));
+            loop {
+                let slots = self.calls.iter().filter(|call| call.action == id).count();
+                let Some(queue) = self.queued.get_mut(&id).filter(|queue| !queue.is_empty()) else { break };
+                if slots >= action.max_in_flight as usize {
+                    break;
+                }
+                let count = queue.len().min(action.batch_max as usize);
+                let batch: Vec<Attempt> = queue.drain(..count).collect();
+                let mut deliveries = Vec::new();
+                for attempt in batch {
+                    match handler::delivery(&attempt, &self.reader as &dyn Texts, 0, &Site::default()) {
+                        Ok(delivery) => deliveries.push(delivery),
+                        Err(error) => {
+                            *oracle.counts.entry("unreadable").or_default() += 1;
+                            let failure = ams2_core::input::Failure::transient(error.to_string());
+                            self.keep(Input::Outcome(outcome(&attempt.deliver, Err(failure), 0)));
+                        }
+                    }
+                }
+                if deliveries.is_empty() {
+                    continue;
+                }
+                let call = far_ends.call(random, &action, &deliveries);
+                let deliveries = deliveries
+                    .into_iter()
+                    .zip(call.answers)
+                    .map(|(d, answer)| (d.clone(), d.attempt, answer));
+                let mut under_way = UnderWay {
+                    action: id.clone(),
+                    done_at: now + call.takes_ms,
+                    began: now,
+                    deliveries: deliveries.collect(),
+                    acted: false,
+                };
+                if call.acts_at_once {
+                    under_way.act(now, far_ends, oracle);
+                }
+                self.calls.push(under_way);
+            }
+        }
+    }
+
+    /// Calls whose time has come end, and their outcomes go to the journal.
+    pub fn end_calls(&mut self, now: u64, far_ends: &mut FarEnds, oracle: &mut Oracle) {
+        let (done, under_way) =
+            std::mem::take(&mut self.calls).into_iter().partition(|call| call.done_at <= now);
+        self.calls = under_way;
+        for mut call in done {
+            let call: &mut UnderWay = &mut call;
+            call.act(now, far_ends, oracle);
+            for (number, (delivery, attempt, answer)) in call.deliveries.iter().enumerate() {
+                let (took_ms, led) = ((now - call.began) as u32, number == 0);
+                let (delivery, attempt, result) = (delivery.id, *attempt, answer.result.clone());
+                self.keep(Input::Outcome(Outcome { delivery, attempt, result, took_ms, led }));
+            }
+        }
+    }
+
+    /// Some step of letting old segments go.
+    pub fn let_go(&mut self) {
+        match self.keep_from {
+            None => {
+                if let Some(seq) = self.writer.droppable(self.covered) {
+                    self.keep_from = Some((seq, false));
+                }
+            }
+            Some((_, true)) => {}
+            Some((seq, false)) => {
+                let needed = self.live.machine.needed_before(seq, 5);
+                if needed.is_empty() {
+                    self.keep_from = None;
+                    // What cannot be dropped now is dropped later.
+                    drop(self.writer.drop_before(seq));
+                } else if let Ok(input) = upkeep::carried(needed, &self.reader) {
+                    self.keep_from = Some((seq, true));
+                    self.keep(input);
+                }
+            }
+        }
+    }
+
+    /// The process is gone: some calls had reached their far ends, and nobody knows.
+    pub fn die(mut self, now: u64, random: &mut Random, far_ends: &mut FarEnds, oracle: &mut Oracle) {
+        for call in &mut self.calls {
+            if random.one_in(2) {
+                call.act(now, far_ends, oracle);
+            }
+        }
+        let waiting = self.waiting.iter().filter_map(|waiting| match &waiting.input {
+            Input::Outcome(outcome) => Some(outcome.delivery),
+            _ => None,
+        });
+        let acted = self.calls.iter().filter(|call| call.acted);
+        let lost: Vec<DeliveryId> = acted
+            .flat_map(|call| call.deliveries.iter().map(|(delivery, ..)| delivery.id))
+            .chain(waiting)
+            .collect();
+        lost.into_iter().for_each(|id| oracle.outcome_lost(id));
+    }
+}
+
+impl UnderWay {
+    fn act(&mut self, now: u64, far_ends: &mut FarEnds, oracle: &mut Oracle) {
+        if std::mem::replace(&mut self.acted, true) {
+            return;
+        }
+        for (delivery, _, answer) in &self.deliveries {
+            if !answer.told.is_empty() {
+                oracle.told(delivery, &self.action);
+                far_ends.seen.push(SeenThere::new(now, &self.action, delivery));
+            }
+            let parts = delivery.digest.iter().flat_map(|digest| &digest.deliveries);
+            for id in std::iter::once(&delivery.id).chain(parts) {
+                far_ends.act(*id, &answer.told);
+            }
+        }
+    }
+}
+
+pub fn outcome(
+    deliver: &Deliver,
+    result: Result<ams2_core::input::Receipt, ams2_core::input::Failure>,
+    took_ms: u32,
+) -> Outcome {
+    Outcome { delivery: deliver.delivery, attempt: deliver.attempt, result, took_ms, led: false }
+}
