@@ -27,6 +27,9 @@ use tokio::sync::{Semaphore, mpsc};
 /// What an action may take over its own deadline before it is cut off.
 const DEADLINE_GRACE: Duration = ams2_handlers::CLEANUP_MAX.saturating_add(Duration::from_secs(1));
 
+/// Alerts that end a batch early: their texts are in memory at once, a kilobyte or two each.
+const BATCH_ALERTS: usize = 5_000;
+
 /// An attempt, with the texts of own alerts, which only the router has.
 #[derive(Debug)]
 pub struct Attempt {
@@ -202,8 +205,10 @@ async fn run(
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let ready = ready.lock().unwrap_or_else(|e| e.into_inner()).clone();
         let version = version(&first);
+        let mut count = alerts(&first);
         let mut batch = vec![first];
         while batch.len() < ready.action.batch_max()
+            && count < BATCH_ALERTS
             && let Ok(attempt) = attempts.try_recv()
         {
             // One call speaks in the words of one config.
@@ -211,6 +216,7 @@ async fn run(
                 next = Some(attempt);
                 break;
             }
+            count += alerts(&attempt);
             batch.push(attempt);
         }
         let shared = shared.clone();
@@ -219,6 +225,10 @@ async fn run(
             drop(slot);
         });
     }
+}
+
+fn alerts(attempt: &Attempt) -> usize {
+    attempt.deliver.notifications.iter().map(|told| told.alerts.len()).sum()
 }
 
 /// Where the config stands whose words an attempt is told in: for a digest the newest of those that decided its parts.

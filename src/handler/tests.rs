@@ -199,3 +199,19 @@ async fn a_delivery_is_told_in_the_words_of_the_config_that_decided_it() {
     let words: Vec<&str> = replies.iter().map(|(_, reply)| reply.as_str()).collect();
     assert_eq!(words, ["4", "in former words", "4", "in former words"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_ends_with_so_many_alerts_that_their_texts_fit_into_memory() {
+    let mut world = world(&[("well", 1, 1000)]);
+    let noted = attempt("well", 0).deliver.notifications[0].alerts[0];
+    for number in 0..10 {
+        let mut attempt = attempt("well", number);
+        Arc::make_mut(&mut attempt.deliver.notifications[0]).alerts = vec![noted; BATCH_ALERTS / 2].into();
+        world.handler.submit(attempt);
+    }
+    for _ in 0..10 {
+        assert!(world.outcomes.recv().await.expect("an outcome").result.is_ok());
+    }
+    // The first may go alone, before the others have come.
+    assert!(world.calls.load(Ordering::SeqCst) >= 5, "{} calls", world.calls.load(Ordering::SeqCst));
+}
