@@ -6,6 +6,9 @@ use super::storage::Storage;
 
 const MAGIC: &[u8; 8] = b"AMS2SNP1";
 const HEADER: usize = 40;
+/// A snapshot goes to the disk in pieces of this size, each synced: a flush of the journal waits behind one piece at
+/// most, not behind hundreds of megabytes.
+const PIECE: usize = 1 << 20;
 /// Snapshots that are kept: the newest, and one to fall back on.
 const KEPT: usize = 2;
 
@@ -49,8 +52,13 @@ impl SnapshotWriter {
     fn write_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.storage.remove(name)?;
         let file = self.storage.create(name, 0)?;
-        file.write_at(bytes, 0)?;
-        file.sync()
+        let mut offset = 0;
+        for piece in bytes.chunks(PIECE) {
+            file.write_at(piece, offset)?;
+            file.sync()?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
     }
 
     /// Removes what a process left behind that died while it wrote a snapshot.
