@@ -14,7 +14,7 @@ use ams2_core::{
     At, Input,
     input::{Arrival, JournalRecord},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{Options, Writer, writer::Space};
 
@@ -24,9 +24,6 @@ const OWN_WAITING_MAX: usize = 4_000_000;
 const INPUT_BYTES_MAX: usize = 60 << 20;
 /// Most memory of inputs that one flush takes: it bounds the frame and the time that others wait.
 const FLUSH_BYTES_MAX: usize = 8 << 20;
-/// How long a flush waits for as many clients as the last one answered: those come again about now, and each flush
-/// fewer leaves more of the disk and of the processor to them. A lone client never waits.
-const GATHER_MAX: Duration = Duration::from_micros(200);
 /// How often free space and retention are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// When a refused client should come again.
@@ -162,8 +159,6 @@ struct Queue {
     drop_before: Option<(u64, oneshot::Sender<io::Result<()>>)>,
     covered: u64,
     stop: bool,
-    /// The thread is woken when so many inputs wait.
-    wake_at: usize,
 }
 
 struct Item {
@@ -196,15 +191,7 @@ impl Journal {
             failed: AtomicBool::new(false),
             flushed: AtomicU64::new(0),
         });
-        let mut thread = Thread {
-            writer,
-            shared: shared.clone(),
-            records,
-            droppable,
-            answers: Answers::new(),
-            looked: None,
-            last_clients: 0,
-        };
+        let mut thread = Thread { writer, shared: shared.clone(), records, droppable, looked: None };
         let thread = std::thread::Builder::new().name("ams2-journal".into()).spawn(move || thread.run())?;
         Ok((Journal { shared }, thread))
     }
@@ -312,13 +299,9 @@ impl Shared {
         self.queue.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn wait<'q>(&self, queue: MutexGuard<'q, Queue>, most: Duration) -> MutexGuard<'q, Queue> {
-        self.filled.wait_timeout(queue, most).unwrap_or_else(|e| e.into_inner()).0
-    }
-
-    /// Wakes the thread when what it waits for has come.
+    /// Wakes the thread for the first that waits; it takes the others with it.
     fn wake(&self, queue: &Queue) {
-        if queue.items.len() == queue.wake_at {
+        if queue.items.len() == 1 {
             self.filled.notify_one();
         }
     }
@@ -389,52 +372,12 @@ fn memory_bytes(input: &Input) -> usize {
     }
 }
 
-type Answer = (oneshot::Sender<Result<Accepted, Refused>>, Accepted);
-
-/// Gives answers. Those of one flush go by one task of the runtime, which wakes it once, not once a client.
-struct Answers(Option<mpsc::UnboundedSender<Vec<Answer>>>);
-
-impl Answers {
-    fn new() -> Answers {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return Answers(None) };
-        // Bounded by the clients that wait: each has one question under way.
-        let (sender, mut flushes) = mpsc::unbounded_channel();
-        runtime.spawn(async move {
-            while let Some(answers) = flushes.recv().await {
-                give(answers);
-            }
-        });
-        Answers(Some(sender))
-    }
-
-    fn give(&self, answers: Vec<Answer>) {
-        match &self.0 {
-            Some(task) if answers.len() > 1 => {
-                if let Err(gone) = task.send(answers) {
-                    give(gone.0);
-                }
-            }
-            _ => give(answers),
-        }
-    }
-}
-
-fn give(answers: Vec<Answer>) {
-    for (reply, accepted) in answers {
-        // A client that hung up does not wait for its answer; its alerts are kept.
-        let _ = reply.send(Ok(accepted));
-    }
-}
-
 struct Thread<R> {
     writer: Writer,
     shared: Arc<Shared>,
     records: R,
     droppable: OnDroppable,
-    answers: Answers,
     looked: Option<Instant>,
-    /// Clients that the last flush answered.
-    last_clients: usize,
 }
 
 impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
@@ -451,16 +394,10 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
     /// What waits, up to what one flush takes; empty after a while without any, `None` at the end.
     fn take(&mut self) -> Option<Vec<Item>> {
         let mut queue = self.shared.lock();
-        let may_wait = |queue: &Queue| queue.drop_before.is_none() && !queue.stop;
-        queue.wake_at = 1;
-        if queue.items.is_empty() && may_wait(&queue) {
-            queue = self.shared.wait(queue, HOUSEKEEPING);
+        if queue.items.is_empty() && queue.drop_before.is_none() && !queue.stop {
+            (queue, _) =
+                self.shared.filled.wait_timeout(queue, HOUSEKEEPING).unwrap_or_else(|e| e.into_inner());
         }
-        if !queue.items.is_empty() && queue.clients < self.last_clients && may_wait(&queue) {
-            queue.wake_at = queue.items.len() + self.last_clients - queue.clients;
-            queue = self.shared.wait(queue, GATHER_MAX);
-        }
-        queue.wake_at = usize::MAX;
         if let Some((seq, reply)) = queue.drop_before.take() {
             drop(queue);
             // Who asked may have gone; the segments go all the same.
@@ -485,9 +422,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         }
         self.shared.metrics.waiting.store(queue.items.len() as u64, Ordering::Relaxed);
         drop(queue);
-        let items = self.refuse_into_reserve(items);
-        self.last_clients = items.iter().filter(|item| item.client).count();
-        Some(items)
+        Some(self.refuse_into_reserve(items))
     }
 
     /// Where no other segment can be had, clients get no more than what the reserve leaves.
@@ -540,16 +475,16 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         metrics.sequences.fetch_add(self.writer.next_seq() - first, Ordering::Relaxed);
         self.shared.flushed.store(self.writer.next_seq() - 1, Ordering::Release);
         let mut seq = first;
-        let (mut records, mut answers) = (Vec::with_capacity(inputs.len()), Vec::with_capacity(inputs.len()));
+        let mut records = Vec::with_capacity(inputs.len());
         for (input, reply) in inputs.into_iter().zip(replies) {
             let next = seq + input.sequences();
             if let Some(reply) = reply {
-                answers.push((reply, Accepted { first: seq, last: next - 1 }));
+                // A client that hung up does not wait for its answer; its alerts are kept.
+                let _ = reply.send(Ok(Accepted { first: seq, last: next - 1 }));
             }
             records.push(JournalRecord { seq, at: self.writer.at(), input });
             seq = next;
         }
-        self.answers.give(answers);
         (self.records)(records)
     }
 
