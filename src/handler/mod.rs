@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, mpsc};
 const DEADLINE_GRACE: Duration = ams2_handlers::CLEANUP_MAX.saturating_add(Duration::from_secs(1));
 
 /// Alerts that end a batch early: their texts are in memory at once, a kilobyte or two each.
-const BATCH_ALERTS: usize = 5_000;
+const BATCH_ALERTS: usize = 2_000;
 
 /// An attempt, with the texts of own alerts, which only the router has.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ const MAGIC: &[u8; 8] = b"AMS2SNP1";
 const HEADER: usize = 40;
 /// A snapshot goes to the disk in pieces of this size, each synced: a flush of the journal waits behind one piece at
 /// most, not behind hundreds of megabytes.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 256 << 10;
 /// Snapshots that are kept: the newest, and one to fall back on.
 const KEPT: usize = 2;
 
