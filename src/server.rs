@@ -206,6 +206,10 @@ pub async fn run(
         "recovered"
     );
     refuse_orphans(&folded.machine, &loaded)?;
+    let covered = match damage.is_empty() {
+        true => covered,
+        false => cover_damage(&folded.machine, &snapshots).unwrap_or(covered),
+    };
 
     let clock = Arc::new(SystemClock::from(folded.machine.at()));
     let offset = unix_ms().saturating_sub_unsigned(clock.now().0);
@@ -344,6 +348,18 @@ pub async fn run(
 async fn join(thread: std::thread::JoinHandle<()>) {
     if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
         tracing::error!("a thread ended by a panic; what was accepted is in the journal");
+    }
+}
+
+/// The second fold cannot get past what is damaged: a snapshot of what recovery made of it lets it begin behind.
+fn cover_damage(machine: &Machine, snapshots: &SnapshotWriter) -> Option<u64> {
+    let covers = machine.next_seq() - 1;
+    match snapshots.write(covers, &machine.snapshot()) {
+        Ok(()) => Some(covers),
+        Err(error) => {
+            tracing::error!(%error, "no snapshot behind the damage; restarts take longer until one is made");
+            None
+        }
     }
 }
 

@@ -234,6 +234,15 @@ impl<'a> Decoder<'a> {
         self.arrival_head()
     }
 
+    /// Passes over a record of alerts whose texts cannot be read, and answers how many sequence numbers it takes.
+    pub fn skip_alerts(&mut self) -> Result<u64, Undecodable> {
+        let (_, count) = self.alerts_head()?;
+        for _ in 0..count {
+            self.skip_alert()?;
+        }
+        Ok(count.max(1))
+    }
+
     /// Passes over an alert; what it has elsewhere is not read.
     pub fn skip_alert(&mut self) -> Result<(), Undecodable> {
         let flags = self.byte()?;

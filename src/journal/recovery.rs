@@ -164,15 +164,23 @@ impl Opened {
                     }
                     note(&mut index, header.seq, offset);
                     let mut seq = header.seq;
-                    let mut inputs = Vec::new();
+                    let (mut inputs, mut left_out) = (Vec::new(), false);
                     let mut decoder = Decoder::new(payload);
                     while !decoder.is_empty() {
+                        let start = payload.len() - decoder.bytes_left();
                         let Ok(input) = decoder
                             .input(&InMemory { bytes: &bytes, damaged: &damaged }, info.header.base_ms)
                         else {
+                            left_out = true;
                             self.damage
                                 .push(format!("{name}: the record {seq} does not decode and is left out"));
-                            break;
+                            // What it refers to was damaged; what others sent in the same flush stands.
+                            decoder = Decoder::new(&payload[start..]);
+                            match decoder.skip_alerts() {
+                                Ok(sequences) => seq += sequences,
+                                Err(_) => break,
+                            }
+                            continue;
                         };
                         let sequences = input.sequences();
                         inputs.push(input.clone());
@@ -183,7 +191,7 @@ impl Opened {
                         }
                         seq += sequences;
                     }
-                    let is_whole = seq == header.seq + u64::from(header.sequences);
+                    let is_whole = !left_out && seq == header.seq + u64::from(header.sequences);
                     self.last = is_whole.then_some(LastFrame { seq: header.seq, at: header.at, inputs });
                 }
                 Found::Damage(range) => {

@@ -537,3 +537,24 @@ fn a_segment_that_cannot_be_begun_costs_another_try_not_the_journal() {
         assert_eq!(seqs, (1..=kept).collect::<Vec<_>>(), "call {call}");
     }
 }
+
+#[test]
+fn a_record_whose_texts_are_damaged_takes_no_other_of_its_flush_along() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    writer.flush(At(1), &[alerts(&[1])]).expect("flushed");
+    // The same alert again refers to the first; a stranger and an advance are in the same flush.
+    writer.flush(At(2), &[alerts(&[1, 1]), alerts(&[2]), Input::Advanced]).expect("flushed");
+    writer.flush(At(3), &[Input::Advanced]).expect("flushed");
+    drop(writer);
+    let whole = open(&disk).2;
+    let first_frame = whole.len();
+    assert_eq!(first_frame, 5);
+    let at = segment::SEGMENT_HEADER as usize + segment::FRAME_HEADER + 20;
+    disk.corrupt(&writer::segment_name(1), |bytes| bytes[at] ^= 0x40);
+    let (_, _, records, damage) = open(&disk);
+    let kept: Vec<u64> = records.iter().map(|record| record.seq).collect();
+    assert_eq!(kept, [4, 5, 6], "1 is damaged, and what refers to it: 2 and 3; {damage:?}");
+    assert!(damage.iter().any(|words| words.contains("record 2 does not decode")), "{damage:?}");
+    assert_eq!(records[0], whole[2]);
+}
