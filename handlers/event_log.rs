@@ -1,4 +1,4 @@
-//! Writes each alert as one line: to a file, to syslog (RFC 5424), or to systemd's journal.
+//! Writes each alert as one line: to a file, to syslog (RFC 5424 or RFC 3164), or to systemd's journal.
 //!
 //! Every occurrence is written with its time, what happened, its state and all its labels; a digest writes each
 //! of its alerts too. Lines carry the delivery id, so that a reader can tell a line that a retry wrote twice.
@@ -8,6 +8,7 @@
 mod file;
 mod journald;
 mod line;
+mod message;
 mod syslog;
 
 use std::{
@@ -26,7 +27,7 @@ use crate::{
 
 pub use file::Rotate;
 pub use line::Format;
-pub use syslog::Facility;
+pub use message::{Facility, Protocol};
 
 /// The entry in the table.
 pub const KIND: Kind = Kind {
@@ -65,6 +66,9 @@ settings! {
         pub rotate: Option<Rotate>,
         /// `syslog`: `unix:/dev/log`, `udp://host:514` or `tcp://host:601`.
         pub address: Option<String>,
+        /// `syslog`: `rfc5424` or `rfc3164`. Unless set, RFC 3164 to a Unix socket, because that is what the daemons
+        /// behind `/dev/log` understand, else RFC 5424.
+        pub protocol: Option<Protocol>,
         /// `syslog`, `journald`: the facility; `daemon` unless set.
         pub facility: Option<Facility>,
         /// `syslog`, `journald`: the name that we go by there; `ams2` unless set.
@@ -150,6 +154,7 @@ impl Settings {
             ("path", self.path.is_some(), &[file][..]),
             ("rotate", self.rotate.is_some(), &[file]),
             ("address", self.address.is_some(), &[syslog]),
+            ("protocol", self.protocol.is_some(), &[syslog]),
             ("facility", self.facility.is_some(), &[syslog, journald]),
             ("app_name", self.app_name.is_some(), &[syslog, journald]),
             ("hostname", self.hostname.is_some(), &[syslog]),
@@ -227,10 +232,10 @@ impl Settings {
         let address = address.map_err(|error| errors.push(error)).ok();
         let hostname = self.hostname.as_deref().unwrap_or(&context.hostname);
         for (field, value, bytes_max) in [
-            ("app_name", self.app_name.as_deref(), syslog::APP_NAME_BYTES_MAX),
-            ("hostname", self.hostname.as_deref(), syslog::HOSTNAME_BYTES_MAX),
+            ("app_name", self.app_name.as_deref(), message::APP_NAME_BYTES_MAX),
+            ("hostname", self.hostname.as_deref(), message::HOSTNAME_BYTES_MAX),
         ] {
-            if let Some(value) = value.filter(|value| !syslog::is_printable(value, bytes_max)) {
+            if let Some(value) = value.filter(|value| !message::is_printable(value, bytes_max)) {
                 let mend =
                     format!("use 1 to {bytes_max} printable ASCII characters without spaces (RFC 5424)");
                 errors.push(SettingsError::new(field, format!("{value:?} is no syslog name"), mend));
@@ -239,7 +244,12 @@ impl Settings {
         match address {
             Some(address) if errors.is_empty() => {
                 let app_name = self.app_name.as_deref().unwrap_or("ams2");
-                Ok(syslog::Syslog::new(address, self.facility.unwrap_or_default(), hostname, app_name))
+                let protocol = self.protocol.unwrap_or(address.protocol());
+                let facility = self.facility.unwrap_or_default();
+                Ok(syslog::Syslog::new(
+                    address,
+                    message::Messages::new(protocol, facility, hostname, app_name),
+                ))
             }
             _ => Err(errors),
         }
@@ -338,7 +348,7 @@ impl EventLog {
             }
             texts.push(match &self.sink {
                 Sink::File(file) => file.texts(&self.lines, delivery),
-                Sink::Syslog(syslog) => syslog.texts(&self.lines, delivery),
+                Sink::Syslog(syslog) => syslog.messages.texts(&self.lines, delivery),
                 Sink::Journald(journald) => journald.texts(&self.lines, delivery),
             });
             // Long texts are work: others want the thread too.
@@ -390,6 +400,8 @@ mod tests {
             ),
             ("{to: syslog, address: 'unix:/dev/log', path: x}", "path: a log to syslog has no `path`"),
             ("{to: journald, socket: run/socket}", "socket: "),
+            ("{to: syslog, address: 'unix:/dev/log', protocol: rfc822}", "rfc822"),
+            ("{to: file, path: x.log, protocol: rfc5424}", "protocol: a log to file has no `protocol`"),
             ("{to: tape}", "tape"),
             ("{to: file, path: x.log, colour: red}", "colour"),
         ];

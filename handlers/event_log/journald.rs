@@ -23,7 +23,8 @@ use tokio::{
 use super::{
     Facility, Texts, all,
     line::{Cut, Lines, Time, Told, told},
-    syslog::{send_datagrams, severity_code},
+    message::severity_code,
+    syslog::send_datagrams,
 };
 use crate::{Delivery, Failure, Receipt, delivery::state_word, text};
 

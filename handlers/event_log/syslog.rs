@@ -1,14 +1,8 @@
-//! Lines as syslog messages: RFC 5424, over a Unix socket, UDP (RFC 5426) or TCP with octet counting (RFC 6587
-//! section 3.4.1).
+//! Messages to a syslog server: over a Unix socket, UDP (RFC 5426) or TCP (RFC 6587).
 //!
-//! ```text
-//! <26>1 2026-11-24T10:15:02.000Z ams2host ams2 - Virus_Found [ams2@32473 delivery="..." ...][labels@32473 ...] state=firing ...
-//! ```
-//!
-//! The message is the same line as in a file, for readers that drop structured data; without a byte order mark,
-//! because many write it out. Nobody confirms syslog, so a message that left is *sent*, never *delivered*. Over
-//! a stream the connection is closed after each batch and the far end's own closing awaited for a moment: a
-//! server that died before it read everything resets it, and that we see.
+//! Nobody confirms syslog, so a message that left is *sent*, never *delivered*. Over a stream the connection is closed
+//! after each batch and the far end's own closing awaited for a moment: a server that died before it read everything
+//! resets it, and that we see.
 
 use std::{
     io,
@@ -17,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use ams2_core::Severity;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket, UnixDatagram, UnixStream},
@@ -26,16 +19,10 @@ use tokio::{
 
 use super::{
     Texts, all,
-    line::{Cut, Lines, Time, Told, fit, raw_bytes, told},
+    message::{Messages, Protocol},
 };
-use crate::{Delivery, Failure, Receipt, SettingsError, text};
+use crate::{Failure, Receipt, SettingsError};
 
-/// RFC 5424 section 6: APP-NAME is at most 48 characters.
-pub(super) const APP_NAME_BYTES_MAX: usize = 48;
-/// RFC 5424 section 6: HOSTNAME is at most 255 characters.
-pub(super) const HOSTNAME_BYTES_MAX: usize = 255;
-/// RFC 5424 section 6: MSGID and the names in structured data are at most 32 characters.
-const NAME_BYTES_MAX: usize = 32;
 /// How long the far end may take to close after us. One that never closes is healthy too.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait for a name: the rest of the deadline is for the connection.
@@ -51,61 +38,11 @@ pub(super) enum Address {
     Tcp { host: String, port: u16 },
 }
 
-/// What part of the system speaks (RFC 5424 table 1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum Facility {
-    /// 0.
-    Kern = 0,
-    /// 1.
-    User = 1,
-    /// 2.
-    Mail = 2,
-    /// 3, the default.
-    #[default]
-    Daemon = 3,
-    /// 4.
-    Auth = 4,
-    /// 5.
-    Syslog = 5,
-    /// 6.
-    Lpr = 6,
-    /// 7.
-    News = 7,
-    /// 8.
-    Uucp = 8,
-    /// 9.
-    Cron = 9,
-    /// 10.
-    Authpriv = 10,
-    /// 11.
-    Ftp = 11,
-    /// 16.
-    Local0 = 16,
-    /// 17.
-    Local1 = 17,
-    /// 18.
-    Local2 = 18,
-    /// 19.
-    Local3 = 19,
-    /// 20.
-    Local4 = 20,
-    /// 21.
-    Local5 = 21,
-    /// 22.
-    Local6 = 22,
-    /// 23.
-    Local7 = 23,
-}
-
 /// A syslog server that is ready to be written to.
 #[derive(Debug)]
 pub(super) struct Syslog {
     address: Address,
-    facility: Facility,
-    hostname: String,
-    app_name: String,
+    pub(super) messages: Messages,
 }
 
 impl Address {
@@ -139,6 +76,14 @@ impl Address {
         let host = bare.to_owned();
         Ok(if scheme == "udp" { Address::Udp { host, port } } else { Address::Tcp { host, port } })
     }
+
+    /// What is understood there, as a rule.
+    pub(super) fn protocol(&self) -> Protocol {
+        match self {
+            Address::Unix(_) => Protocol::Rfc3164,
+            Address::Udp { .. } | Address::Tcp { .. } => Protocol::Rfc5424,
+        }
+    }
 }
 
 /// For messages: the address as it is configured.
@@ -153,9 +98,12 @@ impl std::fmt::Display for Address {
 }
 
 impl Syslog {
-    pub(super) fn new(address: Address, facility: Facility, hostname: &str, app_name: &str) -> Syslog {
-        let hostname = field(hostname, HOSTNAME_BYTES_MAX);
-        Syslog { address, facility, hostname, app_name: app_name.to_owned() }
+    pub(super) fn new(address: Address, messages: Messages) -> Syslog {
+        let messages = match address {
+            Address::Unix(_) => messages.local(),
+            Address::Udp { .. } | Address::Tcp { .. } => messages,
+        };
+        Syslog { address, messages }
     }
 
     pub(super) async fn send(&self, messages: &[Texts], end: Instant) -> Vec<Result<Receipt, Failure>> {
@@ -163,12 +111,14 @@ impl Syslog {
             match &self.address {
                 Address::Udp { host, port } => send_udp(host, *port, messages, end).await,
                 Address::Tcp { host, port } => match connect_tcp(host, *port, end).await {
-                    Ok(stream) => send_stream(stream, messages, end).await,
+                    Ok(stream) => send_stream(stream, messages, self.messages.protocol, end).await,
                     Err(error) => Err(error),
                 },
                 Address::Unix(path) => match connect_unix(path).await {
                     Ok(UnixSocket::Datagram(socket)) => Ok(send_datagrams(&socket, messages).await),
-                    Ok(UnixSocket::Stream(stream)) => send_stream(stream, messages, end).await,
+                    Ok(UnixSocket::Stream(stream)) => {
+                        send_stream(stream, messages, self.messages.protocol, end).await
+                    }
                     Err(error) => Err(error),
                 },
             }
@@ -194,108 +144,6 @@ impl Syslog {
             .map(|words| format!("{}: {words}", self.address))
             .map_err(|error| format!("{}: {error}", self.address))
     }
-
-    pub(super) fn texts(&self, lines: &Lines, delivery: &Delivery) -> Texts {
-        let written = lines.lines(delivery, Time::Elsewhere);
-        let message =
-            |(told, line): (Told<'_>, String)| self.message(told, &line, lines.bytes_max).into_bytes();
-        told(delivery).zip(written).map(message).collect()
-    }
-
-    /// RFC 5424 section 6. PROCID stays empty: a retry after a restart says the same bytes.
-    fn message(&self, told: Told<'_>, line: &str, bytes_max: usize) -> String {
-        let priority = self.facility as u8 * 8 + severity_code(told);
-        let time = timestamp(told);
-        let id = field(told.alert.event(), NAME_BYTES_MAX);
-        let (host, app) = (&self.hostname, &self.app_name);
-        fit(bytes_max, raw_bytes(told.alert), |cut| {
-            let data = structured_data(told, cut);
-            let message = format!("<{priority}>1 {time} {host} {app} - {id} {data} ");
-            // The line says the labels once more: of the two, it is the one that is cut.
-            let room = bytes_max.saturating_sub(message.len());
-            if cut.is_cut() && room < line.len() { message + &text::cut(line, room) } else { message + line }
-        })
-    }
-}
-
-/// RFC 5674 section 2 maps X.733's severities to syslog's; what ended is a notice.
-pub(super) fn severity_code(told: Told<'_>) -> u8 {
-    const NOTICE: u8 = 5;
-    match told.alert.severity {
-        _ if !told.alert.firing => NOTICE,
-        Some(Severity::Critical) => 1,
-        Some(Severity::Major) => 2,
-        Some(Severity::Minor) => 3,
-        Some(Severity::Warning) => 4,
-        Some(Severity::Info) => 6,
-        None => NOTICE,
-    }
-}
-
-/// RFC 5424 section 6.2.3 knows the years 0 to 9999 only; beyond them the time is not known.
-fn timestamp(told: Told<'_>) -> String {
-    let time = text::rfc3339(told.group.decided);
-    if time.starts_with('-') { "-".into() } else { time }
-}
-
-/// Printable ASCII without spaces, at most `bytes_max` of it; what is not becomes `_`, nothing becomes `-`.
-fn field(text: &str, bytes_max: usize) -> String {
-    if text.is_empty() {
-        return "-".into();
-    }
-    text.chars().take(bytes_max).map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
-}
-
-/// Whether `text` can stand in a header field as it is.
-pub(super) fn is_printable(text: &str, bytes_max: usize) -> bool {
-    (1..=bytes_max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
-/// Two elements: what we say about the alert, and its labels, so that no label can pass for ours. 32473 is the
-/// enterprise number for documentation (RFC 5612).
-fn structured_data(told: Told<'_>, cut: Cut) -> String {
-    let alert = told.alert;
-    let mut data = String::from("[ams2@32473");
-    let sequence = alert.sequence.to_string();
-    for (name, value) in [
-        ("delivery", told.delivery.id.to_string().as_str()),
-        ("state", crate::delivery::state_word(alert.firing)),
-        ("fingerprint", &alert.fingerprint.to_string()),
-        ("sequence", &sequence),
-        ("event", alert.event()),
-        ("event_id", alert.label("event_id")),
-        ("rank", alert.severity.map_or("", |severity| severity.word())),
-        ("cut", if cut.is_cut() { "true" } else { "" }),
-    ] {
-        if !value.is_empty() {
-            push_param(&mut data, name, &cut.value(value));
-        }
-    }
-    data.push(']');
-    if !alert.labels.is_empty() && cut.fields_max > 0 {
-        data.push_str("[labels@32473");
-        for (name, value) in alert.labels.iter().take(cut.fields_max) {
-            push_param(&mut data, name, &cut.value(value));
-        }
-        data.push(']');
-    }
-    data
-}
-
-/// RFC 5424 section 6.3.3: `"`, `\` and `]` are escaped in values; names are printable without `=`, `]`, `"`.
-fn push_param(data: &mut String, name: &str, value: &str) {
-    data.push(' ');
-    data.extend(
-        field(name, NAME_BYTES_MAX).chars().map(|c| if matches!(c, '=' | ']' | '"') { '_' } else { c }),
-    );
-    data.push_str("=\"");
-    for c in text::one_line(value).chars() {
-        if matches!(c, '"' | '\\' | ']') {
-            data.push('\\');
-        }
-        data.push(c);
-    }
-    data.push('"');
 }
 
 async fn resolve(host: &str, port: u16, end: Instant) -> io::Result<Vec<SocketAddr>> {
@@ -397,20 +245,29 @@ fn too_large(message: &[u8]) -> Failure {
     ))
 }
 
-/// RFC 6587 section 3.4.1: the length in octets, a space, the message. All or nothing: how much of it the far
-/// end took is not known.
+/// RFC 6587: the length in octets, a space, the message (section 3.4.1); what speaks RFC 3164 knows only a line feed
+/// behind each (3.4.2). All or nothing: how much of it the far end took is not known.
 async fn send_stream(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     messages: &[Texts],
+    protocol: Protocol,
     end: Instant,
 ) -> io::Result<Vec<Result<Receipt, Failure>>> {
     let mut frames = Vec::new();
     for delivery in messages {
         frames.clear();
         for message in delivery {
-            frames.extend_from_slice(message.len().to_string().as_bytes());
-            frames.push(b' ');
-            frames.extend_from_slice(message);
+            match protocol {
+                Protocol::Rfc5424 => {
+                    frames.extend_from_slice(message.len().to_string().as_bytes());
+                    frames.push(b' ');
+                    frames.extend_from_slice(message);
+                }
+                Protocol::Rfc3164 => {
+                    frames.extend_from_slice(message);
+                    frames.push(b'\n');
+                }
+            }
         }
         stream.write_all(&frames).await?;
     }
@@ -426,29 +283,32 @@ async fn send_stream(
 
 #[cfg(test)]
 mod tests {
-    use super::super::line::Format;
+    use super::super::{
+        line::{Format, Lines},
+        message::Facility,
+    };
     use super::*;
-    use crate::{FailureKind, sample};
+    use crate::{Delivery, FailureKind, sample};
     use tokio::net::{TcpListener, UnixListener};
 
     const LINES: Lines = Lines { format: Format::Text, template: None, bytes_max: 8192 };
-    const FIRST: &str = r#"<25>1 2026-11-24T10:15:02.000Z host.example.com ams2 - Virus_Found [ams2@32473 delivery="0000000000000000000000000000002a" state="firing" fingerprint="FP" sequence="17" event="Virus Found" rank="critical"][labels@32473 computer="ws-042" event="Virus Found" severity="critical" site="boston"] state=firing event="Virus Found" severity=critical computer=ws-042 site=boston summary="EICAR in C:\\tmp\\a.exe" starts_at=2026-11-24T10:15:00.000Z delivery=0000000000000000000000000000002a"#;
-
     fn first() -> String {
-        FIRST.replace("FP", &sample::alert().fingerprint.to_string())
+        let messages = Messages::new(Protocol::Rfc5424, Facility::Daemon, "host.example.com", "ams2");
+        let text = messages.texts(&LINES, &sample::delivery()).remove(0);
+        String::from_utf8(text).expect("text")
+    }
+
+    fn syslog_of(protocol: Protocol, address: Address) -> Syslog {
+        Syslog::new(address, Messages::new(protocol, Facility::Daemon, "host.example.com", "ams2"))
     }
 
     fn syslog(address: Address) -> Syslog {
-        Syslog::new(address, Facility::Daemon, "host.example.com", "ams2")
-    }
-
-    fn messages(syslog: &Syslog, lines: &Lines, delivery: &Delivery) -> Vec<String> {
-        let texts = syslog.texts(lines, delivery);
-        texts.into_iter().map(|text| String::from_utf8(text).expect("text")).collect()
+        syslog_of(Protocol::Rfc5424, address)
     }
 
     async fn deliver(syslog: &Syslog, batch: &[Delivery], end: Instant) -> Vec<Result<Receipt, Failure>> {
-        let texts: Vec<Texts> = batch.iter().map(|delivery| syslog.texts(&LINES, delivery)).collect();
+        let texts: Vec<Texts> =
+            batch.iter().map(|delivery| syslog.messages.texts(&LINES, delivery)).collect();
         syslog.send(&texts, end).await
     }
 
@@ -482,51 +342,6 @@ mod tests {
         for (text, address) in rows {
             assert_eq!(Address::parse(text).ok(), address, "{text}");
         }
-    }
-
-    #[test]
-    fn a_message_is_rfc_5424() {
-        let syslog = syslog(Address::Unix("/dev/log".into()));
-        assert_eq!(messages(&syslog, &LINES, &sample::delivery()), [first()]);
-        let ended = crate::Alert { firing: false, ends_at: Some(ams2_core::Wall(0)), ..sample::alert() };
-        let ended = &messages(&syslog, &LINES, &sample::delivery_of(1, vec![ended]))[0];
-        assert!(ended.starts_with("<29>1 ") && ended.contains("state=\"resolved\""), "{ended}");
-    }
-
-    #[test]
-    fn ranks_become_syslog_severities() {
-        let rows = [
-            (Some(Severity::Critical), "<129>"),
-            (Some(Severity::Major), "<130>"),
-            (Some(Severity::Minor), "<131>"),
-            (Some(Severity::Warning), "<132>"),
-            (Some(Severity::Info), "<134>"),
-            (None, "<133>"),
-        ];
-        let syslog = Syslog::new(Address::Unix("/dev/log".into()), Facility::Local0, "h", "a");
-        for (severity, start) in rows {
-            let alert = crate::Alert { severity, ..sample::alert() };
-            let message = &messages(&syslog, &LINES, &sample::delivery_of(1, vec![alert]))[0];
-            assert!(message.starts_with(start), "{severity:?}: {message}");
-        }
-    }
-
-    #[test]
-    fn hostile_text_stays_inside_its_element_and_the_limit() {
-        let syslog = syslog(Address::Unix("/dev/log".into()));
-        for bytes_max in [1024, 8192] {
-            let lines = Lines { bytes_max, ..LINES };
-            for delivery in sample::hostile() {
-                for message in messages(&syslog, &lines, &delivery) {
-                    assert!(message.len() <= bytes_max, "{} > {bytes_max}: {message}", message.len());
-                    assert!(!message.contains(text::leaves_the_line), "{message:?}");
-                    assert_eq!(message.split(' ').nth(1).map(str::len), Some(24), "{message}");
-                }
-            }
-        }
-        let mut data = String::new();
-        push_param(&mut data, "a b=]\"é", "x\"y\\z]\n");
-        assert_eq!(data, r#" a_b____="x\"y\\z\]\\n""#);
     }
 
     #[tokio::test]
@@ -569,6 +384,23 @@ mod tests {
         drop(server);
         let refused = deliver(&log, &batch(), end()).await;
         assert!(refused[1].as_ref().is_err_and(|f| f.kind == FailureKind::Transient), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn tcp_ends_lines_for_those_who_know_no_more() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let port = server.local_addr().expect("bound").port();
+        let log = syslog_of(Protocol::Rfc3164, Address::Tcp { host: "127.0.0.1".into(), port });
+        let reader = async {
+            let mut all = String::new();
+            server.accept().await.expect("a connection").0.read_to_string(&mut all).await.expect("text");
+            all
+        };
+        let deliveries = batch();
+        let (results, text) = tokio::join!(deliver(&log, &deliveries, end()), reader);
+        assert_eq!(results, vec![Ok(Receipt::Sent); 2]);
+        assert_eq!(text.lines().filter(|line| line.starts_with("<25>")).count(), 3, "{text}");
+        assert!(text.ends_with('\n'), "{text}");
     }
 
     #[tokio::test]

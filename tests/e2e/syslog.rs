@@ -16,7 +16,10 @@ struct Rsyslog {
     received: PathBuf,
     tcp_port: u16,
     udp_port: u16,
+    /// A socket that takes what our RFC 5424 says.
     socket: PathBuf,
+    /// A socket with rsyslog's defaults, as `/dev/log` has them.
+    devlog: PathBuf,
 }
 
 impl Rsyslog {
@@ -35,6 +38,7 @@ module(load="imuxsock" SysSock.Use="off")
 module(load="imudp")
 module(load="imtcp")
 input(type="imuxsock" Socket="{dir}/log.sock" UseSpecialParser="off" ParseHostname="on" RateLimit.Interval="0")
+input(type="imuxsock" Socket="{dir}/devlog.sock" RateLimit.Interval="0")
 input(type="imudp" address="127.0.0.1" port="{udp_port}")
 input(type="imtcp" address="127.0.0.1" port="{tcp_port}" listenPortFileName="{dir}/port")
 template(name="fields" type="string" string="%syslogfacility-text%\t%syslogseverity-text%\t%hostname%\t%app-name%\t%msgid%\t%protocol-version%\t%structured-data%\t%msg%\n")
@@ -43,7 +47,7 @@ action(type="omfile" file="{dir}/received" template="fields")
         );
         fs::write(folder.join("rsyslog.conf"), config).expect("written");
         // What an earlier one left: it would take the one for alive, and we the other for ready.
-        for name in ["port", "pid", "log.sock"] {
+        for name in ["port", "pid", "log.sock", "devlog.sock"] {
             drop(fs::remove_file(folder.join(name)));
         }
         let mut command = Command::new("rsyslogd");
@@ -57,8 +61,9 @@ action(type="omfile" file="{dir}/received" template="fields")
         let tcp_port = if tcp_port == 0 { until("rsyslogd listens", chosen) } else { tcp_port };
         until_true("rsyslogd listens", || TcpStream::connect(("127.0.0.1", tcp_port)).is_ok());
         let socket = folder.join("log.sock");
-        until_true("rsyslogd has its socket", || socket.exists());
-        Rsyslog { _process: process, received: folder.join("received"), tcp_port, udp_port, socket }
+        let devlog = folder.join("devlog.sock");
+        until_true("rsyslogd has its sockets", || socket.exists() && devlog.exists());
+        Rsyslog { _process: process, received: folder.join("received"), tcp_port, udp_port, socket, devlog }
     }
 
     /// Messages of a facility that are about event `event`, as fields.
@@ -71,6 +76,47 @@ action(type="omfile" file="{dir}/received" template="fields")
     }
 }
 
+/// What the daemon behind `/dev/log` makes of it with its own defaults, and what old collectors read over the network.
+#[test]
+fn rfc_3164_is_understood_by_the_local_daemon_and_over_udp_and_tcp() {
+    let site = Site::new(EACH);
+    let rsyslog = Rsyslog::start(&site, 0);
+    let Rsyslog { tcp_port, udp_port, devlog, .. } = &rsyslog;
+    site.configure(&format!(
+        "
+receivers:
+  - name: log
+    actions:
+      - event_log: {{to: syslog, address: 'unix:{}', facility: local0}}
+      - event_log: {{to: syslog, address: 'udp://127.0.0.1:{udp_port}', protocol: rfc3164, facility: local1, hostname: far.example.com}}
+      - event_log: {{to: syslog, address: 'tcp://127.0.0.1:{tcp_port}', protocol: rfc3164, facility: local2, hostname: far.example.com}}
+route: {{receiver: log, notify: each}}
+",
+        devlog.display()
+    ));
+    let server = site.start();
+    server.post(&alert("Virus Found", "first\nline")).is(200);
+    server.post(&alert("Virus Found", "second")).is(200);
+    let here = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    for (facility, host) in
+        [("local0", here.trim()), ("local1", "far.example.com"), ("local2", "far.example.com")]
+    {
+        let found = until("both messages arrive", || {
+            let text = fs::read_to_string(&rsyslog.received).unwrap_or_default();
+            let lines =
+                text.lines().filter(|line| line.starts_with(facility) && line.contains("Virus Found"));
+            let found: Vec<Vec<String>> =
+                lines.map(|line| line.split('\t').map(str::to_owned).collect()).collect();
+            Some(found).filter(|found| found.len() == 2)
+        });
+        for fields in &found {
+            assert_eq!((&*fields[2], &*fields[3], &*fields[5]), (host, "ams2", "0"), "{fields:?}");
+            assert!(fields[7].trim_start().starts_with("state=firing event=\"Virus Found\""), "{fields:?}");
+        }
+        assert!(found[0][7].contains(r"first\nline"), "{:?}", found[0]);
+    }
+}
+
 /// One receiver that writes to rsyslog in three ways, each under a facility of its own.
 fn config(rsyslog: &Rsyslog) -> String {
     let Rsyslog { tcp_port, udp_port, socket, .. } = rsyslog;
@@ -80,7 +126,7 @@ fn config(rsyslog: &Rsyslog) -> String {
 receivers:
   - name: log
     actions:
-      - event_log: {{to: syslog, address: 'unix:{socket}', facility: local0, hostname: ams2.example.com}}
+      - event_log: {{to: syslog, address: 'unix:{socket}', protocol: rfc5424, facility: local0, hostname: ams2.example.com}}
       - event_log: {{to: syslog, address: 'udp://127.0.0.1:{udp_port}', facility: local1, hostname: ams2.example.com}}
       - event_log: {{to: syslog, address: 'tcp://127.0.0.1:{tcp_port}', facility: local2, hostname: ams2.example.com, app_name: router}}
 route: {{receiver: log, notify: each}}
