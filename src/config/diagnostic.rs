@@ -19,11 +19,11 @@ pub struct Place {
 }
 
 impl Place {
-    pub(super) fn point(line: usize, column: usize, offset: usize) -> Place {
+    pub(in crate::config) fn point(line: usize, column: usize, offset: usize) -> Place {
         Place { line, column, offset, length: 0 }
     }
 
-    pub(super) fn with_length(self, length: usize) -> Place {
+    pub(in crate::config) fn with_length(self, length: usize) -> Place {
         Place { length, ..self }
     }
 }
@@ -53,11 +53,19 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(super) fn error(place: Place, message: impl Into<String>, mend: impl Into<String>) -> Diagnostic {
+    pub(in crate::config) fn error(
+        place: Place,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Diagnostic {
         Diagnostic { gravity: Gravity::Error, place, message: message.into(), mend: mend.into() }
     }
 
-    pub(super) fn warning(place: Place, message: impl Into<String>, mend: impl Into<String>) -> Diagnostic {
+    pub(in crate::config) fn warning(
+        place: Place,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Diagnostic {
         Diagnostic { gravity: Gravity::Warning, ..Diagnostic::error(place, message, mend) }
     }
 }

@@ -162,10 +162,16 @@ fn strange_files_are_named() {
         Err(wrong) => lines("f", &wrong.found),
     };
     assert!(load_at("missing").contains("cannot be read"));
-    assert!(load_at("").contains("this is a folder"));
+    assert!(load_at("").contains("the file is a folder"));
     let fifo = folder.path().join("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a FIFO");
-    assert!(load_at("fifo").contains("this is a FIFO"));
+    assert!(load_at("fifo").contains("the file is a FIFO"));
+    // Where a secret or a certificate should be, too, nobody waits for a writer.
+    for key in ["clients: [{name: a, token_file: fifo}]", "http: {tls: {cert_file: fifo, key_file: fifo}}"] {
+        let text = format!("{RECEIVERS}route: {{receiver: log}}\noriginator: {{{key}}}\n");
+        let wrong = load_text(&text, folder.path(), &Overrides::default()).err().expect("refused");
+        assert!(lines("f", &wrong.found).contains("is a FIFO"), "{}", lines("f", &wrong.found));
+    }
     std::fs::write(folder.path().join("latin1"), b"route: {receiver: l\xf6g}\n").expect("written");
     assert!(load_at("latin1").contains("f:1:20: the file is not UTF-8 here"));
     std::fs::write(folder.path().join("large"), vec![b'#'; 5 << 20]).expect("written");

@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    fs::OpenOptions,
+    fs::{File, Metadata, OpenOptions},
     io::Read,
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::Path,
@@ -23,13 +23,13 @@ const NODES_MAX: usize = 250_000;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub(in crate::config) struct Node {
     pub place: Place,
     pub value: Value,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(in crate::config) enum Value {
     Null,
     Bool(bool),
     /// As text, so that nothing is lost.
@@ -40,7 +40,7 @@ pub(super) enum Value {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Key {
+pub(in crate::config) struct Key {
     pub text: String,
     pub place: Place,
 }
@@ -98,27 +98,32 @@ impl Node {
     }
 }
 
-/// Reads a file's text, or says why it cannot be one.
-pub(super) fn read(path: &Path) -> Result<String, Diagnostic> {
-    let wrong = |message: String, mend: &str| Diagnostic::error(Place::default(), message, mend);
-    // Opened without waiting, so that a FIFO without a writer does not hang us.
-    let file =
-        OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path);
-    let mut file = file.map_err(|error| {
-        wrong(format!("the file cannot be read: {error}"), "check the path and its permissions")
-    })?;
-    let metadata = file.metadata().map_err(|error| wrong(format!("the file cannot be read: {error}"), ""))?;
+/// Opens a regular file. Without waiting, so that a FIFO without a writer does not hang us; what is no file is said.
+pub(in crate::config) fn open(path: &Path) -> Result<(File, Metadata), String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
     let kind = metadata.file_type();
-    if !kind.is_file() {
-        let what = if kind.is_dir() {
-            "a folder"
-        } else if kind.is_fifo() {
-            "a FIFO"
-        } else {
-            "a device or socket"
-        };
-        return Err(wrong(format!("this is {what}, not a file"), "name a regular file"));
+    match () {
+        () if kind.is_file() => Ok((file, metadata)),
+        () if kind.is_dir() => Err("is a folder, not a file".into()),
+        () if kind.is_fifo() => Err("is a FIFO, not a file".into()),
+        () => Err("is a device or socket, not a file".into()),
     }
+}
+
+/// Reads a file's text, or says why it cannot be one.
+pub(in crate::config) fn read(path: &Path) -> Result<String, Diagnostic> {
+    let wrong = |message: String, mend: &str| Diagnostic::error(Place::default(), message, mend);
+    let (mut file, metadata) = open(path).map_err(|why| {
+        let mend = if why.starts_with("cannot") {
+            "check the path and its permissions"
+        } else {
+            "name a regular file"
+        };
+        wrong(format!("the file {why}"), mend)
+    })?;
     if metadata.len() > FILE_BYTES_MAX {
         let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", metadata.len());
         return Err(wrong(message, "is this the right file?"));
@@ -136,7 +141,7 @@ pub(super) fn read(path: &Path) -> Result<String, Diagnostic> {
 }
 
 /// Reads a text into a tree.
-pub(super) fn parse(text: &str) -> Result<Node, Diagnostic> {
+pub(in crate::config) fn parse(text: &str) -> Result<Node, Diagnostic> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let blank = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     if blank {

@@ -12,7 +12,7 @@ use super::{
 
 /// What was found wrong so far.
 #[derive(Default)]
-pub(super) struct Found(
+pub(in crate::config) struct Found(
     pub Vec<Diagnostic>,
     /// Values of environment variables that were put in, with what stands for them in the file.
     Vec<(String, String)>,
@@ -235,7 +235,7 @@ impl Found {
 }
 
 /// The keys of one map.
-pub(super) struct Fields<'n> {
+pub(in crate::config) struct Fields<'n> {
     pub place: Place,
     pub entries: &'n [(Key, Node)],
     asked: Vec<&'static str>,
@@ -268,7 +268,7 @@ impl<'n> Fields<'n> {
 }
 
 /// A key that means nothing here.
-pub(super) fn unknown_key(found: &mut Found, key: &Key, known: &[&str]) {
+pub(in crate::config) fn unknown_key(found: &mut Found, key: &Key, known: &[&str]) {
     let mend = match nearest(&key.text, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("known here: {}", known.join(", ")),

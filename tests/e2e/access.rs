@@ -74,7 +74,7 @@ fn a_tls_handshake_that_does_not_go_on_is_cut_off() {
 #[test]
 fn certificates_and_keys_that_do_not_fit_are_named() {
     let site = Site::new(&format!("originator: {{http: {{{TLS}}}}}{EACH}"));
-    site.refused().ends(2).says("cert.pem cannot be used");
+    site.refused().ends(2).says("cert.pem cannot be read");
     certificate(&site);
     let other = Site::new("");
     certificate(&other);

@@ -219,7 +219,7 @@ fn strange_config_files_are_named_and_harmless_ones_are_taken() {
     fs::remove_file(site.config()).expect("removed");
     site.refused().ends(2).says("the file cannot be read").says("check the path");
     fs::create_dir(site.config()).expect("made");
-    site.refused().ends(2).says("this is a folder, not a file");
+    site.refused().ends(2).says("the file is a folder, not a file");
     fs::remove_dir(site.config()).expect("removed");
 
     for text in [
@@ -232,4 +232,18 @@ fn strange_config_files_are_named_and_harmless_ones_are_taken() {
         run(ams2().arg("check").arg(site.config())).ends(0);
         assert!(site.start().terminate().success());
     }
+}
+
+/// A value of the environment is a value: were it read as a template, it could say what it was not given to say.
+#[test]
+fn the_environment_puts_no_template_into_a_setting() {
+    let site = Site::new(EACH);
+    let config = "
+receivers: [{name: log, actions: [{event_log: {to: file, path: e.log, line: '${env:LINE_START} {{ alert.event }}'}}]}]
+route: {receiver: log}
+";
+    site.configure(config);
+    let check = |value: &str| run(ams2().env("LINE_START", value).arg("check").arg(site.config()));
+    check("{{ alert.labels }}").ends(2).says("ams2.yaml:2:").says("would be read as a template");
+    check("{ready}").ends(0);
 }

@@ -1,0 +1,210 @@
+//! What each key means: the whole file, and what is neither receiver, route nor way in.
+
+mod originator;
+mod receivers;
+mod routes;
+mod secrets;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ams2_core::{
+    Config, Severities, Severity,
+    config::{GiveUp, RESOLVE_TIMEOUT_MS},
+};
+use smol_str::SmolStr;
+
+use super::{
+    Diagnostic, Gravity, Loaded, Overrides,
+    tree::{Node, Value},
+    walk::Found,
+};
+use crate::journal;
+
+struct Reader<'a> {
+    found: Found,
+    folder: &'a Path,
+    overrides: &'a Overrides,
+    severities: Severities,
+}
+
+pub(super) fn read(
+    tree: &Node,
+    text: &str,
+    folder: &Path,
+    overrides: &Overrides,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut reader = Reader { found: Found::default(), folder, overrides, severities: Severities::default() };
+    reader.found.duplicates(tree);
+    let loaded = reader.whole(tree, text);
+    let mut found = reader.found.hidden();
+    found.sort_by_key(|diagnostic| diagnostic.place);
+    match loaded {
+        Some(mut loaded) if found.iter().all(|diagnostic| diagnostic.gravity == Gravity::Warning) => {
+            loaded.warnings = found;
+            Ok(loaded)
+        }
+        _ => Err(found),
+    }
+}
+
+/// See [`super::former`].
+pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
+    let overrides = Overrides::default();
+    let mut reader = Reader {
+        found: Found::default(),
+        folder: data_dir,
+        overrides: &overrides,
+        severities: Severities::default(),
+    };
+    let mut fields = reader.found.fields(tree);
+    if let Some(node) = fields.take("severities") {
+        reader.read_severities(node);
+    }
+    let receivers = fields.take("receivers");
+    let (_, actions) = receivers.map(|node| reader.receivers(node, data_dir)).unwrap_or_default();
+    let external_url =
+        fields.take("external_url").and_then(|node| reader.external_url(node)).unwrap_or_default();
+    super::FormerConfig { actions, external_url, severities: reader.severities }
+}
+
+impl Reader<'_> {
+    fn whole(&mut self, tree: &Node, text: &str) -> Option<Loaded> {
+        let mut fields = self.found.fields(tree);
+        if let Some(node) = fields.take("severities") {
+            self.read_severities(node);
+        }
+        let (data_dir, journal) = self.journal(fields.take("journal"));
+        let originator = fields.take("originator");
+        let receivers = fields.demand("receivers", &mut self.found);
+        let (receivers, actions) = receivers.map(|node| self.receivers(node, &data_dir)).unwrap_or_default();
+        let names: Vec<(SmolStr, bool)> =
+            receivers.iter().map(|r| (r.name.clone(), r.actions.is_empty())).collect();
+        let mut used = Vec::new();
+        let route = fields.demand("route", &mut self.found).map(|node| self.root(node, &names, &mut used));
+        self.unused_receivers(tree, &names, &used);
+        let resolve_timeout_ms = fields
+            .take("resolve_timeout")
+            .and_then(|node| self.found.duration_ms(node, 1))
+            .unwrap_or(RESOLVE_TIMEOUT_MS);
+        let give_up = fields.take("give_up").map(|node| self.give_up(node)).unwrap_or_default();
+        let own_labels = fields.take("own_labels").map(|node| self.own_labels(node)).unwrap_or_default();
+        let external_url =
+            fields.take("external_url").and_then(|node| self.external_url(node)).unwrap_or_default();
+        let removed = fields.take("removed").map(|node| self.removed(node, &names)).unwrap_or_default();
+        let (http, socket, clients, alert_limits) = self.originator(originator, &data_dir);
+        fields.end(&mut self.found);
+        let config = Config {
+            receivers,
+            route: route?,
+            severities: self.severities.clone(),
+            resolve_timeout_ms,
+            give_up,
+            own_labels,
+        };
+        Some(Loaded {
+            core: config,
+            text: text.to_owned(),
+            http,
+            socket,
+            clients: Arc::new(clients),
+            alert_limits,
+            data_dir,
+            journal,
+            actions,
+            removed,
+            external_url,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn read_severities(&mut self, node: &Node) {
+        let Value::Map(entries) = &node.value else {
+            self.found.fields(node);
+            return;
+        };
+        for (word, rank) in entries {
+            let Some(name) = self.found.plain(rank) else { continue };
+            match Severity::ALL.iter().find(|severity| severity.word() == name) {
+                Some(severity) => {
+                    self.severities.extra.insert(word.text.to_lowercase().into(), *severity);
+                }
+                None => {
+                    let mend = "ranks are info, warning, minor, major, critical";
+                    self.found.error(rank.place, format!("`{name}` is no rank"), mend);
+                }
+            }
+        }
+    }
+
+    fn journal(&mut self, node: Option<&Node>) -> (PathBuf, journal::Options) {
+        let mut options = journal::Options::default();
+        let mut dir = PathBuf::from("./ams2-data");
+        if let Some(node) = node {
+            let mut fields = self.found.fields(node);
+            if let Some(path) = fields.take("dir").and_then(|node| self.found.path(node)) {
+                dir = path;
+            }
+            if let Some(ms) = fields.take("retention").and_then(|node| self.found.duration_ms(node, 60_000)) {
+                options.retention.age = Duration::from_millis(ms);
+            }
+            if let Some(bytes) = fields.take("retention_bytes").and_then(|node| self.found.bytes(node)) {
+                options.retention.bytes = bytes as u64;
+            }
+            if let Some(node) = fields.take("segment_bytes")
+                && let Some(bytes) = self.found.bytes(node)
+            {
+                if (1 << 20..=1 << 30).contains(&bytes) {
+                    options.segment_bytes = bytes as u64;
+                } else {
+                    self.found.error(node.place, format!("a segment of {bytes} bytes"), "use 1MiB to 1GiB");
+                }
+            }
+            if let Some(bytes) = fields.take("free_bytes_min").and_then(|node| self.found.bytes(node)) {
+                options.free_bytes_min = bytes as u64;
+            }
+            if let Some(bytes) = fields.take("waiting_bytes_max").and_then(|node| self.found.bytes(node)) {
+                options.waiting_bytes_max = bytes;
+            }
+            fields.end(&mut self.found);
+        }
+        (self.overrides.data_dir.clone().unwrap_or(dir), options)
+    }
+
+    fn give_up(&mut self, node: &Node) -> GiveUp {
+        let mut give_up = GiveUp::default();
+        let mut fields = self.found.fields(node);
+        if let Some(ms) = fields.take("after").and_then(|node| self.found.duration_ms(node, 1)) {
+            give_up.after_ms = ms;
+        }
+        if let Some(ms) = fields.take("critical_after").and_then(|node| self.found.duration_ms(node, 1)) {
+            give_up.critical_after_ms = ms;
+        }
+        fields.end(&mut self.found);
+        give_up
+    }
+
+    fn own_labels(&mut self, node: &Node) -> BTreeMap<SmolStr, SmolStr> {
+        let fields = self.found.fields(node);
+        let mut labels = BTreeMap::new();
+        for (key, value) in fields.entries {
+            if let Some(value) = self.found.plain(value) {
+                labels.insert(key.text.as_str().into(), value.into());
+            }
+        }
+        labels
+    }
+
+    fn external_url(&mut self, node: &Node) -> Option<SmolStr> {
+        let url = self.found.expanded(node)?;
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            self.found.error(node.place, format!("`{url}` is no URL"), "write https://host/path");
+            return None;
+        }
+        Some(url.trim_end_matches('/').into())
+    }
+}

@@ -1,0 +1,252 @@
+//! The ways in: listeners, limits, clients.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use smol_str::SmolStr;
+
+use super::Reader;
+use crate::{
+    config::{
+        Http,
+        tree::{Node, Value},
+    },
+    originator::{Clients, HttpLimits, KnownClient, Limits, SocketSettings, TokenHash},
+};
+
+/// Where HTTP listens unless the config says otherwise.
+const LISTEN: &str = "127.0.0.1:9093";
+/// Clients may not call themselves what ams2 calls itself and this machine.
+const RESERVED_CLIENTS: [&str; 2] = ["ams2", "local"];
+
+impl Reader<'_> {
+    pub(super) fn originator(
+        &mut self,
+        node: Option<&Node>,
+        data_dir: &Path,
+    ) -> (Option<Http>, Option<SocketSettings>, Clients, Limits) {
+        let empty = Node { place: Default::default(), value: Value::Map(Vec::new()) };
+        let mut fields = self.found.fields(node.unwrap_or(&empty));
+        let clients = fields.take("clients").map(|node| self.clients(node)).unwrap_or_default();
+        let clients = Clients { known: clients, severities: self.severities.clone() };
+        let limits = fields.take("limits").map(|node| self.alert_limits(node)).unwrap_or_default();
+        let http = fields.take("http");
+        let socket = fields.take("socket");
+        fields.end(&mut self.found);
+        let http = match http {
+            Some(Node { value: Value::Bool(false), .. }) => None,
+            Some(node) => self.http(node, &clients),
+            None => self.http(&empty, &clients),
+        };
+        let socket = match socket {
+            Some(Node { value: Value::Bool(false), .. }) => None,
+            Some(node) => self.socket(node, data_dir),
+            None => self.socket(&empty, data_dir),
+        };
+        (http, socket, clients, limits)
+    }
+
+    pub(super) fn http(&mut self, node: &Node, clients: &Clients) -> Option<Http> {
+        let mut fields = self.found.fields(node);
+        let listen_node = fields.take("listen");
+        let listen = match listen_node {
+            Some(node) => self.listen(node),
+            None => LISTEN.parse().ok(),
+        };
+        let tls = fields.take("tls").and_then(|node| self.tls(node));
+        let insecure = fields.take("insecure").and_then(|node| self.found.flag(node)).unwrap_or(false);
+        let mut hosts = Vec::new();
+        if let Some(node) = fields.take("hosts") {
+            for item in self.found.list(node) {
+                hosts.extend(self.found.expanded(item));
+            }
+        }
+        let limits = fields.take("limits").map(|node| self.http_limits(node)).unwrap_or_default();
+        fields.end(&mut self.found);
+        let listen = self.overrides.listen.or(listen)?;
+        if !listen.ip().is_loopback() && !insecure {
+            let place = listen_node.unwrap_or(node).place;
+            if tls.is_none() {
+                let mend = "add `tls: {cert_file, key_file}`, listen on 127.0.0.1, or say `insecure: true`";
+                self.found.error(place, format!("{listen} can be reached from outside without TLS"), mend);
+            }
+            if !clients.have_tokens() {
+                let mend = "add `clients:` with tokens, listen on 127.0.0.1, or say `insecure: true`";
+                self.found.error(place, format!("{listen} can be reached from outside by anybody"), mend);
+            }
+        }
+        if insecure && !listen.ip().is_loopback() && !clients.need_names() {
+            let place = listen_node.unwrap_or(node).place;
+            let message = format!(
+                "everybody who reaches {listen} may send alerts, acknowledge, retry, drop and reload"
+            );
+            self.found.warning(place, message, "add `clients:` with tokens");
+        }
+        Some(Http { listen, tls, hosts, limits })
+    }
+
+    pub(super) fn listen(&mut self, node: &Node) -> Option<SocketAddr> {
+        let text = self.found.expanded(node)?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            let message = format!("`{text}` is no address and port");
+            self.found.error(
+                node.place,
+                message,
+                "write it like 127.0.0.1:9093 or [::1]:9093, with a port from 0 to 65535",
+            );
+        }
+        parsed
+    }
+
+    pub(super) fn http_limits(&mut self, node: &Node) -> HttpLimits {
+        let mut limits = HttpLimits::default();
+        let mut fields = self.found.fields(node);
+        let found = &mut self.found;
+        for (name, size, allowed) in [
+            // A request is one record of the journal, which has frames of at most 64 MiB.
+            ("body_bytes", &mut limits.body_bytes, 1 << 10..=32 << 20),
+            ("bytes_in_flight", &mut limits.bytes_in_flight, 1 << 20..=1 << 40),
+            ("head_bytes", &mut limits.head_bytes, 1 << 10..=1 << 20),
+        ] {
+            if let Some(node) = fields.take(name)
+                && let Some(bytes) = found.bytes(node)
+            {
+                if allowed.contains(&bytes) {
+                    *size = bytes;
+                } else {
+                    let mend = format!("use {} to {} bytes", allowed.start(), allowed.end());
+                    found.error(node.place, format!("{name}: {bytes} bytes"), mend);
+                }
+            }
+        }
+        for (name, time) in [
+            ("header_time", &mut limits.header_time),
+            ("body_time", &mut limits.body_time),
+            ("answer_time", &mut limits.answer_time),
+            ("handshake_time", &mut limits.handshake_time),
+        ] {
+            if let Some(ms) = fields.take(name).and_then(|node| found.duration_ms(node, 100)) {
+                *time = Duration::from_millis(ms);
+            }
+        }
+        for (name, count) in [
+            ("connections", &mut limits.connections),
+            ("connections_per_address", &mut limits.connections_per_address),
+            ("headers", &mut limits.headers),
+        ] {
+            if let Some(number) = fields.take(name).and_then(|node| found.number(node, 1..=1_000_000)) {
+                *count = number as usize;
+            }
+        }
+        fields.end(&mut self.found);
+        limits
+    }
+
+    pub(super) fn alert_limits(&mut self, node: &Node) -> Limits {
+        let mut limits = Limits::default();
+        let mut fields = self.found.fields(node);
+        let found = &mut self.found;
+        for (name, size) in [
+            ("name_bytes", &mut limits.name_bytes),
+            ("alert_bytes", &mut limits.alert_bytes),
+            ("id_bytes", &mut limits.id_bytes),
+        ] {
+            if let Some(bytes) = fields.take(name).and_then(|node| found.bytes(node)) {
+                *size = bytes;
+            }
+        }
+        for (name, count) in [("labels", &mut limits.labels), ("annotations", &mut limits.annotations)] {
+            if let Some(number) = fields.take(name).and_then(|node| found.number(node, 1..=10_000)) {
+                *count = number as usize;
+            }
+        }
+        fields.end(&mut self.found);
+        limits
+    }
+
+    pub(super) fn socket(&mut self, node: &Node, data_dir: &Path) -> Option<SocketSettings> {
+        let mut fields = self.found.fields(node);
+        let path =
+            fields.take("path").and_then(|node| self.found.path(node)).unwrap_or_else(|| "ams2.sock".into());
+        let mode = fields.take("mode").and_then(|node| {
+            let text = self.found.text(node)?;
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+            if mode.is_none() {
+                self.found.error(
+                    node.place,
+                    format!("`{text}` is no mode"),
+                    "write three octal digits in quotes: \"660\"",
+                );
+            }
+            mode
+        });
+        fields.end(&mut self.found);
+        // The design's sample names the data folder in the path; what is relative and does not starts there.
+        let path = if path.is_absolute() || path.starts_with(data_dir) { path } else { data_dir.join(path) };
+        Some(SocketSettings { path, mode: mode.unwrap_or(0o600) })
+    }
+
+    pub(super) fn clients(&mut self, node: &Node) -> Vec<KnownClient> {
+        let mut clients: Vec<KnownClient> = Vec::new();
+        for item in self.found.list(node) {
+            let mut fields = self.found.fields(item);
+            let name_node = fields.demand("name", &mut self.found);
+            let name: Option<SmolStr> = name_node.and_then(|node| self.found.plain(node)).map(Into::into);
+            let token = fields.take("token_file").and_then(|node| self.secret(node));
+            let hash = fields.take("token_sha256").and_then(|node| self.token_hash(node));
+            let uid = fields.take("uid").and_then(|node| self.found.number(node, 0..=u64::from(u32::MAX)));
+            let allow = match fields.take("allow") {
+                Some(node) if matches!(node.value, Value::Null) => {
+                    let mend = "write the matchers, or leave `allow` out for everything";
+                    self.found.error(node.place, "`allow` is empty", mend);
+                    Vec::new()
+                }
+                allow => allow.map(|node| self.matchers(node)).unwrap_or_default(),
+            };
+            let operator = fields.take("operator").and_then(|node| self.found.flag(node)).unwrap_or(false);
+            let known = ["token_file", "token_sha256", "uid"].map(|name| fields.take(name).is_some());
+            fields.end(&mut self.found);
+            let (Some(name), Some(name_node)) = (name, name_node) else { continue };
+            if RESERVED_CLIENTS.contains(&name.as_str()) || name.is_empty() {
+                self.found.error(
+                    name_node.place,
+                    format!("a client may not be called `{name}`"),
+                    "choose another name",
+                );
+                continue;
+            }
+            if clients.iter().any(|client| client.name == name) {
+                self.found.error(
+                    name_node.place,
+                    format!("the client `{name}` is defined twice"),
+                    "rename one",
+                );
+                continue;
+            }
+            if !known.contains(&true) {
+                let mend = "add `token_file`, `token_sha256` or `uid`";
+                self.found.error(item.place, format!("nothing says how to know the client `{name}`"), mend);
+            }
+            let token = token.as_deref().map(TokenHash::of).or(hash);
+            clients.push(KnownClient { name, token, uid: uid.map(|uid| uid as u32), allow, operator });
+        }
+        clients
+    }
+
+    pub(super) fn token_hash(&mut self, node: &Node) -> Option<TokenHash> {
+        let text = self.found.expanded(node)?;
+        let digits: Option<Vec<u8>> = (0..text.len() / 2)
+            .map(|i| text.get(2 * i..2 * i + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+            .collect();
+        let hash = digits.and_then(|digits| digits.try_into().ok()).map(TokenHash);
+        if hash.is_none() || text.len() != 64 {
+            self.found.error(
+                node.place,
+                "this is no SHA-256",
+                "write 64 hex digits: `printf %s TOKEN | sha256sum`",
+            );
+            return None;
+        }
+        hash
+    }
+}

@@ -1,0 +1,259 @@
+//! Receivers and their actions, and what becomes of deliveries of actions that are gone.
+
+use std::{collections::BTreeMap, path::Path};
+
+use ams2_core::config::{ActionId, ActionSpec, Receiver, Removed};
+use ams2_handlers::{ActionSettings, BuildContext, Limits as ActionLimits, TABLE};
+use smol_str::SmolStr;
+
+use super::Reader;
+use crate::config::{
+    nearest,
+    tree::{Node, Value},
+};
+
+/// Settings of actions that the router reads: nothing of the environment may be in them.
+const ROUTER_SETTINGS: [&str; 5] = ["name", "send_resolved", "max_in_flight", "max_per_minute", "timeout"];
+
+impl Reader<'_> {
+    pub(super) fn receivers(
+        &mut self,
+        node: &Node,
+        data_dir: &Path,
+    ) -> (Vec<Receiver>, Vec<(ActionId, ActionSettings, ActionLimits)>) {
+        let (mut receivers, mut all): (Vec<Receiver>, Vec<_>) = Default::default();
+        let mut lines: BTreeMap<SmolStr, usize> = BTreeMap::new();
+        for item in self.found.list(node) {
+            let mut fields = self.found.fields(item);
+            let name_node = fields.demand("name", &mut self.found);
+            let name: Option<SmolStr> = name_node.and_then(|node| self.found.plain(node)).map(Into::into);
+            let actions_node = fields.take("actions");
+            fields.end(&mut self.found);
+            let (Some(name), Some(name_node)) = (name, name_node) else { continue };
+            if name.is_empty() || name.contains('/') {
+                self.found.error(
+                    name_node.place,
+                    format!("`{name}` is no name"),
+                    "use some text without `/`",
+                );
+                continue;
+            }
+            if let Some(line) = lines.insert(name.clone(), name_node.place.line) {
+                let message = format!("the receiver `{name}` is defined twice, first in line {line}");
+                self.found.error(name_node.place, message, "rename one, or put their actions together");
+                continue;
+            }
+            let mut specs: Vec<ActionSpec> = Vec::new();
+            for (position, item) in
+                actions_node.map(|node| self.found.list(node)).unwrap_or_default().iter().enumerate()
+            {
+                let Some((settings, limits)) = self.action(item, data_dir) else { continue };
+                let action_name = limits.name.clone().unwrap_or_else(|| position.to_string().into());
+                let kind = SmolStr::new_static(settings.kind().key);
+                let id = ActionId { receiver: name.clone(), kind, name: action_name };
+                if specs.iter().any(|spec| spec.id == id) {
+                    let message = format!("two actions of `{name}` are called `{}`", id.name);
+                    self.found.error(item.place, message, "give each a `name` of its own");
+                    continue;
+                }
+                specs.push(ActionSpec {
+                    id: id.clone(),
+                    send_resolved: limits.send_resolved,
+                    max_in_flight: limits.max_in_flight,
+                    batch_max: limits.batch_max,
+                    max_per_minute: limits.max_per_minute,
+                    timeout_ms: limits.timeout_ms,
+                    patient: false,
+                });
+                all.push((id, settings, limits));
+            }
+            receivers.push(Receiver { name, actions: specs });
+        }
+        if receivers.is_empty() && self.found.0.is_empty() {
+            self.found.error(node.place, "there is no receiver", "add one: `- name: log`");
+        }
+        (receivers, all)
+    }
+
+    /// One action: a map with its key and its settings.
+    pub(super) fn action(&mut self, node: &Node, data_dir: &Path) -> Option<(ActionSettings, ActionLimits)> {
+        let Value::Map(entries) = &node.value else {
+            self.found.error(
+                node.place,
+                "expected an action such as `event_log: {to: file, path: events.log}`",
+                "",
+            );
+            return None;
+        };
+        let kinds: Vec<&str> = TABLE.iter().map(|kind| kind.key).collect();
+        for (key, _) in entries {
+            if !kinds.contains(&key.text.as_str()) {
+                let near = nearest(&key.text, kinds.iter().copied());
+                let mend = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+                let message = format!("unknown action `{}`", key.text);
+                self.found.error(key.place, message, format!("{mend}`ams2 action list` shows them all"));
+                return None;
+            }
+        }
+        let [(key, settings_node)] = entries.as_slice() else {
+            self.found.error(
+                node.place,
+                "one entry holds more than one action",
+                "begin each with a `-` of its own",
+            );
+            return None;
+        };
+        let before = self.found.0.len();
+        for name in ROUTER_SETTINGS {
+            if let Value::Map(entries) = &settings_node.value
+                && let Some((_, node)) = entries.iter().find(|(key, _)| key.text == name)
+                && let Value::Text(_) = node.value
+            {
+                // A mistake is kept; the value is read below with the others.
+                let _ = self.found.plain(node);
+            }
+        }
+        let found = &mut self.found;
+        let json = settings_node.to_json(&mut |text, place| {
+            let value = found.expand(text, place);
+            if template_marks(&value) > template_marks(text) {
+                let mend = "write it into a file, or into the template itself";
+                found.error(place, "what the environment puts in here would be read as a template", mend);
+            }
+            value
+        });
+        let json = if json.is_null() { serde_json::json!({}) } else { json };
+        let mut json = serde_json::json!({ key.text.clone(): json });
+        let settings: ActionSettings = loop {
+            match serde_path_to_error::deserialize(json.clone()) {
+                Ok(settings) => break settings,
+                Err(error) => {
+                    let path = error.path().to_string();
+                    let path =
+                        path.strip_prefix(&key.text).unwrap_or(&path).trim_start_matches('.').to_owned();
+                    let message = error.into_inner().to_string();
+                    self.settings_mistake(settings_node, &path, &message);
+                    // Without the setting that is wrong, what else is wrong comes to light.
+                    if !without_mistake(&mut json[&key.text], &path, &message) {
+                        return None;
+                    }
+                }
+            }
+        };
+        if let Err(mistakes) = settings.build(&BuildContext::new(data_dir)) {
+            for mistake in mistakes {
+                let place = settings_node.at(&mistake.field).place;
+                self.found.error(place, format!("{}: {}", mistake.field, mistake.message), mistake.mend);
+            }
+        }
+        (self.found.0.len() == before).then(|| {
+            let limits = settings.limits();
+            (settings, limits)
+        })
+    }
+
+    /// Serde's words for a wrong setting, in ours.
+    pub(super) fn settings_mistake(&mut self, node: &Node, path: &str, message: &str) {
+        let at = node.at(path);
+        let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+        if let Some(rest) = message.strip_prefix("unknown field ")
+            && let [unknown, known @ ..] = quoted.as_slice()
+        {
+            let place = at.key_place(unknown).unwrap_or(at.place);
+            let mend = match nearest(unknown, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => rest.split_once(", ").map(|(_, known)| known.to_owned()).unwrap_or_default(),
+            };
+            self.found.error(place, format!("unknown key `{unknown}`"), mend);
+        } else if message.starts_with("missing field ") {
+            let name = quoted.first().copied().unwrap_or("?");
+            self.found.error(at.place, format!("`{name}` is missing"), format!("add `{name}:`"));
+        } else {
+            self.found.error(at.place, message.to_owned(), "");
+        }
+    }
+
+    pub(super) fn unused_receivers(&mut self, tree: &Node, receivers: &[(SmolStr, bool)], used: &[SmolStr]) {
+        let Value::List(items) = &tree.at("receivers").value else { return };
+        for (name, _) in receivers.iter().filter(|(name, _)| !used.contains(name)) {
+            let is_it = |item: &&Node| matches!(&item.at("name").value, Value::Text(text) if text == name);
+            if let Some(item) = items.iter().find(is_it) {
+                let message = format!("no route names the receiver `{name}`");
+                self.found.warning(item.place, message, "name it in a route, or remove it");
+            }
+        }
+    }
+
+    pub(super) fn removed(&mut self, node: &Node, receivers: &[(SmolStr, bool)]) -> Vec<(ActionId, Removed)> {
+        let mut removed = Vec::new();
+        for item in self.found.list(node) {
+            let mut fields = self.found.fields(item);
+            let action = fields.demand("action", &mut self.found);
+            let move_to = fields.take("move_to");
+            let dropped = fields.take("drop").and_then(|node| self.found.flag(node)).unwrap_or(false);
+            fields.end(&mut self.found);
+            let Some(id) = action.and_then(|node| {
+                let text = self.found.plain(node)?;
+                let id = action_id(text);
+                if id.is_none() {
+                    self.found.error(
+                        node.place,
+                        format!("`{text}` is no action"),
+                        "write receiver/kind/name",
+                    );
+                }
+                id
+            }) else {
+                continue;
+            };
+            let target: Option<SmolStr> = move_to
+                .and_then(|node| self.found.plain(node).map(|name| (name, node.place)))
+                .and_then(|(name, place)| {
+                    let known = receivers.iter().any(|(known, _)| known == name);
+                    if !known {
+                        self.found.error(
+                            place,
+                            format!("no receiver is called `{name}`"),
+                            "define it under `receivers:`",
+                        );
+                    }
+                    known.then(|| name.into())
+                });
+            match (target, dropped) {
+                (Some(target), false) => removed.push((id, Removed::MoveTo(target))),
+                (None, true) if move_to.is_none() => removed.push((id, Removed::Drop)),
+                (None, false) if move_to.is_some() => {}
+                _ => self.found.error(
+                    item.place,
+                    "what becomes of them is not clear",
+                    "give `move_to: RECEIVER` or `drop: true`",
+                ),
+            }
+        }
+        removed
+    }
+}
+
+/// `receiver/kind/name`.
+fn action_id(text: &str) -> Option<ActionId> {
+    let mut parts = text.rsplitn(3, '/');
+    let (name, kind, receiver) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(ActionId { receiver: receiver.into(), kind: kind.into(), name: name.into() })
+}
+
+/// Takes the setting that a message is about out of the settings; `false` if there is none to take.
+fn without_mistake(settings: &mut serde_json::Value, path: &str, message: &str) -> bool {
+    let Some(settings) = settings.as_object_mut() else { return false };
+    let top = path.split(['.', '[']).next().unwrap_or_default();
+    if let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next())
+        && top.is_empty()
+    {
+        return settings.remove(unknown).is_some();
+    }
+    settings.remove(top).is_some()
+}
+
+/// How many marks of a template there are in a setting's text.
+fn template_marks(text: &str) -> usize {
+    ["{{", "{%", "{#"].iter().map(|mark| text.matches(mark).count()).sum()
+}

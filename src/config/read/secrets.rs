@@ -1,0 +1,132 @@
+//! What is read from other files: secrets, keys, certificates.
+
+use std::{fs::File, io::Read, os::unix::fs::PermissionsExt, sync::Arc};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use super::Reader;
+use crate::{
+    config::tree::{self, Node},
+    originator::Tls,
+};
+
+/// Largest file with a secret or with certificates, in bytes: all authorities that a system trusts fit.
+const SECRET_BYTES_MAX: u64 = 1 << 20;
+
+impl Reader<'_> {
+    /// A secret's file. Its content is never shown.
+    pub(super) fn secret(&mut self, node: &Node) -> Option<String> {
+        let path = self.folder.join(self.found.path(node)?);
+        let shown = path.display();
+        let text = match tree::open(&path) {
+            Ok((_, metadata)) if metadata.permissions().mode() & 0o007 != 0 => {
+                let mend = format!("chmod 600 {shown}");
+                let message = format!("everybody on this machine can read or write {shown}");
+                self.found.error(node.place, message, mend);
+                return None;
+            }
+            Ok((file, _)) => read_small(file)
+                .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "is not text in UTF-8".to_owned())),
+            Err(why) => Err(why),
+        };
+        match text.map(|text| text.trim_end_matches(['\r', '\n']).to_owned()) {
+            Ok(secret) if secret.is_empty() => {
+                self.found.error(node.place, format!("{shown} is empty"), "write the secret into it");
+                None
+            }
+            Ok(secret) => Some(secret),
+            Err(why) => {
+                let mend = "make it a file that the user that ams2 runs as can read";
+                self.found.error(node.place, format!("{shown} {why}"), mend);
+                None
+            }
+        }
+    }
+
+    pub(super) fn tls(&mut self, node: &Node) -> Option<Tls> {
+        let mut fields = self.found.fields(node);
+        let cert = fields.demand("cert_file", &mut self.found);
+        let key = fields.demand("key_file", &mut self.found);
+        let ca = fields.take("client_ca_file");
+        fields.end(&mut self.found);
+        let (cert, key) = (cert?, key?);
+        let chain = self.certificates(cert)?;
+        let secret = self.secret(key)?;
+        let private = match PrivateKeyDer::from_pem_slice(secret.as_bytes()) {
+            Ok(private) => private,
+            Err(error) => {
+                self.found.error(
+                    key.place,
+                    format!("the file holds no private key: {error}"),
+                    "use PEM, unencrypted",
+                );
+                return None;
+            }
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions();
+        let builder = builder.expect("ring knows TLS 1.2 and 1.3");
+        let builder = match ca {
+            None => builder.with_no_client_auth(),
+            Some(node) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add_parsable_certificates(self.certificates(node)?);
+                let verifier =
+                    rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                match verifier.build() {
+                    Ok(verifier) => builder.with_client_cert_verifier(verifier),
+                    Err(error) => {
+                        self.found.error(
+                            node.place,
+                            format!("clients cannot be checked with it: {error}"),
+                            "",
+                        );
+                        return None;
+                    }
+                }
+            }
+        };
+        match builder.with_single_cert(chain, private) {
+            Ok(config) => Some(Arc::new(config)),
+            Err(error) => {
+                self.found.error(
+                    node.place,
+                    format!("the certificate and the key do not fit: {error}"),
+                    "use the key that the certificate was made with",
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn certificates(&mut self, node: &Node) -> Option<Vec<CertificateDer<'static>>> {
+        let path = self.folder.join(self.found.path(node)?);
+        let read = tree::open(&path).and_then(|(file, _)| read_small(file)).and_then(|pem| {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+            chain.map_err(|error| format!("cannot be used: {error}"))
+        });
+        match read {
+            Ok(chain) if !chain.is_empty() => Some(chain),
+            Ok(_) => {
+                self.found.error(node.place, format!("{} holds no certificate", path.display()), "use PEM");
+                None
+            }
+            Err(why) => {
+                self.found.error(node.place, format!("{} {why}", path.display()), "use PEM, readable");
+                None
+            }
+        }
+    }
+}
+
+/// What the file holds, if it is as small as keys, certificates and passwords are.
+fn read_small(file: File) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
+        return Err(format!("has more than {SECRET_BYTES_MAX} bytes"));
+    }
+    Ok(bytes)
+}
