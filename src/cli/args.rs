@@ -80,14 +80,14 @@ pub enum Format {
 /// Which server, and who we are.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Server {
-    /// The server: http://host:port, https://host:port, or the path of its socket. Default: the socket in
+    /// The server: http://host:port[/path], https://host:port[/path], or the path of its socket. Default: the socket in
     /// ./ams2-data if there is one, else http://127.0.0.1:9093
     #[arg(long, value_name = "URL|SOCKET", env = "AMS2_SERVER")]
     pub to: Option<String>,
     /// A file with this client's token
     #[arg(long, value_name = "FILE", env = "AMS2_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
-    /// A file with the certificates (PEM) that may sign the server's
+    /// A file with the certificates (PEM) that may sign the server's. Default: those that this system trusts
     #[arg(long, value_name = "FILE", env = "AMS2_CA_FILE")]
     pub ca_file: Option<PathBuf>,
     /// Longest wait for an answer, in seconds

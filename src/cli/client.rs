@@ -31,8 +31,16 @@ pub(super) struct Client {
 
 enum Target {
     Socket(PathBuf),
-    Tcp { authority: String },
-    Tls { authority: String, host: String, config: Arc<rustls::ClientConfig> },
+    Tcp { at: Place },
+    Tls { at: Place, host: String, config: Arc<rustls::ClientConfig> },
+}
+
+/// Where a URL leads.
+struct Place {
+    /// `host:port`.
+    authority: String,
+    /// What stands before every path, such as `/ams2` behind a proxy; empty for nothing.
+    prefix: String,
 }
 
 /// What a server answered.
@@ -51,12 +59,12 @@ impl Client {
             false => DEFAULT_URL.into(),
         });
         let target = if let Some(rest) = to.strip_prefix("http://") {
-            Target::Tcp { authority: authority(rest, 80)? }
+            Target::Tcp { at: place(rest, 80)? }
         } else if let Some(rest) = to.strip_prefix("https://") {
-            let authority = authority(rest, 443)?;
-            let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+            let at = place(rest, 443)?;
+            let host = at.authority.rsplit_once(':').map_or(at.authority.as_str(), |(host, _)| host);
             let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            Target::Tls { authority, host, config: Arc::new(tls(server)?) }
+            Target::Tls { at, host, config: Arc::new(tls(server)?) }
         } else if to.contains("://") || to.parse::<std::net::SocketAddr>().is_ok() {
             return Err(CliError::new(
                 Exit::Usage,
@@ -74,8 +82,8 @@ impl Client {
     pub fn name(&self) -> String {
         match &self.target {
             Target::Socket(path) => path.display().to_string(),
-            Target::Tcp { authority } => format!("http://{authority}"),
-            Target::Tls { authority, .. } => format!("https://{authority}"),
+            Target::Tcp { at } => format!("http://{}{}", at.authority, at.prefix),
+            Target::Tls { at, .. } => format!("https://{}{}", at.authority, at.prefix),
         }
     }
 
@@ -126,16 +134,16 @@ impl Client {
                 "start one with `ams2 serve`, or name another with --to",
             )
         };
-        let (stream, host): (Box<dyn Stream>, &str) = match &self.target {
+        let (stream, host, prefix): (Box<dyn Stream>, &str, &str) = match &self.target {
             Target::Socket(path) => {
-                (Box::new(UnixStream::connect(path).await.map_err(|e| unreachable(&e))?), "localhost")
+                (Box::new(UnixStream::connect(path).await.map_err(|e| unreachable(&e))?), "localhost", "")
             }
-            Target::Tcp { authority } => {
+            Target::Tcp { at: Place { authority, prefix } } => {
                 let stream = TcpStream::connect(authority).await.map_err(|e| unreachable(&e))?;
                 stream.set_nodelay(true).map_err(|e| unreachable(&e))?;
-                (Box::new(stream), authority)
+                (Box::new(stream), authority, prefix)
             }
-            Target::Tls { authority, host, config } => {
+            Target::Tls { at: Place { authority, prefix }, host, config } => {
                 let stream = TcpStream::connect(authority).await.map_err(|e| unreachable(&e))?;
                 stream.set_nodelay(true).map_err(|e| unreachable(&e))?;
                 let name = ServerName::try_from(host.clone())
@@ -148,7 +156,7 @@ impl Client {
                         "name the file of the authority that signed its certificate with --ca-file",
                     )
                 })?;
-                (Box::new(stream), authority)
+                (Box::new(stream), authority, prefix)
             }
         };
         let (mut sender, connection) =
@@ -156,7 +164,7 @@ impl Client {
         let driver = tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
-            .uri(path)
+            .uri(format!("{prefix}{path}"))
             .header(header::HOST, host)
             .header(header::USER_AGENT, concat!("ams2/", env!("CARGO_PKG_VERSION")))
             .header(header::CONTENT_TYPE, content_type);
@@ -213,14 +221,18 @@ impl Answer {
     }
 }
 
-/// `host:port` of what follows the scheme; a path behind it is cut.
-fn authority(rest: &str, default_port: u16) -> Result<String, CliError> {
-    let authority = rest.split('/').next().unwrap_or_default();
-    if authority.is_empty() || authority.contains('@') {
-        return Err(CliError::new(Exit::Usage, format!("`{rest}` names no host"), "write http://host:port"));
+/// `host:port` of what follows the scheme, and the path that every request is below.
+fn place(rest: &str, default_port: u16) -> Result<Place, CliError> {
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.is_empty() || authority.contains('@') || path.contains(['?', '#']) {
+        let message = format!("`{rest}` is no server");
+        return Err(CliError::new(Exit::Usage, message, "write http://host:port or http://host:port/path"));
     }
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    Ok(if has_port { authority.to_owned() } else { format!("{authority}:{default_port}") })
+    let authority = if has_port { authority.to_owned() } else { format!("{authority}:{default_port}") };
+    let path = path.trim_matches('/');
+    let prefix = if path.is_empty() { String::new() } else { format!("/{path}") };
+    Ok(Place { authority, prefix })
 }
 
 fn read_token(path: &std::path::Path) -> Result<String, CliError> {
@@ -231,22 +243,25 @@ fn read_token(path: &std::path::Path) -> Result<String, CliError> {
 }
 
 fn tls(server: &Server) -> Result<rustls::ClientConfig, CliError> {
-    let Some(path) = &server.ca_file else {
-        return Err(CliError::new(
-            Exit::Usage,
-            "https needs the certificate of the authority that signed the server's",
-            "name its file with --ca-file; the system's is often /etc/ssl/certs/ca-certificates.crt",
-        ));
-    };
-    let wrong = |error: &dyn std::fmt::Display| {
-        CliError::new(Exit::Usage, format!("cannot use the certificates in {}: {error}", path.display()), "")
-    };
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| wrong(&e))? {
-        roots.add(certificate.map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?;
-    }
-    if roots.is_empty() {
-        return Err(wrong(&"the file holds none"));
+    if let Some(path) = &server.ca_file {
+        let wrong = |error: &dyn std::fmt::Display| {
+            let message = format!("cannot use the certificates in {}: {error}", path.display());
+            CliError::new(Exit::Usage, message, "")
+        };
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| wrong(&e))? {
+            roots.add(certificate.map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?;
+        }
+        if roots.is_empty() {
+            return Err(wrong(&"the file holds none"));
+        }
+    } else {
+        // One that cannot be read is missed only by servers that it signed.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            let mend = "name the file of the authority that signed the server's with --ca-file";
+            return Err(CliError::new(Exit::Usage, "this system has no certificates of authorities", mend));
+        }
     }
     Ok(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read};
 
 use bytes::Bytes;
 use hyper::Method;
+use serde_json::value::RawValue;
 
 use super::{CliError, Exit, args::Send, client::Client, spool::Spool, talk};
 
@@ -103,6 +104,7 @@ fn body(send: &Send) -> Result<Bytes, CliError> {
     let mut labels = pairs(&send.labels, "--label")?;
     insert(&mut labels, "event", event, "EVENT")?;
     if let Some(severity) = &send.severity {
+        hint_at_rank(severity);
         insert(&mut labels, "severity", severity, "--severity")?;
     }
     let mut alert = serde_json::json!({ "labels": labels });
@@ -119,6 +121,20 @@ fn body(send: &Send) -> Result<Bytes, CliError> {
         alert["id"] = send.id.clone().map_or_else(random_id, Ok)?.into();
     }
     Ok(alert.to_string().into())
+}
+
+/// Any word is accepted, but one without a rank is passed over by routes such as `severity >= major`.
+fn hint_at_rank(word: &str) {
+    let known = ams2_core::Severities::default();
+    if known.rank(word).is_some() {
+        return;
+    }
+    let ranks = ams2_core::Severity::ALL.iter().map(|severity| severity.word());
+    let near = crate::config::nearest(&word.to_lowercase(), ranks);
+    let near = near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
+    talk(format_args!(
+        "note: `{word}` has no rank unless the server's `severities:` give it one{near}; it is sent as it is"
+    ));
 }
 
 fn from_input(send: &Send) -> Result<Bytes, CliError> {
@@ -153,27 +169,61 @@ fn from_input(send: &Send) -> Result<Bytes, CliError> {
 }
 
 /// Gives every alert of the input an `id` that has none, so that a repeated call after a lost answer is one occurrence
-/// of each. What is no JSON stays as it is: the server says best what is wrong with it.
+/// of each. Else its bytes stay as they are, and so does what is no JSON: the server says best what is wrong with it.
 fn with_ids(input: &[u8]) -> Result<Bytes, CliError> {
-    let parsed: Result<Vec<serde_json::Value>, _> =
-        serde_json::Deserializer::from_slice(input).into_iter().collect();
+    let parsed: Result<Vec<&RawValue>, _> = serde_json::Deserializer::from_slice(input).into_iter().collect();
     let Ok(values) = parsed else { return Ok(Bytes::copy_from_slice(input)) };
-    let alerts = values.into_iter().flat_map(|value| match value {
-        serde_json::Value::Array(alerts) => alerts,
-        alert => vec![alert],
-    });
     let mut lines = String::with_capacity(input.len() * 2);
-    for mut alert in alerts {
-        if let Some(fields) = alert.as_object_mut()
-            && !fields.contains_key("id")
-            && !fields.contains_key("ends_at")
-        {
-            fields.insert("id".into(), random_id()?.into());
+    for value in values {
+        match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+            Ok(alerts) => alerts.iter().try_for_each(|alert| push_line(&mut lines, alert.get()))?,
+            Err(_) => push_line(&mut lines, value.get())?,
         }
-        lines.push_str(&alert.to_string());
-        lines.push('\n');
     }
     Ok(lines.into())
+}
+
+fn push_line(lines: &mut String, alert: &str) -> Result<(), CliError> {
+    // JSON's own line breaks stand between values; within text they are escaped.
+    let alert = alert.replace(['\r', '\n'], " ");
+    match (serde_json::from_str::<Keys>(&alert), alert.strip_prefix('{')) {
+        (Ok(keys), Some(rest)) if !keys.has("id") && !keys.has("ends_at") => {
+            let comma = if keys.0.is_empty() { "" } else { "," };
+            lines.push_str(&format!("{{\"id\":\"{}\"{comma}{rest}", random_id()?));
+        }
+        _ => lines.push_str(&alert),
+    }
+    lines.push('\n');
+    Ok(())
+}
+
+/// The keys of an object, each as often as it stands there.
+struct Keys(Vec<String>);
+
+impl Keys {
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|key| key == name)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Keys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Keys;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((key, serde::de::IgnoredAny)) = map.next_entry::<String, _>()? {
+                    keys.push(key);
+                }
+                Ok(Keys(keys))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
 }
 
 type Pairs = serde_json::Map<String, serde_json::Value>;
@@ -208,4 +258,37 @@ fn random_id() -> Result<String, CliError> {
         CliError::new(Exit::Failed, format!("the system gives no random bytes: {error}"), "")
     })?;
     Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_alert_of_the_input_gets_an_id_and_stays_as_it_is_otherwise() {
+        let rows = [
+            // What the server refuses must reach it: a name that is given twice.
+            (
+                r#"{"labels":{"event":"A","event":"B"}}"#,
+                r#"{"id":"#,
+                r#"","labels":{"event":"A","event":"B"}}"#,
+            ),
+            ("{\n \"labels\": {} }", r#"{"id":"#, r#"",  "labels": {} }"#),
+            ("{}", r#"{"id":"#, r#""}"#),
+            (r#"{"id":"7","labels":{}}"#, r#"{"id":"7","#, r#""labels":{}}"#),
+            (r#"{"labels":{},"ends_at":"x"}"#, r#"{"labels"#, r#":{},"ends_at":"x"}"#),
+            ("7", "7", ""),
+        ];
+        for (input, start, end) in rows {
+            let line = with_ids(input.as_bytes()).expect("random bytes");
+            let line =
+                std::str::from_utf8(&line).expect("text").strip_suffix('\n').expect("a line").to_owned();
+            assert!(line.starts_with(start) && line.ends_with(end), "{input}: {line}");
+        }
+        let array = with_ids(br#"[{"a":1},{"a":1}] {"a":1}"#).expect("random bytes");
+        let text = std::str::from_utf8(&array).expect("text");
+        let ids: std::collections::BTreeSet<&str> = text.lines().map(|line| &line[..40]).collect();
+        assert_eq!((text.lines().count(), ids.len()), (3, 3), "{text}");
+        assert_eq!(with_ids(b"{\"a\":").expect("as it is"), "{\"a\":");
+    }
 }

@@ -23,6 +23,40 @@ impl std::fmt::Debug for TokenHash {
     }
 }
 
+/// What a client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Send alerts that match its `allow`.
+    Send,
+    /// Ask what is: alerts, groups, deliveries, metrics.
+    Read,
+    /// Read, and acknowledge, retry, drop, test and reload.
+    Operate,
+}
+
+impl Right {
+    /// Every right, in the order in which they grow.
+    pub const ALL: [Right; 3] = [Right::Send, Right::Read, Right::Operate];
+
+    /// Its name in the config.
+    pub fn word(self) -> &'static str {
+        match self {
+            Right::Send => "send",
+            Right::Read => "read",
+            Right::Operate => "operate",
+        }
+    }
+
+    /// What it is good for, for messages.
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Right::Send => "send alerts",
+            Right::Read => "ask what is here",
+            Right::Operate => "change anything here",
+        }
+    }
+}
+
 /// A client of the config.
 #[derive(Clone, Debug)]
 pub struct KnownClient {
@@ -34,8 +68,8 @@ pub struct KnownClient {
     pub uid: Option<u32>,
     /// It may send only alerts that match all of these.
     pub allow: Vec<Compiled>,
-    /// Whether it may do more than send alerts: query, acknowledge, reload.
-    pub operator: bool,
+    /// What it may do.
+    pub may: Vec<Right>,
 }
 
 /// Every client of the config.
@@ -53,6 +87,13 @@ pub(super) struct Sender<'a> {
     pub name: SmolStr,
     /// `None` for one that the config does not name: this machine, where it names nobody, or who runs the router.
     pub known: Option<&'a KnownClient>,
+}
+
+impl KnownClient {
+    /// Whether it has a right; who may operate may read.
+    pub fn has(&self, right: Right) -> bool {
+        self.may.contains(&right) || right == Right::Read && self.may.contains(&Right::Operate)
+    }
 }
 
 impl Clients {

@@ -2,6 +2,7 @@
 //! path goes to the routes that are handed in, after the same questions who asks.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     io::Read,
     net::{IpAddr, SocketAddr},
@@ -30,7 +31,7 @@ use tower::ServiceExt;
 
 use super::{
     HttpLimits, Intake, OriginatorMetrics,
-    auth::{Clients, KnownClient, Sender},
+    auth::{Clients, KnownClient, Right, Sender},
     json::{self, AlertProblem, Limits},
 };
 use crate::{console::Operator, journal::Refused};
@@ -303,15 +304,20 @@ async fn route<I: Intake>(
         return Ok(pass_on(request, None, serving, &settings.limits).await);
     }
     let sender = who(&request, peer, &settings.clients)?;
-    if path == ALERTS && request.method() == Method::POST {
-        return take_alerts(request, sender, serving, &settings).await;
-    }
-    if sender.known.is_some_and(|client| !client.operator) {
+    let right = match request.method() {
+        &Method::POST if path == ALERTS => Right::Send,
+        method if method.is_safe() => Right::Read,
+        _ => Right::Operate,
+    };
+    if sender.known.is_some_and(|client| !client.has(right)) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
-            format!("the client `{}` may send alerts, and nothing else", sender.name),
-            "give it `operator: true` in the config",
+            format!("the client `{}` may not {}", sender.name, right.what()),
+            format!("add `{}` to its `may:` in the config", right.word()),
         ));
+    }
+    if right == Right::Send {
+        return take_alerts(request, sender, serving, &settings).await;
     }
     let is_alerts = path == ALERTS;
     let mut response = pass_on(request, Some(sender.name), serving, &settings.limits).await;
@@ -619,13 +625,14 @@ fn inflate(body: &[u8], limit: usize) -> Result<Bytes, Problem> {
 struct Problem {
     status: StatusCode,
     detail: String,
-    mend: &'static str,
+    mend: Cow<'static, str>,
     errors: Vec<AlertProblem>,
     retry_after: Option<Duration>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, detail: String, mend: &'static str) -> Problem {
+    fn new(status: StatusCode, detail: String, mend: impl Into<Cow<'static, str>>) -> Problem {
+        let mend = mend.into();
         Problem { status, detail, mend, errors: Vec::new(), retry_after: None }
     }
 

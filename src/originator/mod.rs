@@ -7,7 +7,7 @@ mod json;
 mod metrics;
 mod socket;
 
-pub use auth::{Clients, KnownClient, TokenHash};
+pub use auth::{Clients, KnownClient, Right, TokenHash};
 pub use http::{Listener, Serving, Settings, Tls, serve};
 pub use json::{AlertProblem, Limits, parse};
 pub use metrics::OriginatorMetrics;

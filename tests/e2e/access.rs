@@ -42,7 +42,10 @@ fn tls_serves_clients_that_trust_its_certificate_and_no_others() {
     let ca = site.path().join("cert.pem");
     let ca = ca.to_str().expect("UTF-8");
     run(ams2().args(["send", "TLS", "-l", "n=ours", "--to", &url, "--ca-file", ca])).ends(0);
-    site.until_told(&["curl", "ours"]);
+    let mut by_the_system = ams2();
+    by_the_system.env("SSL_CERT_FILE", ca).args(["send", "TLS", "-l", "n=system", "--to", &url]);
+    run(&mut by_the_system).ends(0);
+    site.until_told(&["curl", "ours", "system"]);
     // Its name does not fit the address; another authority did not sign it.
     run(ams2().args(["send", "TLS", "--to", &format!("https://127.0.0.1:{port}"), "--ca-file", ca]))
         .ends(5)
@@ -122,8 +125,9 @@ const CLIENTS: &str = "
 originator:
   clients:
     - {name: boston, token_file: boston.token, allow: ['site = \"boston\"', 'severity <= major']}
-    - {name: desk, token_file: desk.token, operator: true}
-    - {name: root, uid: 0, allow: ['site = \"local\"'], operator: true}
+    - {name: desk, token_file: desk.token, may: [send, operate]}
+    - {name: watch, token_file: watch.token, may: [read]}
+    - {name: root, uid: 0, allow: ['site = \"local\"'], may: [send, operate]}
 ";
 
 #[test]
@@ -131,6 +135,7 @@ fn tokens_say_who_a_client_is_and_what_it_may_send() {
     let site = Site::new(&format!("{CLIENTS}{EACH}"));
     site.secret("boston.token", "canary-boston\n");
     site.secret("desk.token", "canary-desk\n");
+    site.secret("watch.token", "canary-watch\n");
     let server = site.start();
     let call = |token: &str, method: &str, path: &str, body: &str| {
         let bearer = format!("Bearer {token}");
@@ -165,6 +170,13 @@ fn tokens_say_who_a_client_is_and_what_it_may_send() {
     call("canary-boston", "POST", "/-/reload", "").problem(403);
     post("canary-desk", &of("austin", "2")).is(200);
     call("canary-desk", "GET", "/api/v1/alerts", "").is(200);
+    call("canary-watch", "GET", "/api/v1/alerts", "").is(200);
+    call("canary-watch", "GET", "/metrics", "").is(200);
+    for (path, body) in
+        [("/api/v1/alerts", &*of("austin", "no")), ("/-/reload", ""), ("/api/v1/deliveries/retry", "{}")]
+    {
+        call("canary-watch", "POST", path, body).problem(403);
+    }
     site.until_told(&["1", "2"]);
     assert!(!has(&site.events(), "no"), "{}", site.events());
     until_true("refused visitors raise an alert of our own", || site.events().contains("Access Denied"));
@@ -173,7 +185,7 @@ fn tokens_say_who_a_client_is_and_what_it_may_send() {
         |more: &[&str]| run(ams2().args(more).arg("--token-file").arg(&token).arg("--to").arg(server.url()));
     client(&["send", "E", "-l", "site=boston", "-l", "n=3", "--severity", "minor"]).ends(0);
     client(&["send", "E", "-l", "site=austin"]).ends(4).says("may only send alerts with");
-    client(&["query", "alerts"]).ends(4).says("operator: true");
+    client(&["query", "alerts"]).ends(4).says("add `read` to its `may:`");
     run(ams2().args(["send", "E", "--to", &server.url()])).ends(4).says("a valid token is required");
     site.until_told(&["3"]);
     // Nothing that we keep or say shows a token.
@@ -192,6 +204,7 @@ fn the_socket_knows_its_clients_by_their_user() {
     let site = Site::new(&format!("{CLIENTS}{EACH}"));
     site.secret("boston.token", "b");
     site.secret("desk.token", "d");
+    site.secret("watch.token", "w");
     let _server = site.start();
     site.client(&["send", "E", "-l", "site=local", "-l", "n=1", "-s", "minor"]).ends(0);
     site.client(&["send", "E", "-l", "site=boston"]).ends(4).says("the client `root` may only send");

@@ -157,7 +157,15 @@ fn send_says_what_is_wrong_and_whose_turn_it_is() {
     site.client(&["send", "X", "-l", "=1"]).ends(1).says("400").says("alert 0");
     site.client(&["send"]).ends(2).says("standard input is empty");
     run(ams2().args(["send", "X", "--to", "ftp://host"])).ends(2).says("`ftp://host` is no server");
-    run(ams2().args(["send", "X", "--to", "https://localhost:1"])).ends(2).says("--ca-file");
+    let mut untrusting = ams2();
+    untrusting.env("SSL_CERT_FILE", "/dev/null").args(["send", "X", "--to", "https://localhost:1"]);
+    run(&mut untrusting).ends(2).says("--ca-file");
+    run(ams2().args(["send", "X", "--to", "http://127.0.0.1/a?b"])).ends(2).says("http://host:port/path");
+    // Behind a proxy every path may have something before it; this server is behind none.
+    let below = format!("{}/below/", server.url());
+    run(ams2().args(["send", "X", "--to", &below])).ends(1).says("no such path").says("/below/api/v1/alerts");
+    let misspelt = ["send", "X", "-l", "n=odd", "-s", "critcal", "--to", &server.url()];
+    run(ams2().args(misspelt)).ends(0).says("`critcal` has no rank").says("did you mean `critical`?");
     let mut from_input = ams2();
     from_input.arg("send").arg("--to").arg(server.url());
     run_with_input(&mut from_input, format!("{}\n{}\n", alert("In", "a"), alert("In", "b")).as_bytes())

@@ -10,7 +10,7 @@ use crate::{
         Http,
         tree::{Node, Value},
     },
-    originator::{Clients, HttpLimits, KnownClient, Limits, SocketSettings, TokenHash},
+    originator::{Clients, HttpLimits, KnownClient, Limits, Right, SocketSettings, TokenHash},
 };
 
 /// Where HTTP listens unless the config says otherwise.
@@ -203,7 +203,7 @@ impl Reader<'_> {
                 }
                 allow => allow.map(|node| self.matchers(node)).unwrap_or_default(),
             };
-            let operator = fields.take("operator").and_then(|node| self.found.flag(node)).unwrap_or(false);
+            let may = fields.take("may").map(|node| self.rights(node)).unwrap_or_else(|| vec![Right::Send]);
             let known = ["token_file", "token_sha256", "uid"].map(|name| fields.take(name).is_some());
             fields.end(&mut self.found);
             let (Some(name), Some(name_node)) = (name, name_node) else { continue };
@@ -228,9 +228,30 @@ impl Reader<'_> {
                 self.found.error(item.place, format!("nothing says how to know the client `{name}`"), mend);
             }
             let token = token.as_deref().map(TokenHash::of).or(hash);
-            clients.push(KnownClient { name, token, uid: uid.map(|uid| uid as u32), allow, operator });
+            clients.push(KnownClient { name, token, uid: uid.map(|uid| uid as u32), allow, may });
         }
         clients
+    }
+
+    fn rights(&mut self, node: &Node) -> Vec<Right> {
+        let mut rights = Vec::new();
+        for item in self.found.list(node) {
+            let Some(word) = self.found.plain(item) else { continue };
+            match Right::ALL.into_iter().find(|right| right.word() == word) {
+                Some(right) => rights.push(right),
+                None => {
+                    self.found.error(
+                        item.place,
+                        format!("`{word}` is no right"),
+                        "rights are send, read, operate",
+                    );
+                }
+            }
+        }
+        if rights.is_empty() {
+            self.found.error(node.place, "`may` is empty", "write for instance [send], or leave it out");
+        }
+        rights
     }
 
     pub(super) fn token_hash(&mut self, node: &Node) -> Option<TokenHash> {
