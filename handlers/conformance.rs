@@ -129,6 +129,7 @@ async fn a_far_end_that_never_answers_is_given_up_at_the_deadline() {
     let _silent = std::os::unix::net::UnixDatagram::bind(&socket).expect("bound");
     let socket = socket.display();
     let silent = [
+        format!("email: {{ to: [a@example.com], from: b@example.com, smtp: 'smtp://127.0.0.1:{port}' }}"),
         format!("event_log: {{ to: syslog, address: 'tcp://127.0.0.1:{port}' }}"),
         format!("event_log: {{ to: syslog, address: 'unix:{socket}' }}"),
         format!("event_log: {{ to: journald, socket: '{socket}' }}"),

@@ -41,6 +41,7 @@ pub const KIND: Kind = Kind {
         "event_log: { to: syslog, address: 'unix:/dev/log' }",
         "event_log: { to: journald }",
     ],
+    files: &[],
     defaults: Defaults {
         send_resolved: true,
         // One writer: lines keep their order.

@@ -8,20 +8,25 @@
 mod delivery;
 mod json;
 pub mod launch;
+mod net;
 pub mod render;
 #[cfg(test)]
 mod sample;
+mod secret;
 mod settings;
 pub mod text;
+pub mod tls;
 pub mod units;
 
+pub mod email;
 pub mod event_log;
 pub mod program;
 
 pub use ams2_core::input::{Failure, FailureKind, Receipt};
 pub use delivery::{Alert, Delivery, Digest, Group};
 pub use json::notification;
-pub use settings::{BuildContext, Clock, Common, Defaults, Kind, Limits, SettingsError};
+pub use secret::Secret;
+pub use settings::{BuildContext, Clock, Common, Defaults, FileSetting, Kind, Limits, SettingsError};
 
 use std::{fmt, time::Duration};
 
@@ -110,6 +115,7 @@ macro_rules! actions {
 }
 
 actions! {
+    Email = email,
     EventLog = event_log,
     Program = program,
 }

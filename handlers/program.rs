@@ -60,6 +60,7 @@ pub const KIND: Kind = Kind {
         "program: { command: [/bin/echo, '--computer={{ common_labels.computer | default(\"?\") }}', '--', '{{ title }}'], timeout: 10s, send_resolved: true }",
         "program: { command: [/bin/true], limits: { cpu: 5s, memory: 256MiB, files: 64, processes: 50, file_size: 1MiB } }",
     ],
+    files: &[],
     defaults: Defaults {
         // A program that does not look at AMS2_STATE would do its work twice.
         send_resolved: false,

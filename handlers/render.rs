@@ -20,7 +20,8 @@
 //! | `title`, `text` | what ams2 says by itself: one line, and all of it |
 //! | `alert` | in templates for one alert only (the lines of an event log): that alert |
 //!
-//! Beside minijinja's own filters: `time(format, zone)` (strftime, IANA zone name), `json`, `truncate(length)`.
+//! Beside minijinja's own filters: `time(format, zone)` (strftime, IANA zone name), `json`, `truncate(length)`; the test
+//! `is http` for links.
 //! A missing label is an error unless `default` takes care of it, or an `if` only asks whether it is there.
 
 use std::{
@@ -54,6 +55,8 @@ pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
 pub enum Scope {
     /// A whole delivery.
     Delivery,
+    /// A whole delivery, as HTML: what is put in is escaped.
+    Html,
     /// One alert of a delivery: also `alert`.
     Alert,
 }
@@ -207,9 +210,10 @@ impl PartialEq for Template {
 fn environment(scope: Scope) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    let escape = if scope == Scope::Html { AutoEscape::Html } else { AutoEscape::None };
+    environment.set_auto_escape_callback(move |_| escape.clone());
     environment.set_fuel(Some(match scope {
-        Scope::Delivery => FUEL,
+        Scope::Delivery | Scope::Html => FUEL,
         Scope::Alert => FUEL_ALERT,
     }));
     environment.set_recursion_limit(DEPTH_MAX);
@@ -218,6 +222,7 @@ fn environment(scope: Scope) -> Environment<'static> {
     environment.add_filter("time", time);
     environment.add_filter("json", json);
     environment.add_filter("truncate", truncate);
+    environment.add_test("http", is_http);
     environment
 }
 
@@ -244,6 +249,12 @@ fn json(value: &Value) -> Result<String, Error> {
     serde_json::to_string(value).map_err(failed)
 }
 
+/// `{% if alert.generator_url is http %}`: whether it is a link that does nothing but lead to a page.
+fn is_http(value: &str) -> bool {
+    let scheme = value.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)))
+}
+
 /// The first `length` characters, with `…` in place of what is cut.
 fn truncate(value: &str, length: usize) -> String {
     match value.char_indices().nth(length) {
@@ -257,7 +268,7 @@ fn is_known(path: &str, scope: Scope) -> bool {
     let mut parts = path.split('.');
     let root = parts.next().unwrap_or("");
     let Some((_, fields)) = VARIABLES.iter().find(|(name, _)| *name == root) else { return false };
-    if root == "alert" && scope == Scope::Delivery {
+    if root == "alert" && scope != Scope::Alert {
         return false;
     }
     parts.next().is_none_or(|field| fields.is_empty() || fields.contains(&field))

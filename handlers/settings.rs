@@ -16,8 +16,23 @@ pub struct Kind {
     pub summary: &'static str,
     /// Settings that build on any machine, as YAML, each with its key: what `ams2 action list` shows.
     pub examples: &'static [&'static str],
+    /// Settings whose value the configuration reader takes from a file that another key names.
+    pub files: &'static [FileSetting],
     /// What holds where nothing is set.
     pub defaults: Defaults,
+}
+
+/// A setting that is read from a file when the configuration is: a password, or certificates. So building an action
+/// reads nothing, and a file that goes away later takes nothing along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSetting {
+    /// The key that names the file, relative to the configuration: `password_file`.
+    pub key: &'static str,
+    /// The setting that gets what the file holds: `password`.
+    pub into: &'static str,
+    /// Whether it is a secret: then others may not read the file, and the setting takes nothing but `${env:NAME}`
+    /// instead.
+    pub secret: bool,
 }
 
 /// What holds for a kind of action where nothing is set.

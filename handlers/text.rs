@@ -105,7 +105,14 @@ fn plain_pairs<'a>(text: &mut String, pairs: impl Iterator<Item = &'a (SmolStr, 
             return;
         }
         let name = cut(name, VALUE_BYTES_MAX);
-        _ = writeln!(text, "  {}{between}{}", one_line(&name), one_line(&cut(value, VALUE_BYTES_MAX)));
+        let value = cut(value, VALUE_BYTES_MAX);
+        _ = write!(text, "  {}{between}", one_line(&name));
+        // A text of several lines keeps them, each too deep to pass for one of ours.
+        for (number, line) in value.trim_end().lines().enumerate() {
+            let indent = if number == 0 { "" } else { "\n      " };
+            _ = write!(text, "{indent}{}", one_line(line));
+        }
+        text.push('\n');
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UdpSocket, UnixDatagram, UnixStream},
+    net::{UdpSocket, UnixDatagram, UnixStream},
     time::{Instant, timeout_at},
 };
 
@@ -21,21 +21,17 @@ use super::{
     Texts, all,
     message::{Messages, Protocol},
 };
-use crate::{Failure, Receipt, SettingsError};
+use crate::{Failure, Receipt, SettingsError, net::HostPort};
 
 /// How long the far end may take to close after us. One that never closes is healthy too.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
-/// Longest wait for a name: the rest of the deadline is for the connection.
-const RESOLVE_WAIT: Duration = Duration::from_secs(5);
-/// A name with more addresses than this is a mistake or an attack; the first ones do.
-const ADDRESSES_MAX: usize = 8;
 
 /// Where syslog listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
     Unix(PathBuf),
-    Udp { host: String, port: u16 },
-    Tcp { host: String, port: u16 },
+    Udp(HostPort),
+    Tcp(HostPort),
 }
 
 /// A syslog server that is ready to be written to.
@@ -60,28 +56,18 @@ impl Address {
         let Some((scheme @ ("udp" | "tcp"), authority)) = text.split_once("://") else {
             return wrong(format!("{text:?} is no syslog address"));
         };
-        let Some((host, port)) = authority.rsplit_once(':') else {
-            return wrong(format!("{text:?} has no port"));
-        };
-        let Some(port) = port.parse().ok().filter(|port| *port > 0) else {
-            return wrong(format!("{port:?} is no port from 1 to 65535"));
-        };
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let is_v6 = bare.len() != host.len();
-        let is_name = !bare.is_empty()
-            && bare.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
-        if is_v6 && bare.parse::<std::net::Ipv6Addr>().is_err() || !is_v6 && !is_name {
-            return wrong(format!("{host:?} is no host"));
+        match HostPort::parse(authority, None) {
+            Ok(place) if scheme == "udp" => Ok(Address::Udp(place)),
+            Ok(place) => Ok(Address::Tcp(place)),
+            Err(what) => wrong(what),
         }
-        let host = bare.to_owned();
-        Ok(if scheme == "udp" { Address::Udp { host, port } } else { Address::Tcp { host, port } })
     }
 
     /// What is understood there, as a rule.
     pub(super) fn protocol(&self) -> Protocol {
         match self {
             Address::Unix(_) => Protocol::Rfc3164,
-            Address::Udp { .. } | Address::Tcp { .. } => Protocol::Rfc5424,
+            Address::Udp(_) | Address::Tcp(_) => Protocol::Rfc5424,
         }
     }
 }
@@ -91,8 +77,8 @@ impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
-            Address::Udp { host, port } => write!(f, "udp://{host}:{port}"),
-            Address::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Address::Udp(place) => write!(f, "udp://{place}"),
+            Address::Tcp(place) => write!(f, "tcp://{place}"),
         }
     }
 }
@@ -101,7 +87,7 @@ impl Syslog {
     pub(super) fn new(address: Address, messages: Messages) -> Syslog {
         let messages = match address {
             Address::Unix(_) => messages.local(),
-            Address::Udp { .. } | Address::Tcp { .. } => messages,
+            Address::Udp(_) | Address::Tcp(_) => messages,
         };
         Syslog { address, messages }
     }
@@ -109,8 +95,8 @@ impl Syslog {
     pub(super) async fn send(&self, messages: &[Texts], end: Instant) -> Vec<Result<Receipt, Failure>> {
         let sending = async {
             match &self.address {
-                Address::Udp { host, port } => send_udp(host, *port, messages, end).await,
-                Address::Tcp { host, port } => match connect_tcp(host, *port, end).await {
+                Address::Udp(place) => send_udp(place, messages, end).await,
+                Address::Tcp(place) => match place.connect(end).await {
                     Ok(stream) => send_stream(stream, messages, self.messages.protocol, end).await,
                     Err(error) => Err(error),
                 },
@@ -134,33 +120,16 @@ impl Syslog {
     /// Whether the socket can be connected. UDP has no answer: only that the name resolves.
     pub(super) async fn probe(&self, end: Instant) -> Result<String, String> {
         let words = match &self.address {
-            Address::Udp { host, port } => resolve(host, *port, end)
-                .await
-                .map(|found| format!("{} (no answer can be had over UDP)", found[0])),
-            Address::Tcp { host, port } => connect_tcp(host, *port, end).await.map(|_| "connected".into()),
+            Address::Udp(place) => {
+                place.resolve(end).await.map(|found| format!("{} (no answer can be had over UDP)", found[0]))
+            }
+            Address::Tcp(place) => place.connect(end).await.map(|_| "connected".into()),
             Address::Unix(path) => connect_unix(path).await.map(|_| "connected".into()),
         };
         words
             .map(|words| format!("{}: {words}", self.address))
             .map_err(|error| format!("{}: {error}", self.address))
     }
-}
-
-async fn resolve(host: &str, port: u16, end: Instant) -> io::Result<Vec<SocketAddr>> {
-    let end = end.min(Instant::now() + RESOLVE_WAIT);
-    let found = timeout_at(end, tokio::net::lookup_host((host, port))).await;
-    let found =
-        found.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the name was not resolved in time"))??;
-    let found: Vec<SocketAddr> = found.take(ADDRESSES_MAX).collect();
-    if found.is_empty() {
-        Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
-    } else {
-        Ok(found)
-    }
-}
-
-async fn connect_tcp(host: &str, port: u16, end: Instant) -> io::Result<TcpStream> {
-    TcpStream::connect(&resolve(host, port, end).await?[..]).await
 }
 
 enum UnixSocket {
@@ -182,12 +151,11 @@ async fn connect_unix(path: &Path) -> io::Result<UnixSocket> {
 
 /// One datagram a message. A refusal comes back late and names no datagram, so it stands for the whole batch.
 async fn send_udp(
-    host: &str,
-    port: u16,
+    place: &HostPort,
     messages: &[Texts],
     end: Instant,
 ) -> io::Result<Vec<Result<Receipt, Failure>>> {
-    let address = resolve(host, port, end).await?[0];
+    let address = place.resolve(end).await?[0];
     let any: SocketAddr = if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(address).await?;
@@ -322,10 +290,11 @@ mod tests {
 
     #[test]
     fn addresses_are_read() {
-        let tcp = |host: &str, port| Address::Tcp { host: host.into(), port };
+        let place = |host: &str, port| HostPort { host: host.into(), port };
+        let tcp = |host: &str, port| Address::Tcp(place(host, port));
         let rows = [
             ("unix:/dev/log", Some(Address::Unix("/dev/log".into()))),
-            ("udp://127.0.0.1:514", Some(Address::Udp { host: "127.0.0.1".into(), port: 514 })),
+            ("udp://127.0.0.1:514", Some(Address::Udp(place("127.0.0.1", 514)))),
             ("tcp://log.example.com:601", Some(tcp("log.example.com", 601))),
             ("tcp://[2001:db8::1]:601", Some(tcp("2001:db8::1", 601))),
             ("unix:dev/log", None),
@@ -348,7 +317,7 @@ mod tests {
     async fn udp_sends_one_datagram_an_alert() {
         let server = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
         let port = server.local_addr().expect("bound").port();
-        let log = syslog(Address::Udp { host: "127.0.0.1".into(), port });
+        let log = syslog(Address::Udp(HostPort { host: "127.0.0.1".into(), port }));
         assert_eq!(deliver(&log, &batch(), end()).await, vec![Ok(Receipt::Sent); 2]);
         let mut buffer = [0; 9000];
         let mut received = Vec::new();
@@ -370,7 +339,7 @@ mod tests {
     async fn tcp_counts_octets() {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = server.local_addr().expect("bound").port();
-        let log = syslog(Address::Tcp { host: "127.0.0.1".into(), port });
+        let log = syslog(Address::Tcp(HostPort { host: "127.0.0.1".into(), port }));
         let reader = async {
             let mut all = String::new();
             server.accept().await.expect("a connection").0.read_to_string(&mut all).await.expect("text");
@@ -390,7 +359,7 @@ mod tests {
     async fn tcp_ends_lines_for_those_who_know_no_more() {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = server.local_addr().expect("bound").port();
-        let log = syslog_of(Protocol::Rfc3164, Address::Tcp { host: "127.0.0.1".into(), port });
+        let log = syslog_of(Protocol::Rfc3164, Address::Tcp(HostPort { host: "127.0.0.1".into(), port }));
         let reader = async {
             let mut all = String::new();
             server.accept().await.expect("a connection").0.read_to_string(&mut all).await.expect("text");
@@ -407,7 +376,7 @@ mod tests {
     async fn a_server_that_closes_without_reading_is_a_failure() {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = server.local_addr().expect("bound").port();
-        let log = syslog(Address::Tcp { host: "127.0.0.1".into(), port });
+        let log = syslog(Address::Tcp(HostPort { host: "127.0.0.1".into(), port }));
         let closes = async {
             let (stream, _) = server.accept().await.expect("a connection");
             // Something must lie unread for the close to become a reset.

@@ -30,6 +30,8 @@ struct Reader<'a> {
     folder: &'a Path,
     overrides: &'a Overrides,
     severities: Severities,
+    /// Whether the config was in force once: then it was right, and what files it named may be gone.
+    is_former: bool,
 }
 
 pub(super) fn read(
@@ -38,7 +40,13 @@ pub(super) fn read(
     folder: &Path,
     overrides: &Overrides,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut reader = Reader { found: Found::default(), folder, overrides, severities: Severities::default() };
+    let mut reader = Reader {
+        found: Found::default(),
+        folder,
+        overrides,
+        severities: Severities::default(),
+        is_former: false,
+    };
     reader.found.duplicates(tree);
     let loaded = reader.whole(tree, text);
     let mut found = reader.found.hidden();
@@ -60,6 +68,7 @@ pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
         folder: data_dir,
         overrides: &overrides,
         severities: Severities::default(),
+        is_former: true,
     };
     let mut fields = reader.found.fields(tree);
     if let Some(node) = fields.take("severities") {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use ams2_core::config::{ActionId, ActionSpec, Receiver, Removed};
-use ams2_handlers::{ActionSettings, BuildContext, Limits as ActionLimits, TABLE};
+use ams2_handlers::{ActionSettings, BuildContext, FileSetting, Kind, Limits as ActionLimits, TABLE};
 use smol_str::SmolStr;
 
 use super::Reader;
@@ -122,7 +122,9 @@ impl Reader<'_> {
             }
             value
         });
-        let json = if json.is_null() { serde_json::json!({}) } else { json };
+        let mut json = if json.is_null() { serde_json::json!({}) } else { json };
+        let kind = ams2_handlers::kind(&key.text)?;
+        self.file_settings(kind, settings_node, &mut json);
         let mut json = serde_json::json!({ key.text.clone(): json });
         let settings: ActionSettings = loop {
             match serde_path_to_error::deserialize(json.clone()) {
@@ -132,7 +134,7 @@ impl Reader<'_> {
                     let path =
                         path.strip_prefix(&key.text).unwrap_or(&path).trim_start_matches('.').to_owned();
                     let message = error.into_inner().to_string();
-                    self.settings_mistake(settings_node, &path, &message);
+                    self.settings_mistake(kind, settings_node, &path, &message);
                     // Without the setting that is wrong, what else is wrong comes to light.
                     if !without_mistake(&mut json[&key.text], &path, &message) {
                         return None;
@@ -140,9 +142,12 @@ impl Reader<'_> {
                 }
             }
         };
-        if let Err(mistakes) = settings.build(&BuildContext::new(data_dir)) {
+        if !self.is_former
+            && let Err(mistakes) = settings.build(&BuildContext::new(data_dir))
+        {
             for mistake in mistakes {
-                let place = settings_node.at(&mistake.field).place;
+                let field = written_key(kind, settings_node, &mistake.field);
+                let place = settings_node.at(field).place;
                 self.found.error(place, format!("{}: {}", mistake.field, mistake.message), mistake.mend);
             }
         }
@@ -152,15 +157,49 @@ impl Reader<'_> {
         })
     }
 
+    /// Puts in what files hold that other keys name. A secret stands in a file or in the environment, never in the
+    /// config, which is kept for ever.
+    fn file_settings(&mut self, kind: &Kind, node: &Node, json: &mut serde_json::Value) {
+        let (Value::Map(entries), Some(json)) = (&node.value, json.as_object_mut()) else { return };
+        let of = |name: &str| entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node);
+        for FileSetting { key, into, secret } in kind.files {
+            let inline = of(into);
+            if let Some(node) = inline
+                && *secret
+                && !matches!(&node.value, Value::Text(text) if is_reference(text))
+            {
+                let mend =
+                    format!("write it into a file and name that with `{key}`, or `{into}: ${{env:NAME}}`");
+                self.found.error(node.place, format!("`{into}` may not stand in the config itself"), mend);
+                json.remove(*into);
+            }
+            let Some(file) = of(key) else { continue };
+            json.remove(*key);
+            if inline.is_some() {
+                self.found.error(file.place, format!("both `{into}` and `{key}` are given"), "remove one");
+                continue;
+            }
+            let value = match (self.is_former, secret) {
+                (true, _) => Some(String::new()),
+                (false, true) => self.secret(file),
+                (false, false) => self.file_text(file),
+            };
+            // What is wrong with the file is said; that the setting is missing would be said of nothing.
+            let value = value.or(secret.then(|| "?".to_owned()));
+            json.extend(value.map(|value| ((*into).to_owned(), value.into())));
+        }
+    }
+
     /// Serde's words for a wrong setting, in ours.
-    pub(super) fn settings_mistake(&mut self, node: &Node, path: &str, message: &str) {
+    pub(super) fn settings_mistake(&mut self, kind: &Kind, node: &Node, path: &str, message: &str) {
         let at = node.at(path);
         let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
         if let Some(rest) = message.strip_prefix("unknown field ")
             && let [unknown, known @ ..] = quoted.as_slice()
         {
             let place = at.key_place(unknown).unwrap_or(at.place);
-            let mend = match nearest(unknown, known.iter().copied()) {
+            let from_files = kind.files.iter().map(|file| file.key);
+            let mend = match nearest(unknown, known.iter().copied().chain(from_files)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => rest.split_once(", ").map(|(_, known)| known.to_owned()).unwrap_or_default(),
             };
@@ -251,6 +290,18 @@ fn without_mistake(settings: &mut serde_json::Value, path: &str, message: &str) 
         return settings.remove(unknown).is_some();
     }
     settings.remove(top).is_some()
+}
+
+/// Whether a text is one reference to the environment, and nothing else.
+fn is_reference(text: &str) -> bool {
+    let name = text.strip_prefix("${env:").and_then(|rest| rest.strip_suffix('}'));
+    name.is_some_and(|name| !name.contains(['}', '{']))
+}
+
+/// The key that an admin wrote for a setting: `password_file` where `password` came from a file.
+fn written_key<'k>(kind: &Kind, node: &Node, field: &'k str) -> &'k str {
+    let file = kind.files.iter().find(|file| file.into == field && node.key_place(file.key).is_some());
+    file.map_or(field, |file| file.key)
 }
 
 /// How many marks of a template there are in a setting's text.

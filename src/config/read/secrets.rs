@@ -43,6 +43,21 @@ impl Reader<'_> {
         }
     }
 
+    /// What a file holds that is no secret: certificates.
+    pub(super) fn file_text(&mut self, node: &Node) -> Option<String> {
+        let path = self.folder.join(self.found.path(node)?);
+        let text = tree::open(&path).and_then(|(file, _)| read_small(file));
+        let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "is not text in UTF-8".into()));
+        match text {
+            Ok(text) => Some(text),
+            Err(why) => {
+                let mend = "make it a file that the user that ams2 runs as can read";
+                self.found.error(node.place, format!("{} {why}", path.display()), mend);
+                None
+            }
+        }
+    }
+
     pub(super) fn tls(&mut self, node: &Node) -> Option<Tls> {
         let mut fields = self.found.fields(node);
         let cert = fields.demand("cert_file", &mut self.found);

@@ -1,0 +1,529 @@
+//! The dialogue with a mail server (RFC 5321): connections that are kept for a while, STARTTLS (RFC 3207), login, and one
+//! transaction after the other, with a word for each recipient.
+//!
+//! Commands and answers are lettre's; the socket is ours, for it sets TCP_NODELAY (a mail takes 44 ms without), bounds
+//! what a server may say, and drops whatever came in the clear before TLS began (a classic injection).
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use lettre::{
+    Address,
+    transport::smtp::{
+        authentication::{Credentials, Mechanism},
+        client::{AsyncSmtpConnection, AsyncTokioStream},
+        commands::{Data, Mail, Quit, Rcpt, Rset},
+        extension::{ClientId, Extension, MailParameter},
+        response::Response,
+    },
+};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+
+use crate::{Secret, net::HostPort, text};
+
+/// Most bytes that a server may say in one answer: its greeting, its extensions, its words on a refusal. The library
+/// reads an answer anew with each of its lines, so a long one costs its square.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Longest line before TLS (RFC 5321 section 4.5.3.1.5 has 512).
+const LINE_BYTES_MAX: usize = 4096;
+/// Most lines of one answer before TLS.
+const LINES_MAX: usize = 100;
+/// A connection that was not used for so long is not used again: servers close theirs after five minutes.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long a server may take over our good-bye.
+const QUIT_WAIT: Duration = Duration::from_secs(1);
+/// Recipients in one transaction: what every server must take (RFC 5321 section 4.5.3.1.8).
+pub(super) const RECIPIENTS_MAX: usize = 100;
+/// The server's words that are kept, in bytes.
+const WORDS_BYTES_MAX: usize = 512;
+
+/// How the connection is kept private.
+#[derive(Clone, Debug)]
+pub(super) enum Security {
+    /// It is not.
+    Plain,
+    /// STARTTLS, or nothing is sent.
+    StartTls(Arc<rustls::ClientConfig>),
+    /// TLS from the first byte.
+    Implicit(Arc<rustls::ClientConfig>),
+}
+
+/// Who logs in.
+#[derive(Clone, Debug)]
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) password: Secret,
+}
+
+/// A mail server and the connections to it that wait for more.
+pub(super) struct Server {
+    pub(super) place: HostPort,
+    pub(super) security: Security,
+    pub(super) login: Option<Login>,
+    /// The name that we greet with; our address unless set.
+    pub(super) hello: Option<String>,
+    idle: Mutex<Vec<Idle>>,
+    /// Most connections that wait.
+    idle_max: usize,
+}
+
+struct Idle {
+    connection: AsyncSmtpConnection,
+    since: Instant,
+}
+
+/// Why a whole transaction came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The server, the way to it, or our login: it may work later, for whatever mail.
+    Server(String),
+    /// This mail was refused for now.
+    ForNow(String),
+    /// This mail was refused for good.
+    ForGood(String),
+}
+
+/// What became of one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The server's word on the mail that it took; `None` if no recipient was left.
+    pub(super) reply: Option<String>,
+    /// Recipients that the mail was taken for.
+    pub(super) taken: Vec<u16>,
+    /// Recipients that were refused for now.
+    pub(super) unfinished: Vec<u16>,
+    /// Recipients that were refused for good, with the server's words.
+    pub(super) refused: Vec<(u16, String)>,
+    /// The last words of a refusal, for a mail that nobody got.
+    pub(super) words: String,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({})", self.place)
+    }
+}
+
+impl Server {
+    pub(super) fn new(
+        place: HostPort,
+        security: Security,
+        login: Option<Login>,
+        hello: Option<String>,
+        idle_max: usize,
+    ) -> Server {
+        Server { place, security, login, hello, idle: Mutex::default(), idle_max }
+    }
+
+    /// One mail to some recipients. A connection that waited may be dead by now: then another is made, once.
+    pub(super) async fn send(
+        &self,
+        from: &Address,
+        recipients: &[(u16, Address)],
+        mail: &[u8],
+        end: Instant,
+    ) -> Result<Told, Trouble> {
+        if let Some(mut connection) = self.waiting() {
+            match begin(&mut connection, from, recipients, end).await {
+                Ok(()) => return self.go_on(connection, recipients, mail, end).await,
+                // It said no more than that it is gone, or that it has had enough of us.
+                Err(Trouble::Server(_)) => {}
+                Err(other) => {
+                    self.keep(connection, end).await;
+                    return Err(other);
+                }
+            }
+        }
+        let mut connection = self.connect(end).await?;
+        match begin(&mut connection, from, recipients, end).await {
+            Ok(()) => self.go_on(connection, recipients, mail, end).await,
+            Err(Trouble::Server(words)) => Err(Trouble::Server(words)),
+            Err(other) => {
+                self.keep(connection, end).await;
+                Err(other)
+            }
+        }
+    }
+
+    async fn go_on(
+        &self,
+        mut connection: AsyncSmtpConnection,
+        recipients: &[(u16, Address)],
+        mail: &[u8],
+        end: Instant,
+    ) -> Result<Told, Trouble> {
+        let told = transact(&mut connection, recipients, mail, end).await;
+        if !matches!(told, Err(Trouble::Server(_))) {
+            self.keep(connection, end).await;
+        }
+        told
+    }
+
+    /// A connection that was used before and is not too old.
+    fn waiting(&self) -> Option<AsyncSmtpConnection> {
+        let mut idle = self.lock();
+        let now = Instant::now();
+        idle.retain(|idle| now.duration_since(idle.since) < IDLE_MAX);
+        idle.pop().map(|idle| idle.connection)
+    }
+
+    /// Keeps a connection whose dialogue is at its beginning again.
+    async fn keep(&self, mut connection: AsyncSmtpConnection, end: Instant) {
+        if connection.has_broken() {
+            return;
+        }
+        let since = Instant::now();
+        {
+            let mut idle = self.lock();
+            if idle.len() < self.idle_max {
+                idle.push(Idle { connection, since });
+                return;
+            }
+        }
+        // Whether it heard our good-bye does not matter any more.
+        drop(timeout_at(end.min(since + QUIT_WAIT), connection.command(Quit)).await);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Asks the server how it is: greets, begins TLS, logs in, says good-bye.
+    pub(super) async fn probe(&self, end: Instant) -> Result<String, String> {
+        let mut connection = self.connect(end).await.map_err(Trouble::words)?;
+        drop(timeout_at(end.min(Instant::now() + QUIT_WAIT), connection.command(Quit)).await);
+        let privacy = match self.security {
+            Security::Plain => "without TLS",
+            Security::StartTls(_) => "STARTTLS",
+            Security::Implicit(_) => "TLS",
+        };
+        let name = text::one_line(connection.server_info().name()).into_owned();
+        let login = self.login.as_ref().map(|login| format!(", logged in as {}", login.user));
+        Ok(format!("{name} greets, {privacy}{}", login.unwrap_or_default()))
+    }
+
+    async fn connect(&self, end: Instant) -> Result<AsyncSmtpConnection, Trouble> {
+        let lost = |error: io::Error| Trouble::Server(error.to_string());
+        let tcp = self.place.connect(end).await.map_err(lost)?;
+        let local = tcp.local_addr().map_err(lost)?;
+        let hello = match (&self.hello, local) {
+            (Some(name), _) => ClientId::Domain(name.clone()),
+            (None, SocketAddr::V4(address)) => ClientId::Ipv4(*address.ip()),
+            (None, SocketAddr::V6(address)) => ClientId::Ipv6(*address.ip()),
+        };
+        let stream: Box<dyn AsyncTokioStream> = match &self.security {
+            Security::Plain => Box::new(Guarded::new(tcp, &[], local)),
+            Security::Implicit(config) => {
+                let tls = step(end, "the TLS handshake", self.handshake(tcp, config)).await??;
+                Box::new(Guarded::new(tls, &[], local))
+            }
+            Security::StartTls(config) => {
+                let tcp = step(end, "STARTTLS", start_tls(tcp, &hello)).await??;
+                let tls = step(end, "the TLS handshake", self.handshake(tcp, config)).await??;
+                // It greeted before TLS; the library waits for a greeting.
+                Box::new(Guarded::new(tls, b"220 TLS\r\n", local))
+            }
+        };
+        let greeted = AsyncSmtpConnection::connect_with_transport(stream, &hello);
+        let mut connection = step(end, "its greeting", greeted).await?.map_err(|error| {
+            // Whatever it says now, it says about us and not about a mail.
+            Trouble::Server(words(&error))
+        })?;
+        if let Some(Login { user, password }) = &self.login {
+            let credentials = Credentials::new(user.clone(), password.expose().to_owned());
+            let mechanisms = [Mechanism::Plain, Mechanism::Login];
+            let login = step(end, "the login", connection.auth(&mechanisms, &credentials)).await?;
+            login.map_err(|error| {
+                Trouble::Server(format!("it does not let us in as {user}: {}", words(&error)))
+            })?;
+        }
+        Ok(connection)
+    }
+
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+        config: &Arc<rustls::ClientConfig>,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Trouble> {
+        let name = ServerName::try_from(self.place.host.clone())
+            .map_err(|error| Trouble::Server(format!("{} is no name for TLS: {error}", self.place.host)))?;
+        let connector = tokio_rustls::TlsConnector::from(config.clone());
+        connector.connect(name, tcp).await.map_err(|error| Trouble::Server(format!("TLS failed: {error}")))
+    }
+}
+
+impl Trouble {
+    pub(super) fn words(self) -> String {
+        match self {
+            Trouble::Server(words) | Trouble::ForNow(words) | Trouble::ForGood(words) => words,
+        }
+    }
+
+    /// RFC 5321 section 4.2.1: 4yz may be tried again, 5yz must not be. Not of this mail speak 421 (the service ends) and
+    /// what asks for TLS or a login (RFC 4954 section 6): a setting is to be mended, and the mail waits for it.
+    fn of(error: &lettre::transport::smtp::Error) -> Trouble {
+        let words = words(error);
+        match error.status().map(u16::from) {
+            Some(421 | 454 | 530 | 534 | 535 | 538) | None => Trouble::Server(words),
+            Some(400..=499) => Trouble::ForNow(words),
+            Some(_) => Trouble::ForGood(words),
+        }
+    }
+}
+
+/// One step of the dialogue, by the deadline.
+async fn step<T>(end: Instant, what: &str, doing: impl Future<Output = T>) -> Result<T, Trouble> {
+    timeout_at(end, doing).await.map_err(|_| Trouble::Server(format!("no end of {what} in time")))
+}
+
+/// `MAIL FROM`.
+async fn begin(
+    connection: &mut AsyncSmtpConnection,
+    from: &Address,
+    recipients: &[(u16, Address)],
+    end: Instant,
+) -> Result<(), Trouble> {
+    let utf8 = connection.server_info().supports_feature(Extension::SmtpUtfEight);
+    let needs = |address: &Address| !AsRef::<str>::as_ref(address).is_ascii();
+    let mut parameters = Vec::new();
+    if needs(from) || recipients.iter().any(|(_, to)| needs(to)) {
+        // RFC 6531: without it the recipients that need it are refused one by one.
+        if utf8 {
+            parameters.push(MailParameter::SmtpUtfEight);
+        } else if needs(from) {
+            return Err(Trouble::ForGood(format!("it takes no mail from {from}: it knows no SMTPUTF8")));
+        }
+    }
+    step(end, "MAIL FROM", connection.command(Mail::new(Some(from.clone()), parameters)))
+        .await?
+        .map(drop)
+        .map_err(|error| Trouble::of(&error))
+}
+
+/// `RCPT TO` for each, then `DATA` and the mail for those that are left.
+async fn transact(
+    connection: &mut AsyncSmtpConnection,
+    recipients: &[(u16, Address)],
+    mail: &[u8],
+    end: Instant,
+) -> Result<Told, Trouble> {
+    let utf8 = connection.server_info().supports_feature(Extension::SmtpUtfEight);
+    let mut told = Told::default();
+    for (position, to) in recipients {
+        if !utf8 && !AsRef::<str>::as_ref(to).is_ascii() {
+            told.refused.push((*position, format!("{to}: the server knows no SMTPUTF8")));
+            continue;
+        }
+        match step(end, "RCPT TO", connection.command(Rcpt::new(to.clone(), Vec::new()))).await? {
+            Ok(_) => told.taken.push(*position),
+            Err(error) => match Trouble::of(&error) {
+                Trouble::Server(words) => return Err(Trouble::Server(words)),
+                Trouble::ForNow(words) => {
+                    told.words = format!("{to}: {words}");
+                    told.unfinished.push(*position);
+                }
+                Trouble::ForGood(words) => {
+                    told.words = format!("{to}: {words}");
+                    told.refused.push((*position, format!("{to}: {words}")));
+                }
+            },
+        }
+    }
+    if told.taken.is_empty() {
+        step(end, "RSET", connection.command(Rset)).await?.map_err(|error| Trouble::Server(words(&error)))?;
+        return Ok(told);
+    }
+    let sent = async {
+        step(end, "DATA", connection.command(Data)).await?.map_err(|error| Trouble::of(&error))?;
+        // Cut off here, nobody knows whether it has the mail: the next attempt has the same Message-ID.
+        step(end, "the mail", connection.message(mail)).await?.map_err(|error| Trouble::of(&error))
+    };
+    match sent.await {
+        Ok(reply) => {
+            told.reply = Some(said(&reply));
+            Ok(told)
+        }
+        Err(Trouble::Server(words)) => Err(Trouble::Server(words)),
+        Err(Trouble::ForNow(words)) => {
+            told.unfinished.append(&mut told.taken);
+            told.words = words;
+            Ok(told)
+        }
+        Err(Trouble::ForGood(words)) => {
+            told.refused.extend(told.taken.drain(..).map(|position| (position, words.clone())));
+            told.words = words;
+            Ok(told)
+        }
+    }
+}
+
+/// Greets in the clear and asks for TLS. Whatever the server said beyond its answer is an injection: it ends here.
+async fn start_tls(mut tcp: TcpStream, hello: &ClientId) -> Result<TcpStream, Trouble> {
+    let mut spare = Vec::new();
+    let (code, lines) = clear_answer(&mut tcp, &mut spare).await?;
+    if code != 220 {
+        return Err(Trouble::Server(format!("it greets with {code} {}", shown(&lines))));
+    }
+    let (code, lines) = clear_command(&mut tcp, &mut spare, &format!("EHLO {hello}")).await?;
+    if code != 250 {
+        return Err(Trouble::Server(format!("it answers EHLO with {code} {}", shown(&lines))));
+    }
+    if !lines.iter().any(|line| line.trim().eq_ignore_ascii_case("STARTTLS")) {
+        let mend = "and without it nothing is sent there (`tls: none` would send in the clear)";
+        return Err(Trouble::Server(format!("it does not offer STARTTLS, {mend}")));
+    }
+    let (code, lines) = clear_command(&mut tcp, &mut spare, "STARTTLS").await?;
+    if code != 220 {
+        return Err(Trouble::Server(format!("it answers STARTTLS with {code} {}", shown(&lines))));
+    }
+    if !spare.is_empty() {
+        return Err(Trouble::Server(
+            "something was said in the clear after STARTTLS: an attack, or a fault".into(),
+        ));
+    }
+    Ok(tcp)
+}
+
+async fn clear_command(
+    tcp: &mut TcpStream,
+    spare: &mut Vec<u8>,
+    command: &str,
+) -> Result<(u16, Vec<String>), Trouble> {
+    let lost = |error: io::Error| Trouble::Server(error.to_string());
+    tcp.write_all(format!("{command}\r\n").as_bytes()).await.map_err(lost)?;
+    clear_answer(tcp, spare).await
+}
+
+/// One answer before TLS: its code and its lines without it.
+async fn clear_answer(tcp: &mut TcpStream, spare: &mut Vec<u8>) -> Result<(u16, Vec<String>), Trouble> {
+    let odd = || Trouble::Server("it does not speak SMTP".into());
+    let mut lines = Vec::new();
+    loop {
+        let line = loop {
+            if let Some(end) = spare.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = spare.drain(..=end).collect();
+                break String::from_utf8_lossy(&line).trim_end().to_owned();
+            }
+            if spare.len() > LINE_BYTES_MAX {
+                return Err(odd());
+            }
+            let mut buffer = [0; 1024];
+            match tcp.read(&mut buffer).await {
+                Ok(0) => return Err(Trouble::Server("it closed the connection".into())),
+                Ok(length) => spare.extend_from_slice(&buffer[..length]),
+                Err(error) => return Err(Trouble::Server(error.to_string())),
+            }
+        };
+        let code = line.get(..3).and_then(|code| code.parse::<u16>().ok()).ok_or_else(odd)?;
+        lines.push(line.get(4..).unwrap_or_default().to_owned());
+        match line.as_bytes().get(3) {
+            Some(b'-') if lines.len() < LINES_MAX => {}
+            None | Some(b' ') => return Ok((code, lines)),
+            Some(_) => return Err(odd()),
+        }
+    }
+}
+
+fn shown(lines: &[String]) -> String {
+    let words = lines.join(" ");
+    text::one_line(&text::cut(&words, WORDS_BYTES_MAX)).into_owned()
+}
+
+/// The server's own words: code and text.
+fn said(response: &Response) -> String {
+    let words: Vec<&str> = response.message().collect();
+    let words = format!("{} {}", response.code(), words.join(" "));
+    text::one_line(&text::cut(&words, WORDS_BYTES_MAX)).into_owned()
+}
+
+/// An error in the server's words, as far as it has any.
+fn words(error: &lettre::transport::smtp::Error) -> String {
+    use std::error::Error;
+    let source = error.source().map(|source| source.to_string());
+    let words = match (error.status(), source) {
+        (Some(code), Some(words)) => format!("{code} {words}"),
+        (Some(code), None) => code.to_string(),
+        (None, Some(words)) => words,
+        (None, None) => error.to_string(),
+    };
+    text::one_line(&text::cut(words.trim(), WORDS_BYTES_MAX)).into_owned()
+}
+
+/// A stream that says something first, and from which no answer of more than [`ANSWER_BYTES_MAX`] bytes is read.
+struct Guarded<S> {
+    inner: S,
+    first: &'static [u8],
+    read_since_write: usize,
+    local: SocketAddr,
+}
+
+impl<S> Guarded<S> {
+    fn new(inner: S, first: &'static [u8], local: SocketAddr) -> Guarded<S> {
+        Guarded { inner, first, read_since_write: 0, local }
+    }
+}
+
+impl<S> fmt::Debug for Guarded<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guarded({})", self.local)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let length = self.first.len().min(buffer.remaining());
+            buffer.put_slice(&self.first[..length]);
+            self.first = &self.first[length..];
+            return Poll::Ready(Ok(()));
+        }
+        if self.read_since_write > ANSWER_BYTES_MAX {
+            let message = "it says more than any mail server has to say";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        self.read_since_write += buffer.filled().len() - before;
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.read_since_write = 0;
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> AsyncTokioStream for Guarded<S> {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
+    }
+}
