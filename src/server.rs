@@ -85,7 +85,9 @@ impl Source {
     /// Reads it.
     pub fn load(&self, overrides: &Overrides) -> Result<Loaded, config::Wrong> {
         match self {
-            Source::Default => config::load_text(config::DEFAULT, std::path::Path::new("."), overrides),
+            Source::Default => {
+                config::load_text(&self.name(), config::DEFAULT, std::path::Path::new("."), overrides)
+            }
             Source::File(path) => config::load(path, overrides),
         }
     }
@@ -543,7 +545,7 @@ impl Reloader {
         };
         let name = self.source.name();
         let mut loaded =
-            self.source.load(&self.overrides).map_err(|wrong| refused(config::lines(&name, &wrong.found)))?;
+            self.source.load(&self.overrides).map_err(|wrong| refused(config::lines(&wrong.found)))?;
         let words = |error: Unanswered| error.to_string();
         if let Some(fate) = order.removed {
             self.see_to_orphans(&mut loaded, fate).await.map_err(refused)?;
@@ -551,7 +553,7 @@ impl Reloader {
         let asked = loaded.clone();
         let orphans = self.router.ask(move |folded| refuse_orphans(&folded.machine, &asked)).await;
         orphans.map_err(words)?.map_err(|error| refused(error.to_string()))?;
-        let mut warnings = config::lines(&name, &loaded.warnings);
+        let mut warnings = config::lines(&loaded.warnings);
         for setting in self.need_a_restart(&loaded) {
             warnings.push_str(&format!("{name}: {setting} takes effect at the next start\n"));
         }

@@ -2,6 +2,7 @@
 
 use std::{io::IsTerminal, time::Duration};
 
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     say, talk,
 };
 use crate::{
-    config::{self, Diagnostic, Gravity, Overrides},
+    config::{self, Diagnostic, Gravity, Overrides, Sources},
     server::{self, Announced, ServerError, Source},
 };
 
@@ -24,14 +25,13 @@ pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
     });
     let overrides = Overrides { data_dir: serve.data.clone(), listen: listen.transpose()? };
     let source = serve.config.clone().map_or(Source::Default, Source::File);
-    let name = source.name();
     let loaded = source.load(&overrides).map_err(|wrong| {
-        let shown = config::snippets(&name, &wrong.text, &wrong.found, std::io::stderr().is_terminal());
+        let shown = config::snippets(&wrong.sources, &wrong.found, std::io::stderr().is_terminal());
         let shown = shown.trim_end();
         let shown = shown.strip_prefix("error: ").unwrap_or(shown);
         CliError::new(Exit::Usage, shown, "")
     })?;
-    for warning in config::lines(&name, &loaded.warnings).lines() {
+    for warning in config::lines(&loaded.warnings).lines() {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -96,51 +96,79 @@ fn announce(ready: &Announced, is_default: bool) {
 }
 
 pub(super) fn check(check: &Check) -> Result<Exit, CliError> {
-    let name = check.file.display().to_string();
-    let (text, found, loaded) = match config::load(&check.file, &Overrides::default()) {
-        Ok(loaded) => (loaded.text.clone(), loaded.warnings.clone(), Some(loaded)),
-        Err(wrong) => (wrong.text, wrong.found, None),
+    let (sources, found, loaded) = match config::load(&check.file, &Overrides::default()) {
+        Ok(loaded) => (loaded.sources.clone(), loaded.warnings.clone(), Some(loaded)),
+        Err(wrong) => (wrong.sources, wrong.found, None),
     };
-    let errors = found.iter().filter(|diagnostic| diagnostic.gravity == Gravity::Error).count();
+    let probes = match &loaded {
+        Some(loaded) if check.probe => super::block_on(async { Ok(probe(loaded).await) })?,
+        _ => Vec::new(),
+    };
+    let checked = Checked {
+        errors: count(&found, Gravity::Error),
+        warnings: count(&found, Gravity::Warning),
+        found,
+        probes,
+    };
     match check.format {
-        Format::Json => say(serde_json::to_string_pretty(&found).expect("plain data encodes")),
-        Format::Text => report(&name, &text, &found, errors),
+        Format::Json => say(serde_json::to_string_pretty(&checked).expect("plain data encodes")),
+        Format::Text => report(&check.file.display().to_string(), &sources, &checked),
     }
-    if errors > 0 {
-        return Ok(Exit::Usage);
-    }
-    match loaded {
-        Some(loaded) if check.probe => super::block_on(probe(loaded)),
-        _ => Ok(Exit::Done),
-    }
+    Ok(match () {
+        () if checked.errors > 0 => Exit::Usage,
+        () if checked.probes.iter().any(|probe| !probe.ok) => Exit::No,
+        () => Exit::Done,
+    })
 }
 
-fn report(name: &str, text: &str, found: &[Diagnostic], errors: usize) {
-    let shown = config::snippets(name, text, found, std::io::stderr().is_terminal());
+/// What a check found, for programs.
+#[derive(Serialize)]
+struct Checked {
+    errors: usize,
+    warnings: usize,
+    found: Vec<Diagnostic>,
+    /// With `--probe`.
+    probes: Vec<Probe>,
+}
+
+/// What one action's far end said of itself.
+#[derive(Serialize)]
+struct Probe {
+    action: String,
+    ok: bool,
+    words: String,
+}
+
+fn count(found: &[Diagnostic], gravity: Gravity) -> usize {
+    found.iter().filter(|diagnostic| diagnostic.gravity == gravity).count()
+}
+
+fn report(name: &str, sources: &Sources, checked: &Checked) {
+    let shown = config::snippets(sources, &checked.found, std::io::stderr().is_terminal());
     if !shown.is_empty() {
         talk(shown.trim_end());
     }
-    let warnings = found.len() - errors;
-    match (errors, warnings) {
+    for Probe { action, ok, words } in &checked.probes {
+        say(format_args!("{action}: {}{words}", if *ok { "" } else { "FAILS: " }));
+    }
+    match (checked.errors, checked.warnings) {
         (0, 0) => say(format_args!("{name}: right")),
-        (0, _) => say(format_args!("{name}: right, with {warnings} warnings")),
-        _ => say(format_args!("{name}: wrong: {errors} errors, {warnings} warnings")),
+        (0, warnings) => say(format_args!("{name}: right, with {warnings} warnings")),
+        (errors, warnings) => say(format_args!("{name}: wrong: {errors} errors, {warnings} warnings")),
     }
 }
 
 /// Asks every action's far end how it is.
-async fn probe(loaded: config::Loaded) -> Result<Exit, CliError> {
+async fn probe(loaded: &config::Loaded) -> Vec<Probe> {
     let context = ams2_handlers::BuildContext::new(&loaded.data_dir);
-    let mut exit = Exit::Done;
+    let mut probes = Vec::new();
     for (id, settings, limits) in &loaded.actions {
+        // It was built once already, when the config was read.
         let Ok(action) = settings.build(&context) else { continue };
-        match action.probe(Duration::from_millis(limits.timeout_ms)).await {
-            Ok(words) => say(format_args!("{id}: {words}")),
-            Err(words) => {
-                say(format_args!("{id}: FAILS: {words}"));
-                exit = Exit::No;
-            }
-        }
+        let answer = action.probe(Duration::from_millis(limits.timeout_ms)).await;
+        let ok = answer.is_ok();
+        let words = answer.unwrap_or_else(|words| words);
+        probes.push(Probe { action: id.to_string(), ok, words });
     }
-    Ok(exit)
+    probes
 }

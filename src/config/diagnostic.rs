@@ -5,9 +5,17 @@ use std::fmt::Write;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use super::Sources;
+
+/// Which of a configuration's files: its position among them.
+pub(in crate::config) type FileNumber = u16;
+
 /// A place in a file: line and column from 1, both 0 when it is the file as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Place {
+    /// Which file.
+    #[serde(skip)]
+    pub(in crate::config) file: FileNumber,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
@@ -20,7 +28,7 @@ pub struct Place {
 
 impl Place {
     pub(in crate::config) fn point(line: usize, column: usize, offset: usize) -> Place {
-        Place { line, column, offset, length: 0 }
+        Place { file: 0, line, column, offset, length: 0 }
     }
 
     pub(in crate::config) fn with_length(self, length: usize) -> Place {
@@ -36,11 +44,15 @@ pub enum Gravity {
     Error,
     /// It works, but perhaps not as meant.
     Warning,
+    /// It works; good to know.
+    Note,
 }
 
 /// One thing found in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    /// The name of the file.
+    pub file: String,
     /// How bad it is.
     pub gravity: Gravity,
     /// Where.
@@ -58,7 +70,16 @@ impl Diagnostic {
         message: impl Into<String>,
         mend: impl Into<String>,
     ) -> Diagnostic {
-        Diagnostic { gravity: Gravity::Error, place, message: message.into(), mend: mend.into() }
+        let (file, gravity) = (String::new(), Gravity::Error);
+        Diagnostic { file, gravity, place, message: message.into(), mend: mend.into() }
+    }
+
+    pub(in crate::config) fn note(
+        place: Place,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Diagnostic {
+        Diagnostic { gravity: Gravity::Note, ..Diagnostic::error(place, message, mend) }
     }
 
     pub(in crate::config) fn warning(
@@ -71,40 +92,47 @@ impl Diagnostic {
 }
 
 /// One line each: `file:line:column: what is wrong: how to mend it`.
-pub fn lines(name: &str, found: &[Diagnostic]) -> String {
+pub fn lines(found: &[Diagnostic]) -> String {
     let mut text = String::new();
-    for Diagnostic { gravity, place, message, mend } in found {
+    for Diagnostic { file, gravity, place, message, mend } in found {
         let gravity = match gravity {
             Gravity::Error => "",
             Gravity::Warning => "warning: ",
+            Gravity::Note => "note: ",
         };
         let mend = if mend.is_empty() { String::new() } else { format!(": {mend}") };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name}:{}:{}: {gravity}{message}{mend}", place.line, place.column);
+        let _ = writeln!(text, "{file}:{}:{}: {gravity}{message}{mend}", place.line, place.column);
     }
     text
 }
 
 /// For people: the source lines with a mark under each mistake, as rustc prints them.
-pub fn snippets(name: &str, source: &str, found: &[Diagnostic], colour: bool) -> String {
+pub fn snippets(sources: &Sources, found: &[Diagnostic], colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let mut text = String::new();
     for diagnostic in found {
-        let Diagnostic { gravity, place, message, mend } = diagnostic;
+        let Diagnostic { file: name, gravity, place, message, mend } = diagnostic;
+        let source = sources.text(place.file);
         let level = match gravity {
             Gravity::Error => Level::ERROR,
             Gravity::Warning => Level::WARNING,
+            Gravity::Note => Level::NOTE,
         };
         if place.line == 0 {
             let mend = if mend.is_empty() { String::new() } else { format!("\n  help: {mend}") };
-            let word = if *gravity == Gravity::Error { "error" } else { "warning" };
+            let word = match gravity {
+                Gravity::Error => "error",
+                Gravity::Warning => "warning",
+                Gravity::Note => "note",
+            };
             let _ = writeln!(text, "{word}: {name}: {message}{mend}");
             continue;
         }
         let (start, end) = mark(source, *place);
         let snippet = Snippet::source(source)
             .line_start(1)
-            .path(name)
+            .path(name.as_str())
             .annotation(AnnotationKind::Primary.span(start..end));
         let mut group = level.primary_title(message.as_str()).element(snippet);
         if !mend.is_empty() {

@@ -5,6 +5,7 @@
 
 mod diagnostic;
 mod read;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -29,6 +30,9 @@ use crate::{
 };
 
 pub use diagnostic::{Diagnostic, Gravity, Place, lines, snippets};
+pub use sources::{SourceFile, Sources};
+
+use sources::Include;
 
 /// The built-in default.
 pub const DEFAULT: &str = include_str!("../../config/default.yaml");
@@ -38,7 +42,9 @@ pub const DEFAULT: &str = include_str!("../../config/default.yaml");
 pub struct Loaded {
     /// What decisions depend on.
     pub core: Config,
-    /// The text, with secret references and never values.
+    /// Its files.
+    pub sources: Sources,
+    /// The text, all files together, with secret references and never values.
     pub text: String,
     /// The HTTP listener; `None` when the config has none.
     pub http: Option<Http>,
@@ -84,27 +90,43 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
 }
 
-/// A configuration that is wrong: its text, if it could be read, and every mistake in the order of the file.
+/// A configuration that is wrong: its files, as far as they could be read, and every mistake in their order.
 #[derive(Debug)]
 pub struct Wrong {
-    /// The text.
-    pub text: String,
+    /// The files.
+    pub sources: Sources,
     /// The mistakes, and warnings among them.
     pub found: Vec<Diagnostic>,
 }
 
-/// Reads a configuration file.
+/// Reads a configuration file, and what it includes.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Wrong> {
-    let text = tree::read(path).map_err(|mistake| Wrong { text: String::new(), found: vec![mistake] })?;
+    let name = path.display().to_string();
+    let text = tree::read(path).map_err(|mistake| Wrong {
+        sources: Sources::one(name.clone(), ""),
+        found: vec![Diagnostic { file: name.clone(), ..mistake }],
+    })?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    load_text(&text, folder, overrides)
+    load_text(&name, &text, folder, overrides)
 }
 
-/// Reads a configuration's text. Paths of secrets in it are relative to `folder`.
-pub fn load_text(text: &str, folder: &Path, overrides: &Overrides) -> Result<Loaded, Wrong> {
-    let wrong = |found| Wrong { text: text.to_owned(), found };
-    let tree = tree::parse(text).map_err(|mistake| wrong(vec![mistake]))?;
-    read::read(&tree, text, folder, overrides).map_err(wrong)
+/// Reads a configuration's text. Paths of secrets in it are relative to `folder`; `name` stands in messages.
+pub fn load_text(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<Loaded, Wrong> {
+    let mut sources = Sources::one(name, text);
+    let named = |sources: &Sources, found: Vec<Diagnostic>| -> Vec<Diagnostic> {
+        let name = |diagnostic: &Diagnostic| sources.name(diagnostic.place.file).to_owned();
+        found.into_iter().map(|diagnostic| Diagnostic { file: name(&diagnostic), ..diagnostic }).collect()
+    };
+    let read = sources
+        .parse(folder, Include::Follow)
+        .and_then(|tree| read::read(&tree, &sources, folder, overrides));
+    match read {
+        Ok(mut loaded) => {
+            loaded.warnings = named(&sources, loaded.warnings);
+            Ok(loaded)
+        }
+        Err(found) => Err(Wrong { found: named(&sources, found), sources }),
+    }
 }
 
 /// What a former config says of how things are told.
@@ -121,7 +143,7 @@ pub struct FormerConfig {
 /// Reads of a config that was in force once what its texts were. It was right then; what cannot be read now (a secret
 /// that is gone) is passed over.
 pub fn former(text: &str, data_dir: &Path) -> FormerConfig {
-    match tree::parse(text) {
+    match Sources::from_text(text).parse(Path::new("."), Include::Done) {
         Ok(tree) => read::former(&tree, data_dir),
         Err(_) => FormerConfig {
             actions: Vec::new(),

@@ -6,9 +6,9 @@ const RECEIVERS: &str = "receivers: [{name: log, actions: [{event_log: {to: file
 
 fn mistakes(text: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
-    match load_text(text, folder.path(), &Overrides::default()) {
-        Ok(loaded) => lines("f", &loaded.warnings),
-        Err(wrong) => lines("f", &wrong.found),
+    match load_text("f", text, folder.path(), &Overrides::default()) {
+        Ok(loaded) => lines(&loaded.warnings),
+        Err(wrong) => lines(&wrong.found),
     }
 }
 
@@ -99,7 +99,10 @@ fn each_mistake_has_its_place_and_its_mend() {
             with("journal: {dir: '${env:AMS2_NOT_SET}'}\n"),
             "the environment variable `AMS2_NOT_SET` is not set",
         ),
-        (action("emial: {}"), "f:5:9: unknown action `emial`: `ams2 action list` shows them all"),
+        (
+            action("emial: {}"),
+            "f:5:9: unknown action `emial`: did you mean `email`? `ams2 action list` shows them all",
+        ),
         (action("event_lgo: {to: file}"), "did you mean `event_log`?"),
         (action("event_log: {to: file, path: e.log, colour: red}"), "f:5:52: unknown key `colour`"),
         (action("event_log: {to: file, pth: e.log}"), "did you mean `path`?"),
@@ -159,7 +162,7 @@ fn strange_files_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let load_at = |name: &str| match load(&folder.path().join(name), &Overrides::default()) {
         Ok(_) => panic!("{name} was accepted"),
-        Err(wrong) => lines("f", &wrong.found),
+        Err(wrong) => lines(&wrong.found),
     };
     assert!(load_at("missing").contains("cannot be read"));
     assert!(load_at("").contains("the file is a folder"));
@@ -169,11 +172,11 @@ fn strange_files_are_named() {
     // Where a secret or a certificate should be, too, nobody waits for a writer.
     for key in ["clients: [{name: a, token_file: fifo}]", "http: {tls: {cert_file: fifo, key_file: fifo}}"] {
         let text = format!("{RECEIVERS}route: {{receiver: log}}\noriginator: {{{key}}}\n");
-        let wrong = load_text(&text, folder.path(), &Overrides::default()).err().expect("refused");
-        assert!(lines("f", &wrong.found).contains("is a FIFO"), "{}", lines("f", &wrong.found));
+        let wrong = load_text("f", &text, folder.path(), &Overrides::default()).err().expect("refused");
+        assert!(lines(&wrong.found).contains("is a FIFO"), "{}", lines(&wrong.found));
     }
     std::fs::write(folder.path().join("latin1"), b"route: {receiver: l\xf6g}\n").expect("written");
-    assert!(load_at("latin1").contains("f:1:20: the file is not UTF-8 here"));
+    assert!(load_at("latin1").contains("latin1:1:20: the file is not UTF-8 here"));
     std::fs::write(folder.path().join("large"), vec![b'#'; 5 << 20]).expect("written");
     assert!(load_at("large").contains("at most 4194304 are read"));
 }
@@ -187,12 +190,12 @@ fn secrets_that_others_can_read_are_refused_and_never_shown() {
     let text = format!(
         "{RECEIVERS}route: {{receiver: log}}\noriginator: {{clients: [{{name: a, token_file: token}}]}}\n"
     );
-    let load = || load_text(&text, folder.path(), &Overrides::default());
+    let load = || load_text("f", &text, folder.path(), &Overrides::default());
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).expect("set");
-    let found = lines("f", &load().err().expect("refused").found);
+    let found = lines(&load().err().expect("refused").found);
     assert!(found.contains("chmod 600") && !found.contains("canary"), "{found}");
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).expect("set");
-    let loaded = load().unwrap_or_else(|wrong| panic!("{}", lines("f", &wrong.found)));
+    let loaded = load().unwrap_or_else(|wrong| panic!("{}", lines(&wrong.found)));
     assert!(loaded.clients.need_names());
     assert!(!format!("{:?}", loaded.clients).contains("canary"));
 }
@@ -200,8 +203,8 @@ fn secrets_that_others_can_read_are_refused_and_never_shown() {
 #[test]
 fn a_mistake_is_shown_in_its_line() {
     let text = "receivers: [{name: log}]\nroute:\n  receiver: lgo\n";
-    let wrong = load_text(text, Path::new("."), &Overrides::default()).err().expect("wrong");
-    let shown = snippets("ams2.yaml", text, &wrong.found, false);
+    let wrong = load_text("ams2.yaml", text, Path::new("."), &Overrides::default()).err().expect("wrong");
+    let shown = snippets(&wrong.sources, &wrong.found, false);
     let expected = "error: no receiver is called `lgo`\n --> ams2.yaml:3:13\n  |\n3 |   receiver: lgo\n  |             ^^^\n  |\n  = help: did you mean `log`?\n";
     assert!(shown.contains(expected), "{shown}");
 }
@@ -210,17 +213,18 @@ fn a_mistake_is_shown_in_its_line() {
 fn what_ships_is_right() {
     let folder = tempfile::tempdir().expect("a folder");
     for text in [DEFAULT, include_str!("../../config/ams2.yaml")] {
-        let loaded = load_text(text, folder.path(), &Overrides::default());
-        let loaded = loaded.unwrap_or_else(|wrong| panic!("{}", lines("f", &wrong.found)));
-        assert!(loaded.warnings.is_empty(), "{}", lines("f", &loaded.warnings));
+        let loaded = load_text("f", text, folder.path(), &Overrides::default());
+        let loaded = loaded.unwrap_or_else(|wrong| panic!("{}", lines(&wrong.found)));
+        let warned = loaded.warnings.iter().any(|found| found.gravity != Gravity::Note);
+        assert!(!warned, "{}", lines(&loaded.warnings));
         assert!(loaded.http.is_some_and(|http| http.listen.ip().is_loopback()));
     }
 }
 
 #[test]
 fn the_default_tells_each_occurrence_to_a_file() {
-    let loaded = load_text(DEFAULT, Path::new("."), &Overrides::default())
-        .unwrap_or_else(|wrong| panic!("{}", lines("f", &wrong.found)));
+    let loaded = load_text("f", DEFAULT, Path::new("."), &Overrides::default())
+        .unwrap_or_else(|wrong| panic!("{}", lines(&wrong.found)));
     assert_eq!(loaded.core.route.notify, Some(ams2_core::config::Notify::Each));
     assert_eq!(loaded.actions.len(), 1);
     assert_eq!(loaded.actions[0].0.to_string(), "log/event_log/0");
@@ -271,4 +275,167 @@ external_url: '${env:CARGO_MANIFEST_DIR}'
         found.contains("f:7:") && found.contains("environment variables are not allowed here"),
         "{found}"
     );
+}
+
+/// A folder with files, by name and text.
+fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, text).expect("written");
+    }
+    folder
+}
+
+fn load_in(folder: &tempfile::TempDir) -> Result<Loaded, String> {
+    let loaded = load(&folder.path().join("ams2.yaml"), &Overrides::default());
+    loaded.map_err(|wrong| lines(&wrong.found).replace(&folder.path().display().to_string(), "."))
+}
+
+const INCLUDING: &str = "include: conf.d
+receivers: [{name: log, actions: [{event_log: {to: file, path: e.log}}]}]
+route: {receiver: log, routes: [{matchers: ['a = 1']}]}
+";
+
+#[test]
+fn a_folder_is_included_file_by_file_in_the_order_of_names() {
+    let folder = folder_of(&[
+        ("ams2.yaml", INCLUDING),
+        (
+            "conf.d/20-desk.yml",
+            "receivers: [{name: desk}]\nroutes: [{matchers: ['b = 1'], receiver: desk}]\n",
+        ),
+        (
+            "conf.d/10-site.yaml",
+            "---\nroutes: [{matchers: ['c = 1']}]\nseverities: {odd: minor}\nclients: [{name: me, uid: 7}]\nremoved: [{action: x/event_log/0, drop: true}]",
+        ),
+        ("conf.d/.20-desk.yml.swp", "nonsense"),
+        ("conf.d/README", "nonsense"),
+        ("conf.d/deeper/x.yaml", "nonsense"),
+        ("conf.d/30-empty.yaml", "receivers:\n"),
+    ]);
+    let loaded = load_in(&folder).unwrap_or_else(|found| panic!("{found}"));
+    let order: Vec<&str> = loaded.core.route.routes.iter().map(|route| &*route.matchers[0].name).collect();
+    assert_eq!(order, ["a", "c", "b"]);
+    assert_eq!(loaded.core.receivers.len(), 2);
+    assert!(loaded.core.severities.rank("odd").is_some());
+    assert_eq!((loaded.clients.known.len(), loaded.removed.len()), (1, 1));
+    // Kept as one text, it reads back as what it was.
+    assert_eq!(Sources::from_text(&loaded.text).0.len(), 4);
+    let again: Vec<String> = Sources::from_text(&loaded.text).0.into_iter().map(|file| file.text).collect();
+    let before: Vec<String> = loaded.sources.0.into_iter().map(|file| file.text).collect();
+    assert_eq!(again, before);
+    assert_eq!(former(&loaded.text, folder.path()).actions.len(), 1);
+}
+
+#[test]
+fn mistakes_in_included_files_name_their_file_and_both_places() {
+    let rows = [
+        (
+            "receivers: [{name: log}]\n",
+            "./conf.d/a.yaml:1:20: the receiver `log` is defined twice, first at ./ams2.yaml:2:20",
+        ),
+        ("routes: [{receiver: lgo}]\n", "./conf.d/a.yaml:1:21: no receiver is called `lgo`"),
+        ("\nroute: {receiver: log}\n", "./conf.d/a.yaml:2:1: unknown key `route`: did you mean `routes`?"),
+        ("journal: {}\n", "./conf.d/a.yaml:1:1: unknown key `journal`: known here: receivers, routes"),
+        ("- a\n", "./conf.d/a.yaml:1:1: expected a map of settings"),
+        ("routes: {a: 1}\n", "./conf.d/a.yaml:1:9: expected the same kind of value"),
+        ("receivers: [}\n", "./conf.d/a.yaml:1:12: this is not valid YAML"),
+        (
+            "routes: []\nroutes: []\n",
+            "./conf.d/a.yaml:2:1: `routes` is given twice in the same map, first in line 1",
+        ),
+        ("severities: {a: minor}\n---\nb: c\n", "./conf.d/a.yaml:3:1: the file holds more than one document"),
+    ];
+    for (text, words) in rows {
+        let folder = folder_of(&[("ams2.yaml", INCLUDING), ("conf.d/a.yaml", text)]);
+        let found = load_in(&folder).err().unwrap_or_default();
+        assert!(found.lines().any(|line| line.starts_with(words)), "{text}: {found}");
+    }
+    let folder = folder_of(&[("ams2.yaml", INCLUDING)]);
+    assert!(
+        load_in(&folder)
+            .err()
+            .expect("none")
+            .starts_with("./ams2.yaml:1:10: the folder ./conf.d cannot be read")
+    );
+    let twice = "severities: {odd: minor}\n";
+    let folder = folder_of(&[("ams2.yaml", INCLUDING), ("conf.d/a.yaml", twice), ("conf.d/b.yaml", twice)]);
+    let found = load_in(&folder).err().expect("twice");
+    let words = "./conf.d/b.yaml:1:14: `odd` is given twice in the same map, first at ./conf.d/a.yaml:1:14";
+    assert!(found.starts_with(words), "{found}");
+}
+
+#[test]
+fn a_route_that_an_earlier_one_hides_is_warned_about() {
+    let with = |routes: &str| mistakes(&format!("{RECEIVERS}route: {{receiver: log, routes: [{routes}]}}\n"));
+    let rows = [
+        ("{matchers: ['a=1']}, {matchers: ['a=1']}", "the same matchers"),
+        ("{matchers: ['a=1', 'b=2']}, {matchers: ['b=2', 'a=1']}", "the same matchers"),
+        ("{matchers: ['a=1']}, {matchers: ['b=2', 'a=1']}", "takes them all"),
+        ("{}, {matchers: ['b=2']}", "takes them all"),
+        ("{matchers: ['a=1'], continue: true}, {matchers: ['b=2', 'a=1']}", ""),
+        ("{matchers: ['a=1', 'b=2']}, {matchers: ['a=1']}", ""),
+        ("{matchers: ['a=1']}, {matchers: ['a=2']}", ""),
+    ];
+    for (routes, words) in rows {
+        let found = with(routes);
+        let warned = found.lines().filter(|line| line.contains("warning: no alert comes here")).count();
+        assert_eq!(warned, usize::from(!words.is_empty()), "{routes}: {found}");
+        assert!(found.contains(words), "{routes}: {found}");
+    }
+}
+
+#[test]
+fn severities_that_no_route_is_about_are_noted() {
+    let with = |routes: &str| mistakes(&format!("{RECEIVERS}route: {{receiver: log, routes: [{routes}]}}\n"));
+    let found = with(
+        "{matchers: ['severity >= major']}, {matchers: ['a=1'], routes: [{matchers: ['severity=info']}]}",
+    );
+    assert!(
+        found.contains("note: no route is about severity warning, minor: unless other routes"),
+        "{found}"
+    );
+    for routes in ["{matchers: ['a=1']}", "{matchers: ['severity>=info']}", "{matchers: ['severity!=\"x\"']}"]
+    {
+        assert_eq!(with(routes), "", "{routes}");
+    }
+}
+
+#[test]
+fn a_password_stands_in_a_file_or_the_environment_and_never_in_the_config() {
+    use std::os::unix::fs::PermissionsExt;
+    let config = |more: &str| {
+        format!(
+            "receivers: [{{name: log, actions: [{{email: {{to: [a@example.com], from: b@example.com, smtp: 'smtps://mail.example.com', user: me{more}}}}}]}}]\nroute: {{receiver: log}}\n"
+        )
+    };
+    let folder = folder_of(&[("password", "canary-secret\n"), ("ca.pem", "no certificate")]);
+    let secret = folder.path().join("password");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("set");
+    let load = |more: &str| load_text("f", &config(more), folder.path(), &Overrides::default());
+    let loaded = load(", password_file: password").unwrap_or_else(|wrong| panic!("{}", lines(&wrong.found)));
+    assert!(!format!("{:?} {}", loaded.actions, loaded.text).contains("canary"));
+    assert!(load(", password: '${env:CARGO_PKG_NAME}'").is_ok());
+    let rows = [
+        (", password: canary-secret", "`password` may not stand in the config itself"),
+        (", password: 'x${env:CARGO_PKG_NAME}'", "`password` may not stand in the config itself"),
+        (
+            ", password: '${env:CARGO_PKG_NAME}', password_file: password",
+            "both `password` and `password_file`",
+        ),
+        (", password_file: nowhere", "nowhere cannot be read"),
+        (", pasword_file: password", "did you mean `password_file`?"),
+        (", password_file: password, ca_file: ca.pem", "ca_file: it holds no certificate"),
+        (", password_file: password, ca_file: nowhere", "nowhere cannot be read"),
+    ];
+    for (more, words) in rows {
+        let found = lines(&load(more).err().unwrap_or_else(|| panic!("{more} was accepted")).found);
+        assert!(found.contains(words), "{more}: {found}");
+        assert!(!found.contains("canary"), "{found}");
+        // A misspelt key leaves a user without a password, too.
+        let most = if more.contains("pasword") { 2 } else { 1 };
+        assert!(found.lines().filter(|line| !line.contains("warning")).count() <= most, "{more}: {found}");
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::diagnostic::{Diagnostic, Place};
+use super::diagnostic::{Diagnostic, FileNumber, Place};
 
 /// Largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -141,7 +141,30 @@ pub(in crate::config) fn read(path: &Path) -> Result<String, Diagnostic> {
 }
 
 /// Reads a text into a tree.
-pub(in crate::config) fn parse(text: &str) -> Result<Node, Diagnostic> {
+pub(in crate::config) fn parse(text: &str, file: FileNumber) -> Result<Node, Diagnostic> {
+    let mut root = parse_one(text).map_err(|mut mistake| {
+        mistake.place.file = file;
+        mistake
+    })?;
+    if file > 0 {
+        put_in(&mut root, file);
+    }
+    Ok(root)
+}
+
+fn put_in(node: &mut Node, file: FileNumber) {
+    node.place.file = file;
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().for_each(|item| put_in(item, file)),
+        Value::Map(entries) => entries.iter_mut().for_each(|(key, value)| {
+            key.place.file = file;
+            put_in(value, file);
+        }),
+        _ => {}
+    }
+}
+
+fn parse_one(text: &str) -> Result<Node, Diagnostic> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let blank = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     if blank {

@@ -12,22 +12,36 @@ use super::{
 
 /// What was found wrong so far.
 #[derive(Default)]
-pub(in crate::config) struct Found(
-    pub Vec<Diagnostic>,
+pub(in crate::config) struct Found {
+    pub list: Vec<Diagnostic>,
+    /// The names of the files, if there is more than one.
+    pub names: Vec<String>,
     /// Values of environment variables that were put in, with what stands for them in the file.
-    Vec<(String, String)>,
-);
+    values: Vec<(String, String)>,
+}
 
 /// Shorter values are no secrets, and part of too much else.
 const HIDDEN_BYTES_MIN: usize = 4;
 
 impl Found {
     pub fn error(&mut self, place: Place, message: impl Into<String>, mend: impl Into<String>) {
-        self.0.push(Diagnostic::error(place, message, mend));
+        self.list.push(Diagnostic::error(place, message, mend));
+    }
+
+    pub fn note(&mut self, place: Place, message: impl Into<String>, mend: impl Into<String>) {
+        self.list.push(Diagnostic::note(place, message, mend));
     }
 
     pub fn warning(&mut self, place: Place, message: impl Into<String>, mend: impl Into<String>) {
-        self.0.push(Diagnostic::warning(place, message, mend));
+        self.list.push(Diagnostic::warning(place, message, mend));
+    }
+
+    /// A place in words, for messages about another place.
+    pub fn at(&self, place: Place) -> String {
+        match self.names.get(usize::from(place.file)) {
+            Some(name) => format!("at {name}:{}:{}", place.line, place.column),
+            None => format!("in line {}", place.line),
+        }
     }
 
     fn expected(&mut self, node: &Node, what: &str) {
@@ -87,7 +101,7 @@ impl Found {
                 Ok(value) => {
                     out.push_str(&value);
                     if value.len() >= HIDDEN_BYTES_MIN {
-                        self.1.push((value, format!("${{env:{name}}}")));
+                        self.values.push((value, format!("${{env:{name}}}")));
                     }
                 }
                 Err(_) => {
@@ -103,7 +117,7 @@ impl Found {
 
     /// What was found, with everything from the environment as it stands in the file: it may be a secret.
     pub fn hidden(self) -> Vec<Diagnostic> {
-        let Found(mut found, mut values) = self;
+        let Found { list: mut found, mut values, .. } = self;
         values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
         for diagnostic in &mut found {
             for (value, written) in &values {
@@ -202,17 +216,16 @@ impl Found {
         match &node.value {
             Value::List(items) => items.iter().for_each(|item| self.duplicates(item)),
             Value::Map(entries) => {
-                let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+                let mut first: BTreeMap<&str, Place> = BTreeMap::new();
                 for (key, value) in entries {
                     match first.get(key.text.as_str()) {
-                        Some(line) => {
-                            let message = format!(
-                                "`{}` is given twice in the same map, first in line {line}",
-                                key.text
-                            );
+                        Some(place) => {
+                            let first = self.at(*place);
+                            let message =
+                                format!("`{}` is given twice in the same map, first {first}", key.text);
                             self.error(key.place, message, "remove one of the two");
                         }
-                        None => drop(first.insert(&key.text, key.place.line)),
+                        None => drop(first.insert(&key.text, key.place)),
                     }
                     self.duplicates(value);
                 }

@@ -133,14 +133,18 @@ fn check_says_every_mistake_and_its_exit_code_says_which_kind() {
     let wrong = check(&[]).ends(2).says("unknown action `emial`").says("did you mean `log`?");
     assert!(wrong.stdout.contains("2 errors"), "{}", wrong.stdout);
     let found = check(&["--format", "json"]).ends(2).json();
-    assert_eq!(found.as_array().map(Vec::len), Some(3), "two mistakes, and that `log` is not used");
-    assert!(
-        found[0]["line"].is_u64() && found[0]["column"].is_u64() && found[0]["mend"].is_string(),
-        "{found}"
-    );
+    assert_eq!((&found["errors"], &found["warnings"]), (&2.into(), &1.into()), "`log` is not used: {found}");
+    let first = &found["found"][0];
+    assert!(first["line"].is_u64() && first["column"].is_u64() && first["mend"].is_string(), "{found}");
+    assert!(first["file"].as_str().is_some_and(|file| file.ends_with("ams2.yaml")), "{found}");
     site.configure(&EACH.replace("path: events.log", "path: /nowhere/events.log"));
     check(&[]).ends(0);
     assert!(check(&["--probe"]).ends(1).stdout.contains("log/event_log/0: FAILS"));
+    let probed = check(&["--probe", "--format", "json"]).ends(1).json();
+    assert_eq!(
+        (&probed["probes"][0]["action"], &probed["probes"][0]["ok"]),
+        (&"log/event_log/0".into(), &false.into())
+    );
     run(ams2().args(["check", "/nowhere.yaml"])).ends(2).says("the file cannot be read");
     run(ams2().arg("check")).ends(2);
     run(ams2().args(["chekc"])).ends(2).says("check");

@@ -19,7 +19,7 @@ use ams2_core::{
 use smol_str::SmolStr;
 
 use super::{
-    Diagnostic, Gravity, Loaded, Overrides,
+    Diagnostic, Gravity, Loaded, Overrides, Sources,
     tree::{Node, Value},
     walk::Found,
 };
@@ -36,7 +36,7 @@ struct Reader<'a> {
 
 pub(super) fn read(
     tree: &Node,
-    text: &str,
+    sources: &Sources,
     folder: &Path,
     overrides: &Overrides,
 ) -> Result<Loaded, Vec<Diagnostic>> {
@@ -47,12 +47,15 @@ pub(super) fn read(
         severities: Severities::default(),
         is_former: false,
     };
+    if sources.0.len() > 1 {
+        reader.found.names = sources.0.iter().map(|file| file.name.clone()).collect();
+    }
     reader.found.duplicates(tree);
-    let loaded = reader.whole(tree, text);
+    let loaded = reader.whole(tree, sources);
     let mut found = reader.found.hidden();
     found.sort_by_key(|diagnostic| diagnostic.place);
     match loaded {
-        Some(mut loaded) if found.iter().all(|diagnostic| diagnostic.gravity == Gravity::Warning) => {
+        Some(mut loaded) if found.iter().all(|diagnostic| diagnostic.gravity != Gravity::Error) => {
             loaded.warnings = found;
             Ok(loaded)
         }
@@ -82,7 +85,7 @@ pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
 }
 
 impl Reader<'_> {
-    fn whole(&mut self, tree: &Node, text: &str) -> Option<Loaded> {
+    fn whole(&mut self, tree: &Node, sources: &Sources) -> Option<Loaded> {
         let mut fields = self.found.fields(tree);
         if let Some(node) = fields.take("severities") {
             self.read_severities(node);
@@ -117,7 +120,8 @@ impl Reader<'_> {
         };
         Some(Loaded {
             core: config,
-            text: text.to_owned(),
+            text: sources.to_text(),
+            sources: sources.clone(),
             http,
             socket,
             clients: Arc::new(clients),

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use super::Reader;
 use crate::config::{
-    nearest,
+    Place, nearest,
     tree::{Node, Value},
 };
 
@@ -22,7 +22,7 @@ impl Reader<'_> {
         data_dir: &Path,
     ) -> (Vec<Receiver>, Vec<(ActionId, ActionSettings, ActionLimits)>) {
         let (mut receivers, mut all): (Vec<Receiver>, Vec<_>) = Default::default();
-        let mut lines: BTreeMap<SmolStr, usize> = BTreeMap::new();
+        let mut places: BTreeMap<SmolStr, Place> = BTreeMap::new();
         for item in self.found.list(node) {
             let mut fields = self.found.fields(item);
             let name_node = fields.demand("name", &mut self.found);
@@ -38,11 +38,13 @@ impl Reader<'_> {
                 );
                 continue;
             }
-            if let Some(line) = lines.insert(name.clone(), name_node.place.line) {
-                let message = format!("the receiver `{name}` is defined twice, first in line {line}");
+            if let Some(first) = places.get(&name) {
+                let first = self.found.at(*first);
+                let message = format!("the receiver `{name}` is defined twice, first {first}");
                 self.found.error(name_node.place, message, "rename one, or put their actions together");
                 continue;
             }
+            places.insert(name.clone(), name_node.place);
             let mut specs: Vec<ActionSpec> = Vec::new();
             for (position, item) in
                 actions_node.map(|node| self.found.list(node)).unwrap_or_default().iter().enumerate()
@@ -69,7 +71,7 @@ impl Reader<'_> {
             }
             receivers.push(Receiver { name, actions: specs });
         }
-        if receivers.is_empty() && self.found.0.is_empty() {
+        if receivers.is_empty() && self.found.list.is_empty() {
             self.found.error(node.place, "there is no receiver", "add one: `- name: log`");
         }
         (receivers, all)
@@ -103,7 +105,7 @@ impl Reader<'_> {
             );
             return None;
         };
-        let before = self.found.0.len();
+        let before = self.found.list.len();
         for name in ROUTER_SETTINGS {
             if let Value::Map(entries) = &settings_node.value
                 && let Some((_, node)) = entries.iter().find(|(key, _)| key.text == name)
@@ -151,7 +153,7 @@ impl Reader<'_> {
                 self.found.error(place, format!("{}: {}", mistake.field, mistake.message), mistake.mend);
             }
         }
-        (self.found.0.len() == before).then(|| {
+        (self.found.list.len() == before).then(|| {
             let limits = settings.limits();
             (settings, limits)
         })
@@ -171,7 +173,7 @@ impl Reader<'_> {
                 let mend =
                     format!("write it into a file and name that with `{key}`, or `{into}: ${{env:NAME}}`");
                 self.found.error(node.place, format!("`{into}` may not stand in the config itself"), mend);
-                json.remove(*into);
+                json.insert((*into).to_owned(), "?".into());
             }
             let Some(file) = of(key) else { continue };
             json.remove(*key);

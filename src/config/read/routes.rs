@@ -1,16 +1,16 @@
 //! The routing tree.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ams2_core::{
+    Severity,
     config::{GroupBy, Notify, Route},
     matcher::{Compiled, Matcher},
 };
 use smol_str::SmolStr;
 
 use super::Reader;
-use crate::config::{
-    nearest,
-    tree::{Node, Value},
-};
+use crate::config::{Place, nearest, tree::Node};
 
 impl Reader<'_> {
     pub(super) fn root(
@@ -19,7 +19,7 @@ impl Reader<'_> {
         receivers: &[(SmolStr, bool)],
         used: &mut Vec<SmolStr>,
     ) -> Route {
-        let before = self.found.0.len();
+        let before = self.found.list.len();
         let route = self.route(node, receivers, used);
         let mut fields = self.found.fields(node);
         for (name, why) in [
@@ -34,18 +34,46 @@ impl Reader<'_> {
                 );
             }
         }
-        if route.receiver.is_none() && self.found.0.len() == before {
+        if route.receiver.is_none() && self.found.list.len() == before {
             self.found.error(
                 node.place,
                 "the first route has no receiver",
                 "add `receiver:` with the one told by default",
             );
         }
+        self.severities_without_route(node, &route);
         if let Some((name, true)) = receivers.iter().find(|(name, _)| Some(name) == route.receiver.as_ref()) {
             let message = format!("the default receiver `{name}` has no action");
             self.found.warning(node.place, message, "alerts that no route matches will reach nobody");
         }
         route
+    }
+
+    /// Where routes go by severity, those ranks that none of them takes are told to the default receiver alone.
+    fn severities_without_route(&mut self, node: &Node, root: &Route) {
+        let mut open: Vec<&Route> = root.routes.iter().collect();
+        let mut taken: Option<BTreeSet<Severity>> = None;
+        while let Some(route) = open.pop() {
+            open.extend(&route.routes);
+            let by_rank = route.matchers.iter().filter(|matcher| matcher.name == "severity");
+            let by_rank: Vec<Compiled> =
+                by_rank.filter_map(|matcher| matcher.clone().compile(&self.severities).ok()).collect();
+            if by_rank.is_empty() {
+                continue;
+            }
+            let severities = &self.severities;
+            let takes = |severity: &Severity| by_rank.iter().all(|m| m.matches(severity.word(), severities));
+            taken.get_or_insert_default().extend(Severity::ALL.into_iter().filter(takes));
+        }
+        let Some(taken) = taken else { return };
+        let left = Severity::ALL.iter().filter(|severity| !taken.contains(severity));
+        let left: Vec<&str> = left.map(|severity| severity.word()).collect();
+        if !left.is_empty() {
+            let message = format!("no route is about severity {}", left.join(", "));
+            let receiver = root.receiver.as_deref().unwrap_or("?");
+            let mend = format!("unless other routes take them, `{receiver}` is told");
+            self.found.note(node.place, message, mend);
+        }
     }
 
     pub(super) fn route(
@@ -115,42 +143,22 @@ impl Reader<'_> {
         receivers: &[(SmolStr, bool)],
         used: &mut Vec<SmolStr>,
     ) {
-        let mut hides: Option<usize> = None;
+        let mut earlier = Earlier::default();
         for item in self.found.list(node) {
             let child = self.route(item, receivers, used);
-            if let Some(line) = hides {
-                let message = format!("no alert comes here: the route in line {line} takes them all");
-                self.found.warning(item.place, message, "give that one matchers, or `continue: true`");
-            } else if let Some(line) = self.hidden_by(route, node, &child) {
-                let message = format!("no alert comes here: the route in line {line} has the same matchers");
-                self.found.warning(
-                    item.place,
-                    message,
-                    "give that one `continue: true`, or put them together",
-                );
+            if let Some((place, same)) = earlier.hides(&child) {
+                let at = self.found.at(place);
+                let (message, mend) = if same {
+                    let message = format!("no alert comes here: the route {at} has the same matchers");
+                    (message, "give that one `continue: true`, or put them together")
+                } else {
+                    let message = format!("no alert comes here: the route {at} takes them all");
+                    (message, "put this one before it, or give that one `continue: true`")
+                };
+                self.found.warning(item.place, message, mend);
             }
-            if child.matchers.is_empty() && !child.goes_on {
-                hides = Some(item.place.line);
-            }
+            earlier.add(&child, item.place);
             route.routes.push(child);
-        }
-    }
-
-    /// The line of an earlier sibling with the same matchers that does not go on.
-    pub(super) fn hidden_by(&self, route: &Route, node: &Node, child: &Route) -> Option<usize> {
-        let sorted = |route: &Route| {
-            let mut matchers = route.matchers.clone();
-            matchers.sort();
-            matchers
-        };
-        let mine = sorted(child);
-        let place = route
-            .routes
-            .iter()
-            .position(|other| !other.goes_on && !mine.is_empty() && sorted(other) == mine)?;
-        match &node.value {
-            Value::List(items) => items.get(place).map(|item| item.place.line),
-            _ => None,
         }
     }
 
@@ -195,5 +203,45 @@ impl Reader<'_> {
         }
         names.sort();
         Some(GroupBy::Labels(names))
+    }
+}
+
+/// Siblings that let nothing pass to those after them. One hides a later one if each of its matchers is among the other's.
+#[derive(Default)]
+struct Earlier {
+    /// One that takes everything.
+    all: Option<Place>,
+    /// The others by their first matcher: with it and all of `rest` an alert is theirs.
+    by_matcher: BTreeMap<Matcher, Vec<(Vec<Matcher>, Place)>>,
+}
+
+impl Earlier {
+    /// The one that takes all that would come to `route`, and whether both say the same.
+    fn hides(&self, route: &Route) -> Option<(Place, bool)> {
+        if let Some(place) = self.all {
+            return Some((place, false));
+        }
+        let has = |matcher: &Matcher| route.matchers.contains(matcher);
+        let found = route.matchers.iter().filter_map(|matcher| {
+            let candidates = self.by_matcher.get(matcher)?;
+            let hiding = candidates.iter().find(|(rest, _)| rest.iter().all(has))?;
+            Some((hiding.1, hiding.0.len() + 1 == route.matchers.len()))
+        });
+        found.min_by_key(|(place, _)| *place)
+    }
+
+    fn add(&mut self, route: &Route, place: Place) {
+        if route.goes_on {
+            return;
+        }
+        let mut matchers = route.matchers.clone();
+        matchers.sort();
+        matchers.dedup();
+        match matchers.split_first() {
+            None => self.all = self.all.or(Some(place)),
+            Some((first, rest)) => {
+                self.by_matcher.entry(first.clone()).or_default().push((rest.to_vec(), place));
+            }
+        }
     }
 }
