@@ -52,12 +52,14 @@
 //! segment can be had, the journal has failed and says so.
 //!
 //! The next segment is allocated while there is room. When that fails, clients are refused before the rest of the
-//! current one is used up: it is kept for outcomes, advances, own alerts and acknowledgements.
+//! current one is used up: it is kept for outcomes, advances, own alerts and acknowledgements. Once that is used up,
+//! too, the journal has failed; a start in this state is refused and says how much room it takes.
 //!
 //! # Recovery
 //! A frame that does not check is looked behind: if a later one checks, the bytes between are damage. They are
 //! copied to a file `<segment>-<offset>.damaged`, counted and said; reading goes on behind them. If none follows,
-//! it is the torn end of the last flush, which nobody was answered. Each start begins a new segment.
+//! it is the torn end of the last flush, which nobody was answered. Each start begins a new segment; where there is no
+//! room for one, it goes on in the rest of the last, and writes its header and last frame again as they stand.
 //!
 //! # Deletion
 //! Only segments that a durable snapshot covers go, oldest first. A file that is missing is no error.
@@ -72,6 +74,8 @@ pub mod storage;
 mod thread;
 mod writer;
 
+#[cfg(test)]
+mod full_disk;
 #[cfg(test)]
 mod tests;
 

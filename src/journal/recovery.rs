@@ -14,8 +14,8 @@ use super::{
         frame_marks, read_whole,
     },
     snapshots::{self, SnapshotWriter},
-    storage::Storage,
-    writer::{End, SegmentInfo, Segments, Writer, free_number, note, segment_name},
+    storage::{Storage, is_no_room},
+    writer::{End, LastFrame, SegmentInfo, Segments, Writer, free_number, note, segment_name},
 };
 
 /// Why a journal cannot be opened.
@@ -24,6 +24,16 @@ pub enum OpenError {
     /// The disk said no.
     #[error("the journal cannot be read or written: {0}")]
     Io(#[from] io::Error),
+    /// The disk is full, and so is the last segment.
+    #[error(
+        "the journal has no room: a new segment takes {segment_bytes} bytes ({error}), and the last one is full: make room in the data folder's file system, then start again"
+    )]
+    NoRoom {
+        /// Size of a segment.
+        segment_bytes: u64,
+        /// What the disk said.
+        error: io::Error,
+    },
     /// Written by a newer program.
     #[error(
         "the segment {name} has format {format}, this program knows format 1: use the program that wrote it, or a newer one"
@@ -52,12 +62,6 @@ pub struct Opened {
     last: Option<LastFrame>,
     /// What was set aside, in words for people.
     pub damage: Vec<String>,
-}
-
-struct LastFrame {
-    seq: u64,
-    at: At,
-    inputs: Vec<Input>,
 }
 
 impl Opened {
@@ -192,7 +196,14 @@ impl Opened {
                         seq += sequences;
                     }
                     let is_whole = !left_out && seq == header.seq + u64::from(header.sequences);
-                    self.last = is_whole.then_some(LastFrame { seq: header.seq, at: header.at, inputs });
+                    self.last = is_whole.then(|| LastFrame {
+                        segment: info.header.id,
+                        offset,
+                        length: (FRAME_HEADER + payload.len()) as u64,
+                        seq: header.seq,
+                        at: header.at,
+                        inputs,
+                    });
                 }
                 Found::Damage(range) => {
                     damaged.push(range.clone());
@@ -228,29 +239,32 @@ impl Opened {
         file.sync()
     }
 
-    /// Begins a new segment behind all that was read. The last frame is written again there: it was read, and others
-    /// will build on it, but its sync may have failed or never have begun.
+    /// Goes on behind all that was read: in a new segment, or in the rest of the last where there is no room for one.
     pub fn finish(
         self,
         wall_ms: i64,
     ) -> Result<(Writer, JournalReader, SnapshotWriter, Vec<String>), OpenError> {
         let next_seq = self.next_seq;
         let ends = |last: &LastFrame| last.seq + last.inputs.iter().map(Input::sequences).sum::<u64>();
-        let last = self.last.filter(|last| ends(last) == next_seq);
+        let segment_bytes = self.options.segment_bytes;
         let end = End {
             storage: self.storage.clone(),
             segments: self.segments.clone(),
             journal: self.journal,
             next_id: self.next_id,
-            next_seq: last.as_ref().map_or(self.next_seq, |last| last.seq),
-            at: last.as_ref().map_or(self.at, |last| last.at),
+            next_seq,
+            at: self.at,
             free: self.free,
             wall_ms,
+            last: self.last.filter(|last| ends(last) == next_seq),
+            rest_is_usable: true,
         };
-        let mut writer = Writer::start(end, self.options, [self.random[1], self.random[2]])?;
-        if let Some(last) = last {
-            writer.flush(last.at, &last.inputs)?;
-        }
+        let writer = Writer::start(end, self.options, [self.random[1], self.random[2]]).map_err(|error| {
+            match is_no_room(&error) {
+                true => OpenError::NoRoom { segment_bytes, error },
+                false => OpenError::Io(error),
+            }
+        })?;
         let reader = JournalReader::new(self.segments);
         let snapshots = SnapshotWriter { storage: self.storage, journal: self.journal };
         Ok((writer, reader, snapshots, self.damage))

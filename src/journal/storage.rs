@@ -75,10 +75,28 @@ impl Folder {
             }
             Err(error) => return Err(error.into()),
         }
-        lock.set_len(0)?;
-        lock.write_all_at(std::process::id().to_string().as_bytes(), 0)?;
+        note_holder(&lock)?;
         Ok(Folder { path: path.into(), _lock: lock })
     }
+}
+
+/// Writes down who holds the lock. The lock holds without it: a full disk must not refuse the start for it.
+fn note_holder(lock: &File) -> io::Result<()> {
+    let written =
+        lock.set_len(0).and_then(|()| lock.write_all_at(std::process::id().to_string().as_bytes(), 0));
+    match written {
+        Err(error) if is_no_room(&error) => {
+            tracing::warn!(%error, "the number of this process does not fit into the file `lock`");
+            Ok(())
+        }
+        written => written,
+    }
+}
+
+/// Whether there is no room for it: the disk, the quota, or what a file may hold is used up.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Whoever may write into the folder can put a link where a file of ours is to be.

@@ -21,7 +21,7 @@ use super::{
     *,
 };
 
-fn small() -> Options {
+pub(super) fn small() -> Options {
     Options { segment_bytes: 64 << 10, free_bytes_min: 0, ..Options::default() }
 }
 
@@ -38,11 +38,11 @@ fn batch(numbers: &[u64]) -> AlertBatch {
     builder.finish()
 }
 
-fn alerts(numbers: &[u64]) -> Input {
+pub(super) fn alerts(numbers: &[u64]) -> Input {
     Input::Alerts(Arrival { client: "test".into(), batch: Arc::new(batch(numbers)) })
 }
 
-fn open(disk: &SimulatedDisk) -> (Writer, JournalReader, Vec<JournalRecord>, Vec<String>) {
+pub(super) fn open(disk: &SimulatedDisk) -> (Writer, JournalReader, Vec<JournalRecord>, Vec<String>) {
     let mut opened = Opened::open(Arc::new(disk.clone()), small(), [11, 22, 33]).expect("opens");
     let mut records = Vec::new();
     opened.replay(0, At(0), |record| records.push(record)).expect("readable");

@@ -14,7 +14,7 @@ use super::{
     Options,
     codec::{self, Dictionary},
     segment::{FRAME_HEADER, PAYLOAD_MAX, SEGMENT_HEADER, SegmentHeader, seal_frame},
-    storage::{Storage, StoredFile},
+    storage::{Storage, StoredFile, is_no_room},
 };
 
 /// Zeros are written ahead in pieces of this size: overwriting allocated bytes is cheaper to sync than growing.
@@ -82,6 +82,8 @@ pub struct Writer {
 struct Current {
     header: SegmentHeader,
     file: Arc<dyn StoredFile>,
+    /// Bytes that it may hold, but for a frame that needs more and has it to itself.
+    size: u64,
     offset: u64,
     zeroed: u64,
     dictionary: Dictionary,
@@ -102,21 +104,51 @@ pub(super) struct End {
     pub at: At,
     pub free: Vec<String>,
     pub wall_ms: i64,
+    /// The last frame, if nothing of the journal comes behind it.
+    pub last: Option<LastFrame>,
+    /// Whether all of the last segment could be read: its rest may be written then.
+    pub rest_is_usable: bool,
+}
+
+/// A frame of which nobody knows whether it was synced before the process died. It was read, and others will build on
+/// it, so it is written again.
+pub(super) struct LastFrame {
+    /// The segment that it stands in, and where.
+    pub segment: u64,
+    pub offset: u64,
+    pub length: u64,
+    pub seq: u64,
+    pub at: At,
+    pub inputs: Vec<Input>,
 }
 
 impl Writer {
-    /// Goes on behind what recovery found, in a new segment.
-    pub(super) fn start(end: End, options: Options, key: [u64; 2]) -> io::Result<Writer> {
+    /// Goes on behind what recovery found: in a new segment, or, where there is no room for one, in the rest of the
+    /// last.
+    pub(super) fn start(mut end: End, options: Options, key: [u64; 2]) -> io::Result<Writer> {
+        let last = end.last.take();
+        let (next_seq, at) = last.as_ref().map_or((end.next_seq, end.at), |last| (last.seq, last.at));
         let header = SegmentHeader {
             journal: end.journal,
             id: end.next_id,
-            first_seq: end.next_seq,
+            first_seq: next_seq,
             base_ms: end.wall_ms,
-            first_at: end.at,
+            first_at: at,
         };
-        let mut free = end.free;
+        let mut free = std::mem::take(&mut end.free);
+        let begun = begin(&*end.storage, &mut free, &options, header, key);
+        let (current, last) = match begun {
+            Ok(current) => (current, last),
+            Err(error) if is_no_room(&error) => {
+                tracing::warn!(%error, "no room for a new segment: going on in the rest of the last one");
+                // What stands of a file with this name would hide the records that come now.
+                end.storage.remove(&segment_name(header.id))?;
+                (rest_of_last(&end, key).ok_or(error)?, last)
+            }
+            Err(error) => return Err(error),
+        };
         let free_counter = free.iter().filter_map(|name| free_number(name)).max().unwrap_or(0);
-        let current = begin(&*end.storage, &mut free, &options, header, key)?;
+        let is_new = current.header.id == header.id;
         let mut writer = Writer {
             storage: end.storage,
             segments: end.segments,
@@ -125,14 +157,43 @@ impl Writer {
             current,
             free,
             free_counter,
-            next_seq: end.next_seq,
-            at: end.at,
+            next_seq,
+            at,
             frame: Vec::new(),
             failures: 0,
         };
-        writer.show_current();
+        if is_new {
+            writer.show_current();
+        } else {
+            writer.make_certain(last.as_ref())?;
+        }
+        if let Some(last) = last.filter(|last| last.segment != writer.current.header.id)
+            // A segment that begins behind the frame was begun once it was synced.
+            && writer.current.header.first_seq <= last.seq
+        {
+            writer.flush(last.at, &last.inputs)?;
+        }
+        (writer.next_seq, writer.at) = (writer.next_seq.max(end.next_seq), writer.at.max(end.at));
         writer.ensure_spare();
         Ok(writer)
+    }
+
+    /// Sees to it that the segment that is gone on in is on disk. Its header and its last frame were read, but their
+    /// sync may have failed, or never have begun; a frame between them was synced before the next was written. The
+    /// same bytes are written at the same place, so that a power cut meanwhile costs nothing of them.
+    fn make_certain(&self, last: Option<&LastFrame>) -> io::Result<()> {
+        let Current { header, file, .. } = &self.current;
+        file.write_at(&header.encode(), 0)?;
+        if let Some(last) = last.filter(|last| last.segment == header.id) {
+            let mut bytes = vec![0; usize::try_from(last.length).unwrap_or(usize::MAX)];
+            file.read_at(&mut bytes, last.offset)?;
+            file.write_at(&bytes, last.offset)?;
+        }
+        if self.options.unsafe_no_sync {
+            return Ok(());
+        }
+        file.sync()?;
+        self.storage.sync_names()
     }
 
     /// The sequence number that the next input will get.
@@ -158,7 +219,7 @@ impl Writer {
                 let message = format!("{} bytes do not fit into one frame", self.frame.len());
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
-            let fits = self.current.offset + self.frame.len() as u64 <= self.options.segment_bytes;
+            let fits = self.current.offset + self.frame.len() as u64 <= self.current.size;
             let is_new = self.current.offset == SEGMENT_HEADER;
             if !fits && !is_new {
                 self.roll(at)?;
@@ -199,7 +260,7 @@ impl Writer {
             return u64::MAX;
         }
         let reserve = self.options.segment_bytes / RESERVE_PART;
-        self.options.segment_bytes.saturating_sub(self.current.offset + reserve)
+        self.current.size.saturating_sub(self.current.offset + reserve)
     }
 
     /// Allocates the segment after this one; whether there is one.
@@ -272,8 +333,8 @@ impl Writer {
     fn put(&mut self) -> io::Result<()> {
         let current = &mut self.current;
         let end = current.offset + self.frame.len() as u64;
-        while current.zeroed < end.min(self.options.segment_bytes) {
-            let bytes = ZERO_BYTES.min(self.options.segment_bytes - current.zeroed);
+        while current.zeroed < end.min(current.size) {
+            let bytes = ZERO_BYTES.min(current.size - current.zeroed);
             current.file.write_at(&vec![0; bytes as usize], current.zeroed)?;
             current.zeroed += bytes;
         }
@@ -364,5 +425,24 @@ fn begin(
     }
     // The first frame's room is made with the header's page, which must not be zeroed again.
     let zeroed = zeroed + SEGMENT_HEADER;
-    Ok(Current { header, file, offset: SEGMENT_HEADER, zeroed, dictionary: Dictionary::new(key) })
+    let (size, dictionary) = (options.segment_bytes, Dictionary::new(key));
+    Ok(Current { header, file, size, offset: SEGMENT_HEADER, zeroed, dictionary })
+}
+
+/// The last segment behind its last frame, to be written on; `None` if it cannot be. What a flush that was cut off
+/// left there was answered to nobody.
+fn rest_of_last(end: &End, key: [u64; 2]) -> Option<Current> {
+    let segments = end.segments.read().unwrap_or_else(|e| e.into_inner());
+    let info = segments.last().filter(|_| end.rest_is_usable)?;
+    let (offset, size) = (info.end?, info.file.size().ok()?);
+    let (header, file) = (info.header, info.file.clone());
+    // Definitions that stand earlier are written once more: nobody has read all of them.
+    (offset < size).then(|| Current {
+        header,
+        file,
+        size,
+        offset,
+        zeroed: offset,
+        dictionary: Dictionary::new(key),
+    })
 }

@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
     net::TcpListener,
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -150,4 +150,130 @@ route: {receiver: log, notify: each}
         answered.iter().all(|id| has(&told, id))
     });
     assert!(server.terminate().success(), "{}", site.log());
+}
+
+/// A small disk at a site's data folder that outlives its servers, in a name space of its own.
+struct SmallDisk {
+    holder: std::process::Child,
+}
+
+impl SmallDisk {
+    fn new(site: &Site, mebibytes: u32) -> SmallDisk {
+        std::fs::create_dir_all(site.data()).expect("made");
+        let mut command = Command::new("unshare");
+        clean(&mut command);
+        let script = "mount -t tmpfs -o size=\"$1\",mode=700 tmpfs \"$2\" && echo mounted && exec cat";
+        command.args(["--mount", "sh", "-c", script, "sh", &format!("{mebibytes}m")]).arg(site.data());
+        let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare runs");
+        let mut said = [0; 8];
+        holder.stdout.as_mut().expect("piped").read_exact(&mut said).expect("it is mounted");
+        SmallDisk { holder }
+    }
+
+    /// The server's command line, to be run where the disk is seen.
+    fn serve(&self, site: &Site) -> Command {
+        let mut command = Command::new("nsenter");
+        clean(&mut command);
+        command.args(["--mount", "--target", &self.holder.id().to_string(), "--"]).arg(AMS2);
+        command.args(site.arguments());
+        command
+    }
+
+    fn folder(&self, site: &Site) -> PathBuf {
+        let data = site.data();
+        PathBuf::from(format!("/proc/{}/root", self.holder.id()))
+            .join(data.strip_prefix("/").expect("absolute"))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        drop(self.holder.kill());
+        drop(self.holder.wait());
+    }
+}
+
+#[test]
+fn a_start_on_a_full_disk_delivers_what_was_accepted_and_refuses_clients_until_there_is_room() {
+    demand_root();
+    let far_end = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = far_end.local_addr().expect("bound");
+    drop(far_end);
+    let site = Site::new(&format!(
+        "
+journal: {{dir: unused, segment_bytes: 1MiB, free_bytes_min: 1MiB}}
+receivers: [{{name: log, actions: [{{event_log: {{to: syslog, address: 'tcp://{address}'}}}}]}}]
+route: {{receiver: log, notify: each}}
+"
+    ));
+    let disk = SmallDisk::new(&site, 12);
+    let folder = disk.folder(&site);
+    let server = site.start_as(disk.serve(&site));
+    for n in 0..20 {
+        server.post(&alert("Before", &format!("before-{n}"))).is(200);
+    }
+    server.kill();
+    // No spare segment is left, and nobody can make one.
+    for entry in std::fs::read_dir(&folder).expect("readable").filter_map(Result::ok) {
+        if entry.path().extension().is_some_and(|extension| extension == "free") {
+            std::fs::remove_file(entry.path()).expect("removed");
+        }
+    }
+    let filler = folder.join("filler");
+    fill(&filler);
+    for life in 0..3 {
+        let server = site.start_as(disk.serve(&site));
+        until_true("it is not ready", || server.get("/-/ready").status == 503);
+        server.post(&alert("Full", &format!("no-{life}"))).problem(503);
+        server.kill();
+    }
+
+    let listener = TcpListener::bind(address).expect("the port is still free");
+    let (sender, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().filter_map(Result::ok) {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                let mut text = Vec::new();
+                // What came before the end counts, however it ended.
+                drop(stream.read_to_end(&mut text));
+                drop(sender.send(String::from_utf8_lossy(&text).into_owned()));
+            });
+        }
+    });
+    let server = site.start_as(disk.serve(&site));
+    let far = "ams2_action_pending{action=\"log/event_log/0\"}";
+    until_true("all is delivered and its outcomes are kept", || server.metric(far) == Some(0));
+    let done = server.metric("ams2_deliveries_done_total").expect("a count");
+    assert!(done >= 20, "{done}");
+    server.post(&alert("Full", "no")).problem(503);
+    std::fs::remove_file(filler).expect("removed");
+    until_true("it is ready by itself", || server.get("/-/ready").status == 200);
+    server.post(&alert("After", "after")).is(200);
+    until_true("nothing waits", || server.metric(far) == Some(0));
+    assert!(server.terminate().success(), "{}", site.log());
+    let mut told = String::new();
+    until_true("all was heard", || {
+        told.extend(heard.try_iter());
+        (0..20).all(|n| told.contains(&format!("before-{n}"))) && told.contains("after")
+    });
+    assert!(!told.contains("no-") && site.log().contains("going on in the rest of the last one"));
+}
+
+#[test]
+fn a_start_without_a_byte_of_room_says_how_much_it_takes() {
+    demand_root();
+    let site = Site::new(EACH);
+    let disk = SmallDisk::new(&site, 12);
+    let filler = disk.folder(&site).join("filler");
+    fill(&filler);
+    let status = site.spawn(disk.serve(&site)).try_ready().err().expect("no room for a first segment");
+    assert_eq!(status.code(), Some(6), "{}", site.log());
+    assert!(
+        site.log().contains("the journal has no room: a new segment takes 67108864 bytes"),
+        "{}",
+        site.log()
+    );
+    assert!(site.log().contains("make room"), "{}", site.log());
 }
