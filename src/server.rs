@@ -208,6 +208,7 @@ pub async fn run(
         "recovered"
     );
     refuse_orphans(&folded.machine, &loaded)?;
+    let damaged = damage.len() as u64;
     let covered = match damage.is_empty() {
         true => covered,
         false => cover_damage(&folded.machine, &snapshots).unwrap_or(covered),
@@ -240,6 +241,7 @@ pub async fn run(
         }),
     )?;
     journal.covered(covered);
+    journal.metrics().damaged.store(damaged, Ordering::Relaxed);
 
     let outcomes_to = journal.clone();
     let outcomes = Arc::new(move |outcome| {

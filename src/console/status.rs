@@ -114,6 +114,7 @@ async fn metrics(State(status): State<Status>) -> Response {
         "Flushes that were written again elsewhere.",
         load(&journal.failures),
     );
+    text.gauge("ams2_journal_damaged", "Places of damage that the start found.", load(&journal.damaged));
     text.gauge("ams2_journal_waiting", "Inputs that wait for a flush.", load(&journal.waiting));
     text.family("ams2_journal_refused", "counter", "Inputs of clients refused, by reason.");
     text.sample("ams2_journal_refused_total", &[("reason", "busy")], load(&journal.refused_busy));

@@ -57,7 +57,8 @@
 //!
 //! # Recovery
 //! A frame that does not check is looked behind: if a later one checks, the bytes between are damage. They are
-//! copied to a file `<segment>-<offset>.damaged`, counted and said; reading goes on behind them. If none follows,
+//! copied to a file `<segment>-<offset>.damaged`, counted and said; reading goes on behind them. Pages that the disk
+//! cannot read are damage, too: the rest of their file is read. If none follows,
 //! it is the torn end of the last flush, which nobody was answered. Each start begins a new segment; where there is no
 //! room for one, it goes on in the rest of the last, and writes its header and last frame again as they stand.
 //!
@@ -65,6 +66,7 @@
 //! Only segments that a durable snapshot covers go, oldest first. A file that is missing is no error.
 
 mod codec;
+mod holes;
 mod reader;
 mod recovery;
 mod segment;
@@ -76,6 +78,8 @@ mod writer;
 
 #[cfg(test)]
 mod full_disk;
+#[cfg(test)]
+mod lost_pages;
 #[cfg(test)]
 mod tests;
 

@@ -148,7 +148,7 @@ impl JournalReader {
             if limit <= from || info.header.first_seq > to {
                 continue;
             }
-            let mut bytes = super::segment::read_whole(&info.file)?;
+            let mut bytes = super::holes::read_whole(&info.file)?.bytes;
             if let Some(end) = info.end {
                 bytes.truncate(end as usize);
             }
@@ -194,7 +194,7 @@ impl JournalReader {
 
     /// Walks through a segment that was not read since the start, and keeps its index.
     fn index(&self, mut info: SegmentInfo) -> std::io::Result<SegmentInfo> {
-        let bytes = super::segment::read_whole(&info.file)?;
+        let bytes = super::holes::read_whole(&info.file)?.bytes;
         let mut walk = Walk::new(&bytes, info.header);
         for found in walk.by_ref() {
             match found {

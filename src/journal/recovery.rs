@@ -8,10 +8,11 @@ use ams2_core::{At, Input, input::JournalRecord};
 use super::{
     Options,
     codec::{Decoder, InMemory},
+    holes::{Readable, is_fault, read_start, read_whole},
     reader::JournalReader,
     segment::{
         FRAME_HEADER, Found, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame, frame_header,
-        frame_marks, read_whole,
+        frame_marks,
     },
     snapshots::{self, SnapshotWriter},
     storage::{Storage, is_no_room},
@@ -60,6 +61,8 @@ pub struct Opened {
     snapshots: Vec<String>,
     /// The last frame: whether it was synced before the process died is not known.
     last: Option<LastFrame>,
+    /// Whether the last segment could be read as a whole.
+    last_is_readable: bool,
     /// What was set aside, in words for people.
     pub damage: Vec<String>,
 }
@@ -80,6 +83,7 @@ impl Opened {
             free: Vec::new(),
             snapshots: snapshots::names(&*storage)?,
             last: None,
+            last_is_readable: true,
             damage: Vec::new(),
             storage,
             options,
@@ -105,7 +109,7 @@ impl Opened {
     ) -> io::Result<Option<(u64, T)>> {
         for name in std::mem::take(&mut self.snapshots) {
             let why = match snapshots::read(&*self.storage, &name, self.journal)? {
-                None => "it does not check".to_owned(),
+                None => "it does not check, or the disk cannot read it".to_owned(),
                 Some((covers, body)) => match usable(&body) {
                     Ok(state) => {
                         self.next_seq = self.next_seq.max(covers + 1);
@@ -155,7 +159,8 @@ impl Opened {
         limit: u64,
         take: &mut impl FnMut(JournalRecord),
     ) -> io::Result<()> {
-        let bytes = read_whole(&info.file)?;
+        let Readable { bytes, holes } = read_whole(&info.file)?;
+        self.last_is_readable = holes.is_empty();
         let name = segment_name(info.header.id);
         let (mut index, mut damaged) = (Vec::new(), Vec::new());
         let mut walk = Walk::new(&bytes, info.header);
@@ -207,7 +212,7 @@ impl Opened {
                 }
                 Found::Damage(range) => {
                     damaged.push(range.clone());
-                    self.set_aside(&name, &bytes, range)?;
+                    self.set_aside(&name, &bytes, range, &holes);
                 }
                 Found::TornEnd(range) => {
                     tracing::info!(
@@ -220,22 +225,43 @@ impl Opened {
             }
         }
         let end = walk.offset();
+        // What cannot be read behind the last frame may have been a frame.
+        for hole in holes.iter().filter(|hole| hole.end > end) {
+            self.damage.push(unreadable(&name, hole));
+        }
         let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
         let info = &mut segments[number];
         (info.index, info.damaged, info.end) = (index, damaged, Some(end));
         Ok(())
     }
 
-    /// Copies damaged bytes to a file of their own and says so.
-    fn set_aside(&mut self, name: &str, bytes: &[u8], range: std::ops::Range<u64>) -> io::Result<()> {
+    /// Copies damaged bytes to a file of their own and says so. Where there is no room for the copy they stay where
+    /// they are: the start goes on.
+    fn set_aside(
+        &mut self,
+        name: &str,
+        bytes: &[u8],
+        range: std::ops::Range<u64>,
+        holes: &[std::ops::Range<u64>],
+    ) {
         let count = range.end - range.start;
         let what = format!("{name}: {count} bytes at {} do not check", range.start);
         tracing::error!("{what}");
         self.damage.push(what);
+        for hole in holes.iter().filter(|hole| range.start < hole.end && hole.start < range.end) {
+            self.damage.push(unreadable(name, hole));
+        }
         let target = format!("{}-{:08x}.damaged", name.trim_end_matches(".seg"), range.start);
-        self.storage.remove(&target)?;
-        let file = self.storage.create(&target, 0)?;
-        file.write_at(&bytes[range.start as usize..range.end as usize], 0)?;
+        let copied = self.copy_aside(&target, &bytes[range.start as usize..range.end as usize]);
+        if let Err(error) = copied {
+            tracing::error!(file = target, %error, "damaged bytes cannot be copied; they stay in {name} until it goes");
+        }
+    }
+
+    fn copy_aside(&self, target: &str, bytes: &[u8]) -> io::Result<()> {
+        self.storage.remove(target)?;
+        let file = self.storage.create(target, 0)?;
+        file.write_at(bytes, 0)?;
         file.sync()
     }
 
@@ -257,7 +283,7 @@ impl Opened {
             free: self.free,
             wall_ms,
             last: self.last.filter(|last| ends(last) == next_seq),
-            rest_is_usable: true,
+            rest_is_usable: self.last_is_readable,
         };
         let writer = Writer::start(end, self.options, [self.random[1], self.random[2]]).map_err(|error| {
             match is_no_room(&error) {
@@ -280,20 +306,27 @@ impl Opened {
                 // One that was not wholly allocated when the process died is no use.
                 if size >= self.options.segment_bytes {
                     free.push(name)
-                } else {
-                    self.storage.remove(&name)?
+                } else if let Err(error) = self.storage.remove(&name) {
+                    tracing::warn!(name, %error, "a file that is of no use stays");
                 }
                 continue;
             }
             let Some(id) = name.strip_suffix(".seg").and_then(|id| u64::from_str_radix(id, 16).ok()) else {
                 continue;
             };
-            let file = self.storage.open(&name)?;
-            let mut bytes = [0; SEGMENT_HEADER as usize];
-            let count = file.read_at(&mut bytes, 0)?;
             // Whatever it is, its number is taken.
             self.next_id = self.next_id.max(id + 1);
-            match SegmentHeader::decode(&bytes[..count]) {
+            let file = match self.storage.open(&name) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if is_fault(&error) => {
+                    self.damage.push(format!("{name}: the disk cannot open it; it is left alone: {error}"));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let bytes = read_start(&file, SEGMENT_HEADER as usize)?.bytes;
+            match SegmentHeader::decode(&bytes) {
                 Err(HeaderError::Newer(format)) => return Err(OpenError::Newer { name, format }),
                 Ok((header, is_whole)) if header.id == id => {
                     if !is_whole {
@@ -311,19 +344,23 @@ impl Opened {
         for (name, id) in damaged_headers {
             // One that was cut off before it was durable has nothing behind it.
             let Some((_, file)) = found.iter().find(|(header, _)| header.id == id) else { continue };
-            if holds_frames(&read_whole(file)?, Some(self.journal), id) {
+            if holds_frames(&read_whole(file)?.bytes, Some(self.journal), id) {
                 self.damage.push(format!("{name}: one of the two copies of its header does not check"));
             }
         }
         for (id, name, file) in headless {
-            let bytes = read_whole(&file)?;
-            if !holds_frames(&bytes, (!found.is_empty()).then_some(self.journal), id) {
+            let Readable { bytes, holes } = read_whole(&file)?;
+            let is_empty = !holds_frames(&bytes, (!found.is_empty()).then_some(self.journal), id);
+            if !holes.is_empty() {
+                self.damage.push(format!("{name}: its header cannot be read; it is left alone"));
+            } else if is_empty {
                 // The process died before its header was durable, or its sync failed: nothing is in it.
                 let number = free.iter().filter_map(|name| free_number(name)).max().unwrap_or(0) + 1;
                 let free_name = format!("{number}.free");
-                self.storage.rename(&name, &free_name)?;
-                if bytes.len() as u64 >= self.options.segment_bytes {
-                    free.push(free_name);
+                match self.storage.rename(&name, &free_name) {
+                    Ok(()) if bytes.len() as u64 >= self.options.segment_bytes => free.push(free_name),
+                    Ok(()) => {}
+                    Err(error) => tracing::warn!(name, %error, "a file that is of no use stays"),
                 }
             } else {
                 self.damage.push(format!("{name}: its header does not check; it is left alone"));
@@ -346,16 +383,16 @@ impl Opened {
 
 /// The sequence number of the first frame that checks in a segment.
 fn first_held(info: &SegmentInfo) -> io::Result<Option<u64>> {
-    let mut bytes = [0; FRAME_HEADER];
-    info.file.read_at(&mut bytes, SEGMENT_HEADER)?;
-    if let Some(header) = frame_header(&bytes) {
-        let mut bytes = vec![0; FRAME_HEADER + header.payload as usize];
-        let count = info.file.read_at(&mut bytes, SEGMENT_HEADER)?;
-        if checked_frame(info.header.journal, info.header.id, &bytes[..count]).is_some() {
+    let start = SEGMENT_HEADER as usize;
+    let behind_header = |bytes: usize| read_start(&info.file, start + bytes).map(|read| read.bytes);
+    if let Some(header) = behind_header(FRAME_HEADER)?.get(start..).and_then(frame_header) {
+        let bytes = behind_header(FRAME_HEADER + header.payload as usize)?;
+        let frame = bytes.get(start..).unwrap_or_default();
+        if checked_frame(info.header.journal, info.header.id, frame).is_some() {
             return Ok(Some(header.seq));
         }
     }
-    let bytes = read_whole(&info.file)?;
+    let bytes = read_whole(&info.file)?.bytes;
     let first = Walk::new(&bytes, info.header).find_map(|found| match found {
         Found::Frame(_, header, _) => Some(header.seq),
         _ => None,
@@ -369,4 +406,10 @@ fn holds_frames(bytes: &[u8], journal: Option<u64>, id: u64) -> bool {
         Some(journal) => checked_frame(journal, id, &bytes[offset..]).is_some(),
         None => frame_header(&bytes[offset..]).is_some(),
     })
+}
+
+fn unreadable(name: &str, hole: &std::ops::Range<u64>) -> String {
+    let what = format!("{name}: the disk cannot read {} bytes at {}", hole.end - hole.start, hole.start);
+    tracing::error!("{what}");
+    what
 }

@@ -1,10 +1,6 @@
 //! Segments and frames: headers, checksums, and walking through what a file holds.
 
-use std::sync::Arc;
-
 use ams2_core::At;
-
-use super::storage::StoredFile;
 
 /// Size of a segment's header: two copies, so that one flipped bit does not cost the segment.
 pub(super) const SEGMENT_HEADER: u64 = 2 * COPY as u64;
@@ -131,14 +127,6 @@ pub(super) fn checked_frame(journal: u64, segment: u64, bytes: &[u8]) -> Option<
     let header = frame_header(bytes)?;
     let frame = bytes.get(..FRAME_HEADER + header.payload as usize)?;
     (frame_crc(journal, segment, frame) == u32_at(frame, 28)).then_some((header, &frame[FRAME_HEADER..]))
-}
-
-/// The whole of a segment in memory: recovery and old texts are read from it.
-pub(super) fn read_whole(file: &Arc<dyn StoredFile>) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(usize::MAX)];
-    let count = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(count);
-    Ok(bytes)
 }
 
 /// Something found on the way through a segment.

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -28,6 +29,11 @@ struct State {
     calls: u64,
     fail_at: Option<(u64, io::ErrorKind, Failing)>,
     capacity: Option<u64>,
+    /// Calls that read, counted from the start, and the one that is to fail.
+    reads: u64,
+    fail_read: Option<u64>,
+    /// What the medium has lost, by file.
+    lost: Vec<(u64, Range<u64>)>,
 }
 
 #[derive(Default)]
@@ -66,6 +72,25 @@ impl SimulatedDisk {
     /// Lets the `call`-th changing call from the start fail.
     pub fn fail_at(&self, call: u64, kind: io::ErrorKind, failing: Failing) {
         self.lock().fail_at = Some((call, kind, failing));
+    }
+
+    /// Lets one read fail, `later` reads from now: a fault that passes.
+    pub fn fail_read(&self, later: u64) {
+        let mut state = self.lock();
+        state.fail_read = Some(state.reads + 1 + later);
+    }
+
+    /// How many reads there were.
+    pub fn reads(&self) -> u64 {
+        self.lock().reads
+    }
+
+    /// The medium loses these bytes of a file: whatever reads one of them fails.
+    pub fn lose(&self, name: &str, range: Range<u64>) {
+        let mut state = self.lock();
+        if let Some(file) = state.names.get(name).copied() {
+            state.lost.push((file, range));
+        }
     }
 
     /// How many changing calls there were.
@@ -113,7 +138,8 @@ impl SimulatedDisk {
 
     /// Fails no call from now on, whatever was to fail.
     pub fn heal(&self) {
-        self.lock().fail_at = None;
+        let mut state = self.lock();
+        (state.fail_at, state.fail_read) = (None, None);
     }
 
     /// Changes bytes of a file as rot would.
@@ -260,7 +286,14 @@ impl Storage for SimulatedDisk {
 
 impl StoredFile for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.disk.lock();
+        let mut state = self.disk.lock();
+        state.reads += 1;
+        let end = offset + buffer.len() as u64;
+        let is_lost =
+            |(file, lost): &(u64, Range<u64>)| *file == self.file && offset < lost.end && lost.start < end;
+        if state.fail_read == Some(state.reads) || state.lost.iter().any(is_lost) {
+            return Err(rustix::io::Errno::IO.into());
+        }
         let content = state.files.get(&self.file).map_or(&[][..], |content| &content.now);
         let rest = content.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(buffer.len());

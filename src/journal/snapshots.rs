@@ -2,7 +2,10 @@
 
 use std::{io, sync::Arc};
 
-use super::storage::Storage;
+use super::{
+    holes::{Readable, is_fault, read_whole},
+    storage::Storage,
+};
 
 const MAGIC: &[u8; 8] = b"AMS2SNP1";
 const HEADER: usize = 40;
@@ -92,12 +95,18 @@ pub(super) fn names(storage: &dyn Storage) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads a snapshot: what it covers, and its body. `None` if it does not check.
+/// Reads a snapshot: what it covers, and its body. `None` if it does not check or the disk cannot read it.
 pub(super) fn read(storage: &dyn Storage, name: &str, journal: u64) -> io::Result<Option<(u64, Vec<u8>)>> {
-    let file = storage.open(name)?;
-    let mut bytes = vec![0; usize::try_from(file.size()?).unwrap_or(0)];
-    let count = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(count);
+    let file = match storage.open(name) {
+        Ok(file) => file,
+        // Gone since the names were read, or its place on the disk is.
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_fault(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Readable { mut bytes, holes } = read_whole(&file)?;
+    if !holes.is_empty() {
+        return Ok(None);
+    }
     let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
     let number = |at: usize| {
         let mut number = [0; 8];

@@ -130,6 +130,8 @@ pub struct JournalMetrics {
     pub refused_disk: AtomicU64,
     /// Inputs that wait now.
     pub waiting: AtomicU64,
+    /// Places of damage that the start found.
+    pub damaged: AtomicU64,
 }
 
 /// A way to the journal. Clones lead to the same one.

@@ -50,6 +50,8 @@ pub struct Oracle {
     deliveries: BTreeMap<DeliveryId, Delivery>,
     /// Actions that a reload made hear of ends, or not any more.
     changed_its_mind: BTreeSet<ActionId>,
+    /// Alerts whose firing an operator dropped before it was told: their end need not be told either.
+    dropped: BTreeSet<(Lane, usize)>,
     /// What the newest notification of a lane says is firing.
     newest: BTreeMap<Lane, BTreeSet<usize>>,
     owed: BTreeMap<(Lane, usize, Owed), At>,
@@ -194,7 +196,8 @@ impl Oracle {
                 for number in alerts.iter().filter_map(|alert| self.by_fingerprint.get(alert)) {
                     self.owed.remove(&(lane.clone(), *number, Owed::Firing));
                     // What it was told before it heard of ends is not taken back once it does.
-                    if self.changed_its_mind.contains(&lane.1) {
+                    let dropped = self.dropped.remove(&(lane.clone(), *number));
+                    if dropped || self.changed_its_mind.contains(&lane.1) {
                         self.owed.remove(&(lane.clone(), *number, Owed::Resolved));
                     }
                 }
@@ -266,6 +269,7 @@ impl Oracle {
             for &alert in &now {
                 delivery.expect(alert, true, self.alerts[alert].texts.clone());
                 self.owed.remove(&(lane.clone(), alert, Owed::Firing));
+                self.dropped.remove(&(lane.clone(), alert));
             }
             for alert in members.into_iter().filter(|alert| !now.contains(alert)) {
                 let was_owed = self.owed.remove(&(lane.clone(), alert, Owed::Firing)).is_some()

@@ -34,8 +34,10 @@ impl World {
                 let how = *self.random.pick(&[Crash::Power, Crash::Process]);
                 self.crash(how);
             }
-            60 | 61 => self.power_goes_soon(),
+            60 => self.power_goes_soon(),
             62 | 63 => self.disk_fails(),
+            // A start reads all; a running router reads texts.
+            61 => self.disk.fail_read(self.random.below(60)),
             64 => self.disk_fills(),
             65 | 66 => self.disk_is_freed(),
             67..=71 => self.reload(),

@@ -293,6 +293,11 @@ impl Oracle {
         match verb {
             "drop" => {
                 self.leaves_digest(id);
+                let delivery = &self.deliveries[&id];
+                if let Some(lane) = &delivery.lane {
+                    let firing = delivery.says.iter().filter(|(_, (firing, _))| *firing);
+                    self.dropped.extend(firing.map(|(alert, _)| (lane.clone(), *alert)));
+                }
                 self.end(id, Standing::Gone);
             }
             _ => {
