@@ -8,11 +8,13 @@ use ams2_core::{
     Input, Machine, Position,
     config::{ActionId, Install, Removed},
     input::{Carried, CarriedItem, CarriedText, Started},
+    machine::SnapshotError,
 };
 
 use crate::{
     journal::{
-        JournalReader, OpenError, Opened, Options, ReadError, SnapshotWriter, Writer, storage::Storage,
+        JournalReader, OpenError, Opened, Options, ReadError, SnapshotWriter, Unusable, Writer,
+        storage::Storage,
     },
     router::Folded,
 };
@@ -47,7 +49,12 @@ pub fn recover(
     wall_ms: i64,
 ) -> Result<Recovered, OpenError> {
     let mut opened = Opened::open(storage, options.clone(), random)?;
-    let snapshot = opened.snapshot(|body| Machine::restore(body).map_err(|error| error.to_string()))?;
+    let snapshot = opened.snapshot(|body| {
+        Machine::restore(body).map_err(|error| match error {
+            SnapshotError::Newer { version } => Unusable::Newer(version),
+            SnapshotError::Damaged { .. } => Unusable::Damaged(error.to_string()),
+        })
+    })?;
     let (covered, machine) = snapshot.unwrap_or_default();
     let mut folded = Folded { machine, ..Folded::default() };
     let at = folded.machine.at();

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     config::{self, Diagnostic, Gravity, Overrides, Sources},
+    journal::OpenError,
     server::{self, Announced, ServerError, Source},
 };
 
@@ -52,6 +53,7 @@ pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
             }
             ServerError::Socket(_) => (Exit::Usage, ""),
             ServerError::DataFolder { .. } => (Exit::Usage, "name another with --data"),
+            ServerError::Journal(OpenError::Newer { .. } | OpenError::NoRoom { .. }) => (Exit::Failed, ""),
             _ => (Exit::Failed, "see the log above"),
         };
         CliError::new(exit, error.to_string(), mend)

@@ -162,9 +162,14 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
-/// Bytes that do not decode although their checksum is right: a mistake of the program that wrote them.
+/// Bytes that do not decode although their checksum is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Undecodable;
+pub(super) enum Undecodable {
+    /// What they refer to is damaged, or the program that wrote them made a mistake.
+    Damaged,
+    /// A kind of record, or a version of one, that only a newer program writes.
+    Newer,
+}
 
 /// Definitions that stand earlier in the segment.
 pub(super) trait Earlier {
@@ -206,12 +211,12 @@ impl<'a> Decoder<'a> {
     pub fn input(&mut self, earlier: &impl Earlier, base_ms: i64) -> Result<Input, Undecodable> {
         match self.byte()? {
             KIND_INPUT => {
-                if self.byte()? != INPUT_VERSION {
-                    return Err(Undecodable);
+                if self.byte()? > INPUT_VERSION {
+                    return Err(Undecodable::Newer);
                 }
                 let length = self.length()?;
                 let body = self.take(length)?;
-                postcard::from_bytes(body).map_err(|_| Undecodable)
+                postcard::from_bytes(body).map_err(|_| Undecodable::Damaged)
             }
             KIND_ALERTS => {
                 let (client, count) = self.arrival_head()?;
@@ -221,7 +226,7 @@ impl<'a> Decoder<'a> {
                 }
                 Ok(Input::Alerts(Arrival { client, batch: Arc::new(builder.finish()) }))
             }
-            _ => Err(Undecodable),
+            _ => Err(Undecodable::Newer),
         }
     }
 
@@ -229,7 +234,7 @@ impl<'a> Decoder<'a> {
     /// [`Decoder::one_alert`].
     pub fn alerts_head(&mut self) -> Result<(SmolStr, u64), Undecodable> {
         if self.byte()? != KIND_ALERTS {
-            return Err(Undecodable);
+            return Err(Undecodable::Damaged);
         }
         self.arrival_head()
     }
@@ -331,7 +336,7 @@ impl<'a> Decoder<'a> {
         };
         let times = AlertTimes { starts_at: time(STARTS_AT)?, ends_at: time(ENDS_AT)? };
         let id = if flags & ID != 0 { Some(self.text()?) } else { None };
-        builder.finish_alert(times, id, (!url.is_empty()).then_some(&url)).map_err(|_| Undecodable)
+        builder.finish_alert(times, id, (!url.is_empty()).then_some(&url)).map_err(|_| Undecodable::Damaged)
     }
 
     /// Reads a definition that stands here, or earlier in the segment.
@@ -343,7 +348,7 @@ impl<'a> Decoder<'a> {
     ) -> Result<(), Undecodable> {
         if is_earlier {
             let offset = self.varint()?;
-            let bytes = earlier.at(offset).ok_or(Undecodable)?;
+            let bytes = earlier.at(offset).ok_or(Undecodable::Damaged)?;
             return read(&mut Decoder::new(&bytes));
         }
         let mut here = Decoder::new(self.rest);
@@ -357,7 +362,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], Undecodable> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Undecodable)?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Undecodable::Damaged)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -371,15 +376,15 @@ impl<'a> Decoder<'a> {
                 return Ok(number);
             }
         }
-        Err(Undecodable)
+        Err(Undecodable::Damaged)
     }
 
     fn length(&mut self) -> Result<usize, Undecodable> {
-        usize::try_from(self.varint()?).map_err(|_| Undecodable)
+        usize::try_from(self.varint()?).map_err(|_| Undecodable::Damaged)
     }
 
     fn text(&mut self) -> Result<&'a str, Undecodable> {
         let length = self.length()?;
-        std::str::from_utf8(self.take(length)?).map_err(|_| Undecodable)
+        std::str::from_utf8(self.take(length)?).map_err(|_| Undecodable::Damaged)
     }
 }

@@ -12,7 +12,8 @@
 //!     24    8  sequence number of the first record
 //!     32    8  base: milliseconds since 1970 that times in this segment are relative to
 //!     40    8  the journal's clock when the segment began, in milliseconds
-//!     48   12  zero
+//!     48    4  version of the program that wrote it: major, minor, patch (2 bytes)
+//!     52    8  zero
 //!     60    4  CRC32C of the 60 bytes before
 //!     64   64  the same once more: one flipped bit does not cost the segment
 //!    128       frames, end to end
@@ -42,7 +43,8 @@
 //! So a refresh of a firing alert costs some nine bytes.
 //!
 //! A **snapshot** is a file `<sequence, 16 hex digits>.snap`: "AMS2SNP1", journal id, the last sequence number it
-//! covers, length of the body, CRC32C of all that and the body, zero (4 bytes each for the last two), body.
+//! covers, length of the body, CRC32C of all that and the body, version of the program (4 bytes each for the last two,
+//! the version as in segments), body. Another digit is a newer format; its checksum is at the same place.
 //!
 //! # Writing
 //! One thread does all I/O ([`Journal`]). It takes all that waits, writes it as one frame and syncs; what comes
@@ -61,6 +63,9 @@
 //! cannot read are damage, too: the rest of their file is read. If none follows,
 //! it is the torn end of the last flush, which nobody was answered. Each start begins a new segment; where there is no
 //! room for one, it goes on in the rest of the last, and writes its header and last frame again as they stand.
+//!
+//! What a newer program wrote (a format, a kind or version of record, a version of the state) refuses the start: nothing
+//! is changed before all is read.
 //!
 //! # Deletion
 //! Only segments that a durable snapshot covers go, oldest first. A file that is missing is no error.
@@ -81,10 +86,12 @@ mod full_disk;
 #[cfg(test)]
 mod lost_pages;
 #[cfg(test)]
+mod newer;
+#[cfg(test)]
 mod tests;
 
 pub use reader::{JournalReader, ReadError};
-pub use recovery::{OpenError, Opened};
+pub use recovery::{OpenError, Opened, Unusable};
 pub use snapshots::SnapshotWriter;
 pub use thread::{Accepted, Clock, Health, Journal, JournalMetrics, Refused, SystemClock};
 pub use writer::{Retention, Space, Writer};

@@ -1,21 +1,21 @@
 //! Opening a journal: finding segments and snapshots, reading the records behind a snapshot, and setting aside what
 //! does not check.
 
-use std::{io, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use ams2_core::{At, Input, input::JournalRecord};
 
 use super::{
     Options,
-    codec::{Decoder, InMemory},
+    codec::{Decoder, InMemory, Undecodable},
     holes::{Readable, is_fault, read_start, read_whole},
     reader::JournalReader,
     segment::{
         FRAME_HEADER, Found, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame, frame_header,
-        frame_marks,
+        frame_marks, version_text,
     },
-    snapshots::{self, SnapshotWriter},
-    storage::{Storage, is_no_room},
+    snapshots::{self, Content, SnapshotWriter},
+    storage::{Storage, StoredFile, is_no_room},
     writer::{End, LastFrame, SegmentInfo, Segments, Writer, free_number, note, segment_name},
 };
 
@@ -37,14 +37,26 @@ pub enum OpenError {
     },
     /// Written by a newer program.
     #[error(
-        "the segment {name} has format {format}, this program knows format 1: use the program that wrote it, or a newer one"
+        "{what} was written by ams2 {by} in {format}, which this ams2 ({}) does not know; nothing was changed: start that version, or a newer one",
+        env!("CARGO_PKG_VERSION")
     )]
     Newer {
-        /// The file.
-        name: String,
-        /// Its format.
-        format: char,
+        /// The file, or the record in it.
+        what: String,
+        /// The version of the program that wrote it.
+        by: String,
+        /// Its format, in words.
+        format: String,
     },
+}
+
+/// Why a snapshot that checks cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It does not decode, in words.
+    Damaged(String),
+    /// A newer program wrote it, in this version of the state.
+    Newer(u16),
 }
 
 /// A journal that is being opened: read it with [`Opened::replay`], then go on with [`Opened::finish`].
@@ -65,14 +77,23 @@ pub struct Opened {
     last_is_readable: bool,
     /// What was set aside, in words for people.
     pub damage: Vec<String>,
+    /// What is changed once all is read: until then a newer program's files may turn up.
+    changes: Vec<Change>,
+}
+
+/// A change that the start makes to what it found.
+enum Change {
+    /// Of no use.
+    Remove(String),
+    /// A segment in which nothing is can be used again.
+    Free(String, u64),
+    /// Damaged bytes of a segment are copied to a file of their own.
+    SetAside(u64, Arc<dyn StoredFile>, Range<u64>),
 }
 
 impl Opened {
     /// Looks at what is there. `random` names a new journal; it is not used for one that exists.
     pub fn open(storage: Arc<dyn Storage>, options: Options, random: [u64; 3]) -> Result<Opened, OpenError> {
-        if let Err(error) = SnapshotWriter::remove_unfinished(&*storage) {
-            tracing::warn!(%error, "an unfinished snapshot stays");
-        }
         let mut opened = Opened {
             segments: Segments::default(),
             journal: random[0].max(1),
@@ -85,6 +106,7 @@ impl Opened {
             last: None,
             last_is_readable: true,
             damage: Vec::new(),
+            changes: Vec::new(),
             storage,
             options,
         };
@@ -105,17 +127,20 @@ impl Opened {
     /// The newest snapshot that checks and that `usable` takes, with the sequence number that it covers.
     pub fn snapshot<T>(
         &mut self,
-        mut usable: impl FnMut(&[u8]) -> Result<T, String>,
-    ) -> io::Result<Option<(u64, T)>> {
+        mut usable: impl FnMut(&[u8]) -> Result<T, Unusable>,
+    ) -> Result<Option<(u64, T)>, OpenError> {
         for name in std::mem::take(&mut self.snapshots) {
+            let newer = |by, format| OpenError::Newer { what: format!("the snapshot {name}"), by, format };
             let why = match snapshots::read(&*self.storage, &name, self.journal)? {
-                None => "it does not check, or the disk cannot read it".to_owned(),
-                Some((covers, body)) => match usable(&body) {
+                Content::Damaged => "it does not check, or the disk cannot read it".to_owned(),
+                Content::Newer { format, by } => return Err(newer(by, format!("format {format}"))),
+                Content::State { covers, body, by } => match usable(&body) {
                     Ok(state) => {
                         self.next_seq = self.next_seq.max(covers + 1);
                         return Ok(Some((covers, state)));
                     }
-                    Err(why) => why,
+                    Err(Unusable::Newer(version)) => return Err(newer(by, format!("version {version}"))),
+                    Err(Unusable::Damaged(why)) => why,
                 },
             };
             self.damage.push(format!("the snapshot {name} is not used: {why}"));
@@ -124,7 +149,12 @@ impl Opened {
     }
 
     /// Gives every record behind `covered` to `take`, in order. `at` is the time of the snapshot, 0 without one.
-    pub fn replay(&mut self, covered: u64, at: At, mut take: impl FnMut(JournalRecord)) -> io::Result<()> {
+    pub fn replay(
+        &mut self,
+        covered: u64,
+        at: At,
+        mut take: impl FnMut(JournalRecord),
+    ) -> Result<(), OpenError> {
         self.at = self.at.max(at);
         self.next_seq = self.next_seq.max(covered + 1);
         let segments = self.segments.read().unwrap_or_else(|e| e.into_inner()).clone();
@@ -158,7 +188,7 @@ impl Opened {
         covered: u64,
         limit: u64,
         take: &mut impl FnMut(JournalRecord),
-    ) -> io::Result<()> {
+    ) -> Result<(), OpenError> {
         let Readable { bytes, holes } = read_whole(&info.file)?;
         self.last_is_readable = holes.is_empty();
         let name = segment_name(info.header.id);
@@ -177,9 +207,14 @@ impl Opened {
                     let mut decoder = Decoder::new(payload);
                     while !decoder.is_empty() {
                         let start = payload.len() - decoder.bytes_left();
-                        let Ok(input) = decoder
-                            .input(&InMemory { bytes: &bytes, damaged: &damaged }, info.header.base_ms)
-                        else {
+                        let earlier = InMemory { bytes: &bytes, damaged: &damaged };
+                        let decoded = decoder.input(&earlier, info.header.base_ms);
+                        if decoded == Err(Undecodable::Newer) {
+                            let by = version_text(&info.header.by);
+                            let what = format!("the record {seq} in {name}");
+                            return Err(OpenError::Newer { what, by, format: "a form".into() });
+                        }
+                        let Ok(input) = decoded else {
                             left_out = true;
                             self.damage
                                 .push(format!("{name}: the record {seq} does not decode and is left out"));
@@ -212,7 +247,8 @@ impl Opened {
                 }
                 Found::Damage(range) => {
                     damaged.push(range.clone());
-                    self.set_aside(&name, &bytes, range, &holes);
+                    self.say(&name, &range, &holes);
+                    self.changes.push(Change::SetAside(info.header.id, info.file.clone(), range));
                 }
                 Found::TornEnd(range) => {
                     tracing::info!(
@@ -235,41 +271,61 @@ impl Opened {
         Ok(())
     }
 
-    /// Copies damaged bytes to a file of their own and says so. Where there is no room for the copy they stay where
-    /// they are: the start goes on.
-    fn set_aside(
-        &mut self,
-        name: &str,
-        bytes: &[u8],
-        range: std::ops::Range<u64>,
-        holes: &[std::ops::Range<u64>],
-    ) {
-        let count = range.end - range.start;
-        let what = format!("{name}: {count} bytes at {} do not check", range.start);
+    fn say(&mut self, name: &str, range: &Range<u64>, holes: &[Range<u64>]) {
+        let what = format!("{name}: {} bytes at {} do not check", range.end - range.start, range.start);
         tracing::error!("{what}");
         self.damage.push(what);
         for hole in holes.iter().filter(|hole| range.start < hole.end && hole.start < range.end) {
             self.damage.push(unreadable(name, hole));
         }
-        let target = format!("{}-{:08x}.damaged", name.trim_end_matches(".seg"), range.start);
-        let copied = self.copy_aside(&target, &bytes[range.start as usize..range.end as usize]);
-        if let Err(error) = copied {
-            tracing::error!(file = target, %error, "damaged bytes cannot be copied; they stay in {name} until it goes");
+    }
+
+    /// Makes the changes that what was found calls for. One that fails is said, and the start goes on: what is of no use
+    /// stays, and damaged bytes stay in their segment until it goes.
+    fn change(&mut self) {
+        if let Err(error) = SnapshotWriter::remove_unfinished(&*self.storage) {
+            tracing::warn!(%error, "an unfinished snapshot stays");
+        }
+        for change in std::mem::take(&mut self.changes) {
+            match change {
+                Change::Remove(name) => {
+                    if let Err(error) = self.storage.remove(&name) {
+                        tracing::warn!(name, %error, "a file that is of no use stays");
+                    }
+                }
+                Change::Free(name, bytes) => {
+                    let number = self.free.iter().filter_map(|name| free_number(name)).max().unwrap_or(0) + 1;
+                    let free_name = format!("{number}.free");
+                    match self.storage.rename(&name, &free_name) {
+                        Ok(()) if bytes >= self.options.segment_bytes => self.free.push(free_name),
+                        Ok(()) => {}
+                        Err(error) => tracing::warn!(name, %error, "a file that is of no use stays"),
+                    }
+                }
+                Change::SetAside(id, file, range) => {
+                    let target = format!("{id:016x}-{:08x}.damaged", range.start);
+                    if let Err(error) = self.set_aside(&target, &file, range) {
+                        tracing::error!(file = target, %error, "damaged bytes cannot be copied");
+                    }
+                }
+            }
         }
     }
 
-    fn copy_aside(&self, target: &str, bytes: &[u8]) -> io::Result<()> {
+    fn set_aside(&self, target: &str, file: &Arc<dyn StoredFile>, range: Range<u64>) -> io::Result<()> {
+        let bytes = read_start(file, range.end as usize)?.bytes;
         self.storage.remove(target)?;
         let file = self.storage.create(target, 0)?;
-        file.write_at(bytes, 0)?;
+        file.write_at(bytes.get(range.start as usize..).unwrap_or_default(), 0)?;
         file.sync()
     }
 
     /// Goes on behind all that was read: in a new segment, or in the rest of the last where there is no room for one.
     pub fn finish(
-        self,
+        mut self,
         wall_ms: i64,
     ) -> Result<(Writer, JournalReader, SnapshotWriter, Vec<String>), OpenError> {
+        self.change();
         let next_seq = self.next_seq;
         let ends = |last: &LastFrame| last.seq + last.inputs.iter().map(Input::sequences).sum::<u64>();
         let segment_bytes = self.options.segment_bytes;
@@ -306,8 +362,8 @@ impl Opened {
                 // One that was not wholly allocated when the process died is no use.
                 if size >= self.options.segment_bytes {
                     free.push(name)
-                } else if let Err(error) = self.storage.remove(&name) {
-                    tracing::warn!(name, %error, "a file that is of no use stays");
+                } else {
+                    self.changes.push(Change::Remove(name));
                 }
                 continue;
             }
@@ -327,7 +383,10 @@ impl Opened {
             };
             let bytes = read_start(&file, SEGMENT_HEADER as usize)?.bytes;
             match SegmentHeader::decode(&bytes) {
-                Err(HeaderError::Newer(format)) => return Err(OpenError::Newer { name, format }),
+                Err(HeaderError::Newer(format, by)) => {
+                    let (what, format) = (format!("the segment {name}"), format!("format {format}"));
+                    return Err(OpenError::Newer { what, by, format });
+                }
                 Ok((header, is_whole)) if header.id == id => {
                     if !is_whole {
                         damaged_headers.push((name, header.id));
@@ -355,13 +414,7 @@ impl Opened {
                 self.damage.push(format!("{name}: its header cannot be read; it is left alone"));
             } else if is_empty {
                 // The process died before its header was durable, or its sync failed: nothing is in it.
-                let number = free.iter().filter_map(|name| free_number(name)).max().unwrap_or(0) + 1;
-                let free_name = format!("{number}.free");
-                match self.storage.rename(&name, &free_name) {
-                    Ok(()) if bytes.len() as u64 >= self.options.segment_bytes => free.push(free_name),
-                    Ok(()) => {}
-                    Err(error) => tracing::warn!(name, %error, "a file that is of no use stays"),
-                }
+                self.changes.push(Change::Free(name, bytes.len() as u64));
             } else {
                 self.damage.push(format!("{name}: its header does not check; it is left alone"));
             }
@@ -408,7 +461,7 @@ fn holds_frames(bytes: &[u8], journal: Option<u64>, id: u64) -> bool {
     })
 }
 
-fn unreadable(name: &str, hole: &std::ops::Range<u64>) -> String {
+fn unreadable(name: &str, hole: &Range<u64>) -> String {
     let what = format!("{name}: the disk cannot read {} bytes at {}", hole.end - hole.start, hole.start);
     tracing::error!("{what}");
     what

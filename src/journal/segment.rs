@@ -23,6 +23,8 @@ pub(super) struct SegmentHeader {
     pub base_ms: i64,
     /// The journal's clock when the segment began.
     pub first_at: At,
+    /// The version of the program that began it, see [`version_text`].
+    pub by: [u8; 4],
 }
 
 /// Why a file is not a segment that can be read.
@@ -30,8 +32,8 @@ pub(super) struct SegmentHeader {
 pub(super) enum HeaderError {
     /// Not a segment, or its header is damaged.
     Damaged,
-    /// Written by a newer program.
-    Newer(char),
+    /// Written by a newer program: its format, and the program's version.
+    Newer(char, String),
 }
 
 impl SegmentHeader {
@@ -44,6 +46,7 @@ impl SegmentHeader {
         bytes[24..32].copy_from_slice(&self.first_seq.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.base_ms.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.first_at.0.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.by);
         let crc = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
         let mut both = [0; SEGMENT_HEADER as usize];
@@ -58,7 +61,7 @@ impl SegmentHeader {
         let second = SegmentHeader::decode_copy(bytes.get(COPY..).unwrap_or_default());
         match (first, second) {
             (Ok(header), second) => Ok((header, second == Ok(header))),
-            (Err(HeaderError::Newer(format)), _) => Err(HeaderError::Newer(format)),
+            (Err(newer @ HeaderError::Newer(..)), _) => Err(newer),
             (Err(HeaderError::Damaged), second) => second.map(|header| (header, false)),
         }
     }
@@ -69,7 +72,7 @@ impl SegmentHeader {
             return Err(HeaderError::Damaged);
         }
         if bytes[7] != FORMAT {
-            return Err(HeaderError::Newer(char::from(bytes[7])));
+            return Err(HeaderError::Newer(char::from(bytes[7]), version_text(&bytes[48..52])));
         }
         Ok(SegmentHeader {
             journal: u64_at(bytes, 8),
@@ -77,7 +80,24 @@ impl SegmentHeader {
             first_seq: u64_at(bytes, 24),
             base_ms: u64_at(bytes, 32) as i64,
             first_at: At(u64_at(bytes, 40)),
+            by: [bytes[48], bytes[49], bytes[50], bytes[51]],
         })
+    }
+}
+
+/// Our version as files name it: major, minor, and two bytes of patch.
+pub(super) fn writer_version() -> [u8; 4] {
+    let part = |text: &str| text.parse::<u16>().unwrap_or(u16::MAX).to_le_bytes();
+    let patch = part(env!("CARGO_PKG_VERSION_PATCH"));
+    [part(env!("CARGO_PKG_VERSION_MAJOR"))[0], part(env!("CARGO_PKG_VERSION_MINOR"))[0], patch[0], patch[1]]
+}
+
+/// The same in words. All zero: it was not named yet.
+pub(super) fn version_text(bytes: &[u8]) -> String {
+    match bytes {
+        [0, 0, 0, 0] => "0.1.0".into(),
+        [major, minor, low, high] => format!("{major}.{minor}.{}", u16::from_le_bytes([*low, *high])),
+        _ => "of an unknown version".into(),
     }
 }
 

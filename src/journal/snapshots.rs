@@ -4,10 +4,12 @@ use std::{io, sync::Arc};
 
 use super::{
     holes::{Readable, is_fault, read_whole},
+    segment::{version_text, writer_version},
     storage::Storage,
 };
 
-const MAGIC: &[u8; 8] = b"AMS2SNP1";
+const MAGIC: &[u8; 7] = b"AMS2SNP";
+const FORMAT: u8 = b'1';
 const HEADER: usize = 40;
 /// A snapshot goes to the disk in pieces of this size, each synced: a flush of the journal waits behind one piece at
 /// most, not behind hundreds of megabytes.
@@ -28,12 +30,13 @@ impl SnapshotWriter {
     pub fn write(&self, covers: u64, body: &[u8]) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(HEADER + body.len());
         bytes.extend_from_slice(MAGIC);
+        bytes.push(FORMAT);
         bytes.extend_from_slice(&self.journal.to_le_bytes());
         bytes.extend_from_slice(&covers.to_le_bytes());
         bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
         let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), body);
         bytes.extend_from_slice(&crc.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&writer_version());
         bytes.extend_from_slice(body);
         let temporary = format!("{covers:016x}.snap.tmp");
         let written = self.write_file(&temporary, &bytes);
@@ -75,8 +78,8 @@ impl SnapshotWriter {
     /// The newest snapshot that checks: what it covers, and its body.
     pub fn newest(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
         for name in names(&*self.storage)? {
-            if let Some(found) = read(&*self.storage, &name, self.journal)? {
-                return Ok(Some(found));
+            if let Content::State { covers, body, .. } = read(&*self.storage, &name, self.journal)? {
+                return Ok(Some((covers, body)));
             }
         }
         Ok(None)
@@ -95,19 +98,31 @@ pub(super) fn names(storage: &dyn Storage) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads a snapshot: what it covers, and its body. `None` if it does not check or the disk cannot read it.
-pub(super) fn read(storage: &dyn Storage, name: &str, journal: u64) -> io::Result<Option<(u64, Vec<u8>)>> {
+/// What a snapshot's file holds.
+pub(super) enum Content {
+    /// A snapshot that checks, and the version of the program that wrote it.
+    State { covers: u64, body: Vec<u8>, by: String },
+    /// The format of a newer program, and the version of that.
+    Newer { format: char, by: String },
+    /// Nothing that checks, or that the disk can read.
+    Damaged,
+}
+
+/// Reads a snapshot.
+pub(super) fn read(storage: &dyn Storage, name: &str, journal: u64) -> io::Result<Content> {
     let file = match storage.open(name) {
         Ok(file) => file,
         // Gone since the names were read, or its place on the disk is.
-        Err(error) if error.kind() == io::ErrorKind::NotFound || is_fault(&error) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_fault(&error) => {
+            return Ok(Content::Damaged);
+        }
         Err(error) => return Err(error),
     };
     let Readable { mut bytes, holes } = read_whole(&file)?;
     if !holes.is_empty() {
-        return Ok(None);
+        return Ok(Content::Damaged);
     }
-    let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
+    let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(Content::Damaged) };
     let number = |at: usize| {
         let mut number = [0; 8];
         number.copy_from_slice(&header[at..at + 8]);
@@ -115,9 +130,13 @@ pub(super) fn read(storage: &dyn Storage, name: &str, journal: u64) -> io::Resul
     };
     let length_fits = number(24) == (bytes.len() - HEADER) as u64;
     let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..32]), &bytes[HEADER..]);
-    if &header[..8] != MAGIC || number(8) != journal || !length_fits || crc.to_le_bytes() != header[32..36] {
-        return Ok(None);
+    if &header[..7] != MAGIC || number(8) != journal || !length_fits || crc.to_le_bytes() != header[32..36] {
+        return Ok(Content::Damaged);
+    }
+    let by = version_text(&header[36..40]);
+    if header[7] != FORMAT {
+        return Ok(Content::Newer { format: char::from(header[7]), by });
     }
     let covers = number(16);
-    Ok(Some((covers, bytes.split_off(HEADER))))
+    Ok(Content::State { covers, body: bytes.split_off(HEADER), by })
 }

@@ -297,19 +297,6 @@ fn a_bad_snapshot_falls_back_to_the_older_one() {
 }
 
 #[test]
-fn a_newer_format_is_refused_with_the_way_back() {
-    let disk = SimulatedDisk::new(1);
-    drop(open(&disk));
-    disk.corrupt(&writer::segment_name(1), |bytes| {
-        bytes[7] = b'2';
-        let crc = crc32c::crc32c(&bytes[..60]);
-        bytes[60..64].copy_from_slice(&crc.to_le_bytes());
-    });
-    let error = Opened::open(Arc::new(disk), small(), [1, 2, 3]).err().expect("refused").to_string();
-    assert!(error.contains("format 2") && error.contains("newer"), "{error}");
-}
-
-#[test]
 fn two_processes_cannot_use_one_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = Folder::open(folder.path()).expect("free");
@@ -470,7 +457,7 @@ proptest! {
         while decoder.input(&codec::InMemory { bytes: &bytes, damaged: &[] }, 0).is_ok() {
             if decoder.is_empty() { break; }
         }
-        let header = segment::SegmentHeader { journal: 1, id: 1, first_seq: 1, base_ms: 0, first_at: At(0) };
+        let header = segment::SegmentHeader { journal: 1, id: 1, first_seq: 1, base_ms: 0, first_at: At(0), by: [0; 4] };
         segment::Walk::new(&bytes, header).for_each(drop);
     }
 }

@@ -13,7 +13,7 @@ use ams2_core::{At, Input};
 use super::{
     Options,
     codec::{self, Dictionary},
-    segment::{FRAME_HEADER, PAYLOAD_MAX, SEGMENT_HEADER, SegmentHeader, seal_frame},
+    segment::{FRAME_HEADER, PAYLOAD_MAX, SEGMENT_HEADER, SegmentHeader, seal_frame, writer_version},
     storage::{Storage, StoredFile, is_no_room},
 };
 
@@ -134,6 +134,7 @@ impl Writer {
             first_seq: next_seq,
             base_ms: end.wall_ms,
             first_at: at,
+            by: writer_version(),
         };
         let mut free = std::mem::take(&mut end.free);
         let begun = begin(&*end.storage, &mut free, &options, header, key);
@@ -363,6 +364,7 @@ impl Writer {
                 .base_ms
                 .saturating_add_unsigned(at.since(self.current.header.first_at)),
             first_at: at,
+            by: writer_version(),
             ..self.current.header
         };
         let mut tried = 0;

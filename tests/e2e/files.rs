@@ -196,7 +196,7 @@ fn a_segment_of_a_newer_format_is_refused_with_the_way_back() {
     let crc = crc32c::crc32c(&header[..60]);
     header[60..].copy_from_slice(&crc.to_le_bytes());
     overwrite(&path, 0, &header);
-    site.refused().ends(6).says("has format 2, this program knows format 1").says("or a newer one");
+    site.refused().ends(6).says("was written by ams2 0.1.0 in format 2").says("or a newer one");
 }
 
 #[test]
