@@ -1,15 +1,16 @@
 //! Deliveries: whose turn it is, what an outcome means, when to try again and when to give up.
 
-use alloc::{boxed::Box, format, string::ToString, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, string::ToString, vec::Vec};
 
 use super::{
     Machine,
-    state::{Delivery, DeliveryState, Entry, LaneRef, NotificationRow},
+    pending::{Delivery, DeliveryState, LaneRef},
+    state::{Entry, State},
     timers::Due,
 };
 use crate::{
     At, Effect,
-    effect::{AttemptResult, DeadReason, Decided, Deliver, HoldReason, Next, Notification, NotifyReason},
+    effect::{AttemptResult, DeadReason, Decided, Deliver, HoldReason, Next, NotifyReason},
     input::{DeliveryId, Failure, FailureKind, Outcome, Receipt},
 };
 
@@ -39,33 +40,32 @@ impl Machine {
         let incarnation = self.state.incarnation.to_le_bytes();
         let row = &mut self.state.notifications[notification];
         row.uses += 1;
-        let told = row.notification.clone();
+        let row = &self.state.notifications[notification];
         let action_id = self.state.actions[action as usize].spec.id.to_string();
-        let parts = [&incarnation[..], told.group.key.as_bytes(), action_id.as_bytes(), &counter];
+        let parts = [&incarnation[..], row.group.key.as_bytes(), action_id.as_bytes(), &counter];
         let id = DeliveryId(self.keyed_hash(parts.into_iter()));
-        let rows = &self.state.notifications[notification].rows;
         let critical =
-            rows.iter().any(|row| self.state.alerts[*row].severity == Some(crate::Severity::Critical));
+            row.rows().iter().any(|row| self.state.alerts[*row].severity == Some(crate::Severity::Critical));
         let critical = critical || self.is_critical_lane(lane);
-        for noted in told.alerts.iter().filter(|noted| noted.position.is_raised()) {
-            self.own_text_uses(noted.position, 1);
-        }
+        self.own_texts_of(notification, 1);
         let delivery = self.state.deliveries.insert(Delivery {
             id,
             number: self.state.delivery_counter,
             notification,
             action,
             lane,
-            state: DeliveryState::Waiting,
+            created: self.now,
+            due: self.now,
+            rare: None,
+            before: 0,
+            after: 0,
             attempts: 0,
+            state: DeliveryState::Waiting,
             crashes: 0,
             critical,
             maybe_duplicate: false,
-            created: self.now,
-            due: self.now,
-            unfinished: None,
-            last_failure: None,
         });
+        self.state.stand_alone(delivery);
         let Machine { state, delivery_table, .. } = self;
         delivery_table.insert_unique(id.0 as u64, delivery, |&row| state.deliveries[row].id.0 as u64);
         self.state.actions[action as usize].pending += 1;
@@ -81,15 +81,15 @@ impl Machine {
 
     pub(super) fn record_notify(&mut self, delivery: u32, reason: NotifyReason) {
         let row = &self.state.deliveries[delivery];
-        let told = &self.state.notifications[row.notification].notification;
-        let firing = told.alerts.iter().filter(|noted| noted.is_firing()).count() as u32;
+        let told = &self.state.notifications[row.notification];
+        let firing = told.alerts().iter().filter(|noted| noted.is_firing()).count() as u32;
         self.record(Decided::Notify {
             delivery: row.id,
             group: told.group.clone(),
             action: self.state.actions[row.action as usize].spec.id.clone(),
             reason,
             firing,
-            resolved: told.alerts.len() as u32 - firing,
+            resolved: told.alerts().len() as u32 - firing,
         });
     }
 
@@ -106,24 +106,21 @@ impl Machine {
         };
         let head = match lane {
             LaneRef::Group { group, .. } if waits(group) => None,
-            LaneRef::Group { group, lane } => {
-                self.state.groups.find(group).and_then(|g| g.lanes[lane as usize].pending.front())
-            }
-            LaneRef::Detached(key) => self.state.detached.get(&(key, action)).and_then(|lane| lane.front()),
+            lane => self.state.head(lane, action),
         };
-        if let Some(&head) = head {
-            let row = &self.state.deliveries[head];
-            if row.state == DeliveryState::Waiting {
-                self.state.actions[action as usize].ready.insert((row.due, row.number, head));
-            }
+        if let Some(head) = head
+            && self.state.deliveries[head].state == DeliveryState::Waiting
+        {
+            let State { actions, deliveries, .. } = &mut self.state;
+            actions[action as usize].ready.insert(deliveries, head);
         }
         self.schedule(action);
     }
 
     /// A delivery is no longer the first of its lane.
     pub(super) fn unready(&mut self, delivery: u32) {
-        let row = &self.state.deliveries[delivery];
-        self.state.actions[row.action as usize].ready.remove(&(row.due, row.number, delivery));
+        let State { actions, deliveries, .. } = &mut self.state;
+        actions[deliveries[delivery].action as usize].ready.remove(deliveries, delivery);
     }
 
     /// Names the lanes of a group that stand outside it.
@@ -134,12 +131,13 @@ impl Machine {
     /// When an action may make its next attempt.
     pub(super) fn schedule(&mut self, number: u32) {
         let (now, starting) = (self.now, self.starting);
-        let action = &mut self.state.actions[number as usize];
+        let State { actions, deliveries, .. } = &mut self.state;
+        let action = &mut actions[number as usize];
         let cap = cap(action);
         let next = match action.ready.first() {
             // A start schedules every action once its own attempts may begin.
-            Some((due, _, _)) if action.in_flight < cap && action.present && !starting => {
-                let mut next = *due;
+            Some(first) if action.in_flight < cap && action.present && !starting => {
+                let mut next = deliveries[first].due;
                 if action.open {
                     next = next.max(action.probe_at);
                 }
@@ -165,10 +163,11 @@ impl Machine {
             if !action.present || action.in_flight >= cap(action) || (action.open && now < action.probe_at) {
                 break;
             }
-            let Some(&(due, _, delivery)) = action.ready.first() else { break };
-            if due > now {
+            let Some(delivery) = action.ready.first() else { break };
+            if self.state.deliveries[delivery].due > now {
                 break;
             }
+            let action = &mut self.state.actions[number as usize];
             let allowed = match action.spec.max_per_minute {
                 None => u32::MAX,
                 Some(limit) => {
@@ -183,7 +182,7 @@ impl Machine {
                 // The last attempt that the limit leaves carries all that waits.
                 1 if self.several_wait(number, delivery) => self.digest(number),
                 _ => {
-                    self.state.actions[number as usize].ready.pop_first();
+                    self.unready(delivery);
                     self.attempt(delivery);
                 }
             }
@@ -193,25 +192,22 @@ impl Machine {
 
     /// Whether `first` is not the only delivery that a digest could carry now.
     fn several_wait(&self, number: u32, first: u32) -> bool {
-        let fresh = |delivery: u32| is_fresh(&self.state.deliveries[delivery]);
-        let due = self.state.actions[number as usize].ready.range(..(self.now.plus(1), 0, 0));
-        let several = due.filter(|(_, _, waiting)| fresh(*waiting)).take(2).count() > 1;
+        let fresh = |delivery: u32| self.state.deliveries[delivery].is_fresh();
+        let several = self.due(number).filter(|waiting| fresh(*waiting)).take(2).count() > 1;
         fresh(first) && (several || self.behind(first).next().is_some())
+    }
+
+    /// The deliveries that an action may attempt now, in order.
+    fn due(&self, number: u32) -> impl Iterator<Item = u32> {
+        let ready = self.state.actions[number as usize].ready.iter();
+        ready.take_while(|waiting| self.state.deliveries[*waiting].due <= self.now)
     }
 
     /// The deliveries that wait directly behind `head` in its lane, in order.
     fn behind(&self, head: u32) -> impl Iterator<Item = u32> {
-        let row = &self.state.deliveries[head];
-        let lane = match row.lane {
-            LaneRef::Group { group, lane } => {
-                self.state.groups.find(group).map(|group| &group.lanes[lane as usize].pending)
-            }
-            LaneRef::Detached(key) => self.state.detached.get(&(key, row.action)),
-        };
-        let behind = lane.into_iter().flatten().copied().skip_while(move |known| *known != head).skip(1);
-        behind.take_while(|known| {
+        self.state.onward(head, head).skip(1).take_while(|known| {
             let row = &self.state.deliveries[*known];
-            row.state == DeliveryState::Waiting && is_fresh(row)
+            row.state == DeliveryState::Waiting && row.is_fresh()
         })
     }
 
@@ -237,7 +233,7 @@ impl Machine {
         let notifications: Vec<_> = rows
             .iter()
             .map(|part| self.state.deliveries[*part].notification)
-            .map(|row| self.state.notifications[row].notification.clone())
+            .map(|row| self.state.notifications[row].notification())
             .collect();
         let digest_of = parts.map_or_else(Vec::new, |parts| {
             parts.iter().map(|part| self.state.deliveries[*part].id).collect()
@@ -258,7 +254,7 @@ impl Machine {
                 || notifications.iter().any(|n| n.reason == NotifyReason::Short),
             notifications,
             digest_of,
-            unfinished: row.unfinished.as_ref().map(|list| list.to_vec()),
+            unfinished: row.unfinished().map(<[u16]>::to_vec),
             memo: memo.map(Into::into),
         };
         self.effects.push_back(Effect::Deliver(Box::new(deliver)));
@@ -267,14 +263,11 @@ impl Machine {
     /// Puts all that is due for an action into one delivery, oldest first, and attempts it. What a far end may have
     /// seen already, in whole or in part, is told again under its own name alone.
     fn digest(&mut self, number: u32) {
-        let ready = &self.state.actions[number as usize].ready;
-        let due = ready.range(..(self.now.plus(1), 0, 0)).copied();
-        let due: Vec<(At, u64, u32)> =
-            due.filter(|(_, _, head)| is_fresh(&self.state.deliveries[*head])).collect();
+        let due: Vec<u32> = self.due(number).filter(|head| self.state.deliveries[*head].is_fresh()).collect();
         let mut parts: Vec<(u64, u32)> = Vec::new();
-        for entry in due {
-            self.state.actions[number as usize].ready.remove(&entry);
-            let waiting = core::iter::once(entry.2).chain(self.behind(entry.2));
+        for head in due {
+            self.unready(head);
+            let waiting = core::iter::once(head).chain(self.behind(head));
             parts.extend(waiting.map(|part| (self.state.deliveries[part].number, part)));
         }
         parts.sort_unstable();
@@ -292,7 +285,7 @@ impl Machine {
         for part in &parts {
             self.state.deliveries[*part].state = DeliveryState::InDigest(digest);
         }
-        self.state.detached.entry((key, number)).or_default().push_back(digest);
+        self.state.line_up(digest);
         let deliveries = parts.iter().map(|part| self.state.deliveries[*part].id).collect();
         let action = self.state.actions[number as usize].spec.id.clone();
         self.state.digests.insert(digest, parts);
@@ -348,7 +341,7 @@ impl Machine {
             self.state.totals.delivered += 1;
             self.conclude(delivery, memo);
         } else {
-            self.state.deliveries[delivery].unfinished = Some(unfinished.into());
+            self.state.deliveries[delivery].rare().unfinished = Some(unfinished.into());
             let failure = Failure::transient("some recipients were refused for now");
             self.retry_or_give_up(delivery, &failure, result, took_ms);
         }
@@ -393,7 +386,7 @@ impl Machine {
         let row = &mut self.state.deliveries[delivery];
         row.state = DeliveryState::Waiting;
         row.due = due;
-        row.last_failure = Some(start_of(&failure.reason).into());
+        row.rare().last_failure = Some(start_of(&failure.reason).into());
         self.record_attempt(delivery, result, took_ms, Next::Retry(due));
         self.wait_again(delivery);
     }
@@ -493,7 +486,8 @@ impl Machine {
             self.write_entry(part, None);
             self.leave(part);
             let row = &mut self.state.deliveries[part];
-            row.state = DeliveryState::Dead(Box::new(reason.clone()));
+            row.state = DeliveryState::Dead;
+            row.rare().dead = Some(reason.clone());
             row.lane = LaneRef::Detached(row.id.0 as u64);
             let (id, number) = (row.id, row.action);
             let action = self.state.actions[number as usize].spec.id.clone();
@@ -512,11 +506,12 @@ impl Machine {
         let critical = row.critical;
         let dead = self.add_delivery(notification, action, LaneRef::Detached(0));
         let row = &mut self.state.deliveries[dead];
-        row.unfinished = Some([recipient].into());
+        row.rare().unfinished = Some([recipient].into());
         (row.created, row.critical) = (created, critical);
         row.lane = LaneRef::Detached(row.id.0 as u64);
         let reason = DeadReason::Permanent(words.to_string());
-        row.state = DeliveryState::Dead(Box::new(reason.clone()));
+        row.state = DeliveryState::Dead;
+        row.rare().dead = Some(reason.clone());
         let id = row.id;
         self.state.actions[action as usize].pending -= 1;
         self.state.totals.dead_lettered += 1;
@@ -543,8 +538,7 @@ impl Machine {
     fn write_entry(&mut self, delivery: u32, memo: Option<&[u8]>) {
         let LaneRef::Group { group, lane } = self.state.deliveries[delivery].lane else { return };
         let (firing, resolved) = self.told_by(delivery);
-        let number =
-            self.state.notifications[self.state.deliveries[delivery].notification].notification.number;
+        let number = self.state.notifications[self.state.deliveries[delivery].notification].number;
         let now = self.now;
         let lane = &mut self.state.groups[group].lanes[lane as usize];
         let (mut firing, mut resolved) = (firing, resolved);
@@ -578,22 +572,13 @@ impl Machine {
     fn leave_lane(&mut self, delivery: u32) {
         let row = &self.state.deliveries[delivery];
         let (lane, action) = (row.lane, row.action);
-        self.state.actions[action as usize].ready.remove(&(row.due, row.number, delivery));
-        match lane {
-            LaneRef::Group { group, lane } => {
-                self.state.groups[group].lanes[lane as usize].pending.retain(|known| *known != delivery);
-            }
-            LaneRef::Detached(key) => {
-                if let Some(waiting) = self.state.detached.get_mut(&(key, action)) {
-                    waiting.retain(|known| *known != delivery);
-                    if waiting.is_empty() {
-                        self.state.detached.remove(&(key, action));
-                        if let Some((group, lane)) = self.state.behind.remove(&(key, action)) {
-                            self.ready_head(LaneRef::Group { group, lane }, action);
-                        }
-                    }
-                }
-            }
+        self.unready(delivery);
+        let is_empty = self.state.step_out(delivery);
+        if let LaneRef::Detached(key) = lane
+            && is_empty
+            && let Some((group, lane)) = self.state.behind.remove(&(key, action))
+        {
+            self.ready_head(LaneRef::Group { group, lane }, action);
         }
     }
 
@@ -603,10 +588,7 @@ impl Machine {
             return;
         }
         let notification = &mut self.state.notifications[self.state.deliveries[delivery].notification];
-        notification.pins -= 1;
-        let last = notification.pins == 0;
-        let rows = if last { core::mem::take(&mut notification.rows) } else { notification.rows.clone() };
-        for row in rows {
+        for row in notification.told.unpin() {
             self.state.alerts[row].pins -= 1;
             self.forget_if_over(row);
         }
@@ -620,10 +602,7 @@ impl Machine {
             entry.remove();
         }
         self.state.deliveries.remove(delivery);
-        let told = self.state.notifications[notification].notification.clone();
-        for noted in told.alerts.iter().filter(|noted| noted.position.is_raised()) {
-            self.own_text_uses(noted.position, -1);
-        }
+        self.own_texts_of(notification, -1);
         let row = &mut self.state.notifications[notification];
         row.uses -= 1;
         if row.uses == 0 {
@@ -636,7 +615,7 @@ impl Machine {
         let row = &self.state.deliveries[old];
         let (old_id, lane, action) = (row.id, row.lane, row.action);
         let (attempts, crashes, created, due) = (row.attempts, row.crashes, row.created, row.due);
-        let (critical, last_failure) = (row.critical, row.last_failure.clone());
+        let (critical, last_failure) = (row.critical, row.last_failure().map(Into::into));
         self.leave_lane(old);
         self.state.actions[action as usize].pending -= 1;
         self.unpin(old, lane);
@@ -644,7 +623,9 @@ impl Machine {
         let row = &mut self.state.deliveries[heir];
         (row.attempts, row.crashes, row.created, row.due) = (attempts, crashes, created, due);
         row.critical |= critical;
-        row.last_failure = last_failure;
+        if last_failure.is_some() {
+            row.rare().last_failure = last_failure;
+        }
         let heir_id = row.id;
         self.record(Decided::Superseded { delivery: old_id, by: heir_id });
     }
@@ -683,7 +664,7 @@ impl Machine {
         match self.state.deliveries[delivery].state {
             DeliveryState::InFlight => true,
             DeliveryState::InDigest(digest) => self.is_under_way(digest),
-            DeliveryState::Waiting | DeliveryState::Dead(_) => false,
+            DeliveryState::Waiting | DeliveryState::Dead => false,
         }
     }
 
@@ -692,21 +673,19 @@ impl Machine {
     pub(super) fn retry_now(&mut self, delivery: u32) -> bool {
         let now = self.now;
         let row = &mut self.state.deliveries[delivery];
-        let (lane, action) = (row.lane, row.action);
+        let action = row.action;
         match row.state {
-            DeliveryState::Dead(_) => {
+            DeliveryState::Dead => {
                 row.state = DeliveryState::Waiting;
+                row.rare().dead = None;
                 (row.attempts, row.crashes, row.created, row.due) = (0, 0, now, now);
-                if let LaneRef::Detached(key) = lane {
-                    self.state.detached.entry((key, action)).or_default().push_back(delivery);
-                }
+                self.state.line_up(delivery);
                 self.state.actions[action as usize].pending += 1;
                 self.write_with_config_in_force(delivery);
             }
             DeliveryState::Waiting => {
-                let key = (row.due, row.number, delivery);
-                row.due = now;
-                self.state.actions[action as usize].ready.remove(&key);
+                self.unready(delivery);
+                self.state.deliveries[delivery].due = now;
             }
             DeliveryState::InDigest(digest) => return self.retry_now(digest),
             DeliveryState::InFlight => return false,
@@ -722,26 +701,23 @@ impl Machine {
     fn write_with_config_in_force(&mut self, delivery: u32) {
         let Some((_, position)) = self.state.config else { return };
         let old = self.state.deliveries[delivery].notification;
-        let told = &self.state.notifications[old].notification;
-        if told.config == position {
+        let row = &mut self.state.notifications[old];
+        if row.config == position {
             return;
         }
-        let notification = Notification { config: position, ..(**told).clone() };
-        let row = &mut self.state.notifications[old];
-        let (lane_key, notification) = (row.lane_key, Arc::new(notification));
+        let reworded = row.reworded(position);
         row.uses -= 1;
         if row.uses == 0 {
             self.state.notifications.remove(old);
         }
-        let row = NotificationRow { notification, uses: 1, lane_key, rows: Vec::new(), pins: 0 };
-        self.state.deliveries[delivery].notification = self.state.notifications.insert(row);
+        self.state.deliveries[delivery].notification = self.state.notifications.insert(reworded);
     }
 
     /// Drops a delivery for good, at an operator's word. One that is being attempted stays until its outcome.
     pub(super) fn drop_now(&mut self, delivery: u32) -> bool {
         let row = &self.state.deliveries[delivery];
         match row.state {
-            DeliveryState::Dead(_) => {
+            DeliveryState::Dead => {
                 self.drop_row(delivery);
                 true
             }
@@ -780,11 +756,6 @@ const LAST_FAILURE_BYTES_MAX: usize = 120;
 fn start_of(words: &str) -> &str {
     let end = (0..=LAST_FAILURE_BYTES_MAX.min(words.len())).rev().find(|end| words.is_char_boundary(*end));
     &words[..end.unwrap_or(0)]
-}
-
-/// Whether no far end has seen it and all of its recipients are to be told, so that a digest may carry it.
-fn is_fresh(delivery: &Delivery) -> bool {
-    delivery.attempts == 0 && delivery.unfinished.is_none()
 }
 
 /// Most attempts at once that an action may make now.

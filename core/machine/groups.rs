@@ -11,13 +11,14 @@ use smol_str::SmolStr;
 use super::{
     Machine,
     interner::{Interner, Sym},
-    state::{Alert, Group, Lane, LaneRef, Member, NotificationRow},
+    pending::{DeliveryState, LaneRef, NotificationRow, Told},
+    state::{Alert, Group, Lane, Member},
     timers::Due,
 };
 use crate::{
     At, Fingerprint, Reason,
     config::GroupBy,
-    effect::{Decided, GroupName, HoldReason, Noted, Notification, NotifyReason},
+    effect::{Decided, GroupName, HoldReason, Noted, NotifyReason},
     matcher::go_quote,
 };
 
@@ -104,8 +105,8 @@ impl Machine {
         let key = self.lane_key(&self.state.groups[group].name.key);
         for number in 0..self.state.groups[group].lanes.len() {
             let lane = &self.state.groups[group].lanes[number];
-            let (action, head) = (lane.action, lane.pending.front().copied());
-            if self.state.detached.contains_key(&(key, action)) {
+            let (action, head) = (lane.action, lane.head);
+            if self.state.head(LaneRef::Detached(key), action).is_some() {
                 self.state.behind.insert((key, action), (group, number as u16));
                 head.into_iter().for_each(|head| self.unready(head));
             }
@@ -257,7 +258,7 @@ impl Machine {
         let spec = &self.state.actions[lane.action as usize].spec;
         let send_resolved = spec.send_resolved;
         let node = &self.routing.nodes[row.route as usize];
-        let pending = lane.pending.back().map(|delivery| self.told_by(*delivery));
+        let pending = self.state.last(lane.head).map(|delivery| self.told_by(delivery));
         let (base_firing, base_resolved): (&[u64], &[u64]) = match (&pending, &lane.entry) {
             (Some((firing, resolved)), _) => (firing, resolved),
             (None, Some(entry)) => (&entry.firing, &entry.resolved),
@@ -313,7 +314,7 @@ impl Machine {
     pub(super) fn told_by(&self, delivery: u32) -> (Vec<u64>, Vec<u64>) {
         let row = &self.state.notifications[self.state.deliveries[delivery].notification];
         let (mut firing, mut resolved) = (Vec::new(), Vec::new());
-        for (noted, alert) in row.notification.alerts.iter().zip(&row.rows) {
+        for (noted, alert) in row.alerts().iter().zip(row.rows()) {
             let identity = self.state.alerts[*alert].identity;
             if noted.is_firing() { firing.push(identity) } else { resolved.push(identity) }
         }
@@ -375,7 +376,7 @@ impl Machine {
     fn short(&self, group: u32, lane: usize, sets: &Sets) -> Vec<Fingerprint> {
         let looked = self.state.groups[group].looked;
         let lane = &self.state.groups[group].lanes[lane];
-        let pending = lane.pending.back().map(|delivery| self.told_by(*delivery));
+        let pending = self.state.last(lane.head).map(|delivery| self.told_by(delivery));
         let (firing, resolved): (&[u64], &[u64]) = match (&pending, &lane.entry) {
             (Some((firing, resolved)), _) => (firing, resolved),
             (None, Some(entry)) => (&entry.firing, &entry.resolved),
@@ -404,10 +405,8 @@ impl Machine {
         row.number += 1;
         let (name, number) = (row.name.clone(), row.number);
         let lane_key = self.lane_key(&name.key);
-        let notification =
-            self.add_notification(name, number, reason, sets.noted.as_slice().into(), lane_key);
-        self.state.notifications[notification].rows = sets.rows.clone();
-        notification
+        let told = Told::group(sets.noted.as_slice().into(), &sets.rows);
+        self.add_notification(name, number, reason, told, lane_key)
     }
 
     fn add_notification(
@@ -415,26 +414,20 @@ impl Machine {
         group: Arc<GroupName>,
         number: u64,
         reason: NotifyReason,
-        alerts: Arc<[Noted]>,
+        told: Told,
         lane_key: u64,
     ) -> u32 {
         let config = self.state.config.as_ref().map_or_else(Default::default, |(_, position)| *position);
-        let notification = Notification {
+        self.state.notifications.insert(NotificationRow {
             group,
             number,
-            reason,
             decided_at: self.now,
             decided_wall: self.now.wall(self.state.wall_offset()),
             config,
-            alerts,
-        };
-        let notification = Arc::new(notification);
-        self.state.notifications.insert(NotificationRow {
-            notification,
-            uses: 0,
             lane_key,
-            rows: Vec::new(),
-            pins: 0,
+            told,
+            reason,
+            uses: 0,
         })
     }
 
@@ -444,28 +437,27 @@ impl Machine {
         self.state.groups[group].lanes[lane].hold = None;
         let lane_ref = LaneRef::Group { group, lane: lane as u16 };
         let heir = self.add_delivery(notification, action, lane_ref);
-        self.state.notifications[notification].pins += 1;
+        self.state.notifications[notification].told.pin();
         for row in &sets.rows {
             self.state.alerts[*row].pins += 1;
         }
         self.record_notify(heir, reason);
-        while let Some(&newest) = self.state.groups[group].lanes[lane].pending.back()
+        while let Some(newest) = self.state.last(self.state.groups[group].lanes[lane].head)
             && self.says_nothing_more(group, lane, newest, sets)
         {
             self.supersede(newest, heir);
         }
-        self.state.groups[group].lanes[lane].pending.push_back(heir);
+        self.state.line_up(heir);
         self.ready_head(lane_ref, action);
     }
 
     /// Whether the lane's newest pending delivery may go because `sets` tells all that only it would tell.
     fn says_nothing_more(&self, group: u32, lane: usize, newest: u32, sets: &Sets) -> bool {
-        use super::state::DeliveryState;
         if self.state.deliveries[newest].state != DeliveryState::Waiting {
             return false;
         }
         let lane = &self.state.groups[group].lanes[lane];
-        let before = lane.pending.len().checked_sub(2).map(|i| self.told_by(lane.pending[i]));
+        let before = (lane.head != Some(newest)).then(|| self.told_by(self.state.deliveries[newest].before));
         let (told_firing, told_resolved): (&[u64], &[u64]) = match (&before, &lane.entry) {
             (Some((firing, resolved)), _) => (firing, resolved),
             (None, Some(entry)) => (&entry.firing, &entry.resolved),
@@ -483,7 +475,7 @@ impl Machine {
     /// Lets resolved alerts go once every action was told of them or need not be.
     pub(super) fn sweep(&mut self, group: u32) {
         let Some(row) = self.state.groups.find(group) else { return };
-        if row.anchor.is_none() || row.lanes.iter().any(|lane| !lane.pending.is_empty()) {
+        if row.anchor.is_none() || row.lanes.iter().any(|lane| lane.head.is_some()) {
             return;
         }
         let looked = row.looked;
@@ -541,7 +533,7 @@ impl Machine {
             return;
         }
         let mut next = row.next;
-        for lane in row.lanes.iter().filter(|lane| lane.pending.is_empty()) {
+        for lane in row.lanes.iter().filter(|lane| lane.head.is_none()) {
             let Some(entry) = &lane.entry else { continue };
             let due = entry.at.plus(node.repeat_interval_ms);
             // A repeat that an acknowledgement holds comes up again when that ends or something changes.
@@ -588,12 +580,12 @@ impl Machine {
             }
             let number = self.state.delivery_counter + 1;
             let notification = *notification.get_or_insert_with(|| {
-                self.add_notification(name.clone(), number, reason, [noted].into(), identity)
+                self.add_notification(name.clone(), number, reason, Told::occurrence(noted), identity)
             });
             let lane = LaneRef::Detached(identity);
             let delivery = self.add_delivery(notification, action, lane);
             self.record_notify(delivery, reason);
-            self.state.detached.entry((identity, action)).or_default().push_back(delivery);
+            self.state.line_up(delivery);
             self.ready_head(lane, action);
         }
     }

@@ -9,14 +9,18 @@ mod alerts;
 mod deliveries;
 mod groups;
 mod interner;
+mod lanes;
 mod operate;
 mod own;
+mod pending;
 mod query;
+mod ready;
 mod routing;
 mod slab;
 mod snapshot;
 mod state;
 mod timers;
+mod version1;
 
 #[cfg(test)]
 mod edges;
@@ -41,6 +45,9 @@ use crate::{
 use routing::Routing;
 use state::{OwnAlert, State};
 use timers::{Due, Timers};
+
+/// Room for effects that is kept when they are taken: one record's storm is no reason to keep the memory for the next.
+const EFFECTS_KEPT: usize = 1024;
 
 /// The router. See the module's head.
 #[derive(Debug, Default)]
@@ -161,7 +168,11 @@ impl Machine {
 
     /// The next effect, in order.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if self.effects.is_empty() && self.effects.capacity() > EFFECTS_KEPT {
+            self.effects = VecDeque::new();
+        }
+        effect
     }
 
     /// The due time of the earliest timer; [`At::NEVER`] without one.

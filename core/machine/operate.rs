@@ -12,8 +12,10 @@ use super::{
     Machine, Phase,
     alerts::RowLabels,
     interner::Interner,
+    pending::{Delivery, DeliveryState, LaneRef},
+    ready::Ready,
     routing::{Labels, Routing},
-    state::{ActionState, Delivery, DeliveryState, Group, Lane, LaneRef, Member, OwnAlert, never},
+    state::{ActionState, Group, Lane, Member, OwnAlert, never},
 };
 use crate::{
     At, Severity,
@@ -192,15 +194,16 @@ impl Machine {
                 (row.anchor, row.looked, row.next) = (old.anchor, old.looked, old.next);
             }
             for lane in old.lanes {
-                match row.lanes.iter_mut().zip(0u16..).find(|(known, _)| known.action == lane.action) {
-                    Some((known, number)) => {
-                        for delivery in &lane.pending {
-                            self.state.deliveries[*delivery].lane = LaneRef::Group { group, lane: number };
-                        }
-                        *known = lane;
-                    }
-                    None => moving.strays.push(lane),
+                let lanes = &self.state.groups[group].lanes;
+                let Some(place) = lanes.iter().position(|known| known.action == lane.action) else {
+                    moving.strays.push(lane);
+                    continue;
+                };
+                let pending: Vec<u32> = self.state.waiting(lane.head).collect();
+                for delivery in pending {
+                    self.state.deliveries[delivery].lane = LaneRef::Group { group, lane: place as u16 };
                 }
+                self.state.groups[group].lanes[place] = lane;
             }
         }
         self.moving = Some(moving);
@@ -211,7 +214,8 @@ impl Machine {
         let Some(moving) = self.moving.take() else { return };
         let left = moving.groups.into_values().flatten().flat_map(|(group, _)| group.lanes);
         for lane in moving.strays.into_iter().chain(left) {
-            for delivery in lane.pending {
+            let pending: Vec<u32> = self.state.waiting(lane.head).collect();
+            for delivery in pending {
                 self.detach(delivery);
             }
         }
@@ -236,7 +240,8 @@ impl Machine {
         let key = self.state.notifications[notification].lane_key;
         let lane = LaneRef::Detached(key);
         self.state.deliveries[delivery].lane = lane;
-        self.state.detached.entry((key, action)).or_default().push_back(delivery);
+        self.state.stand_alone(delivery);
+        self.state.line_up(delivery);
         self.ready_head(lane, action);
     }
 
@@ -286,7 +291,7 @@ impl Machine {
         let row = &mut self.state.deliveries[moved];
         (row.created, row.critical) = (created, critical);
         let by = row.id;
-        self.state.detached.entry((key, action)).or_default().push_back(moved);
+        self.state.line_up(moved);
         self.record(Decided::Superseded { delivery: old, by });
         self.ready_head(LaneRef::Detached(key), action);
     }
@@ -334,7 +339,7 @@ impl Machine {
 
     /// An operator retries or drops deliveries.
     pub(super) fn command(&mut self, command: &DeliveryCommand) {
-        let dead = |row: &Delivery| matches!(row.state, DeliveryState::Dead(_));
+        let dead = |row: &Delivery| row.state == DeliveryState::Dead;
         let rows: Vec<u32> = match &command.which {
             DeliverySelection::One(id) => self.find_delivery(*id).into_iter().collect(),
             DeliverySelection::DeadLetters => {
@@ -384,16 +389,7 @@ impl Machine {
             moved(position);
         }
         for (_, row) in self.state.notifications.iter_mut() {
-            let told = &row.notification;
-            let touched = moves.contains_key(&told.config)
-                || told.alerts.iter().any(|n| moves.contains_key(&n.position));
-            if touched {
-                let told = alloc::sync::Arc::make_mut(&mut row.notification);
-                moved(&mut told.config);
-                let mut alerts = told.alerts.to_vec();
-                alerts.iter_mut().for_each(|noted| moved(&mut noted.position));
-                told.alerts = alerts.into();
-            }
+            row.move_positions(|position| moves.get(&position).copied());
         }
     }
 }
@@ -409,7 +405,7 @@ fn new_action(spec: &ActionSpec) -> ActionState {
         ramp: u32::MAX,
         probe_at: At(0),
         probe: None,
-        ready: BTreeSet::new(),
+        ready: Ready::default(),
         recent: VecDeque::new(),
         pending: 0,
         armed: never(),

@@ -144,11 +144,24 @@ impl Machine {
         }
     }
 
+    /// The same for all own alerts that a notification tells of.
+    pub(super) fn own_texts_of(&mut self, notification: u32, by: i32) {
+        if self.state.own_texts.is_empty() {
+            return;
+        }
+        let alerts = self.state.notifications[notification].alerts().iter();
+        let raised: Vec<Position> =
+            alerts.map(|noted| noted.position).filter(|position| position.is_raised()).collect();
+        for position in raised {
+            self.own_text_uses(position, by);
+        }
+    }
+
     /// Whether a delivery tells of failed deliveries, too: its own failure must not raise another, or two actions that
     /// fail would tell each other of it for ever.
     pub(super) fn is_about_delivery(&self, delivery: u32) -> bool {
         let notification = self.state.deliveries[delivery].notification;
-        self.state.notifications[notification].notification.alerts.iter().any(|noted| {
+        self.state.notifications[notification].alerts().iter().any(|noted| {
             let text = self.state.own_texts.get(&noted.position);
             text.and_then(|text| text.batch.alert(0))
                 .is_some_and(|alert| alert.label("event") == DELIVERY_FAILED)

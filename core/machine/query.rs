@@ -6,8 +6,9 @@ use smol_str::SmolStr;
 use super::{
     Machine, Totals,
     alerts::{RowLabels, Text},
+    pending::DeliveryState,
     routing::Labels,
-    state::{Alert, DeliveryState, Group, Member},
+    state::{Alert, Group, Member},
 };
 use crate::{
     AlertBatch, At, Config, Fingerprint, Severity, Wall,
@@ -100,23 +101,26 @@ impl Machine {
         let offset = self.state.wall_offset();
         self.state.deliveries.iter().filter(|(number, _)| !self.state.digests.contains_key(number)).map(
             move |(_, row)| {
-                let told = &self.state.notifications[row.notification].notification;
+                let told = &self.state.notifications[row.notification];
                 DeliveryView {
                     id: row.id,
                     action: self.state.actions[row.action as usize].spec.id.clone(),
                     group: told.group.clone(),
                     reason: told.reason,
-                    alerts: told.alerts.len() as u32,
-                    positions: told.alerts.iter().map(|noted| noted.position).collect(),
-                    standing: match &row.state {
+                    alerts: told.alerts().len() as u32,
+                    positions: told.alerts().iter().map(|noted| noted.position).collect(),
+                    standing: match row.state {
                         DeliveryState::Waiting => DeliveryStanding::Waiting(row.due.wall(offset)),
                         DeliveryState::InFlight => DeliveryStanding::InFlight,
                         DeliveryState::InDigest(_) => DeliveryStanding::InDigest,
-                        DeliveryState::Dead(reason) => DeliveryStanding::Dead((**reason).clone()),
+                        DeliveryState::Dead => {
+                            let reason = row.dead().cloned();
+                            DeliveryStanding::Dead(reason.expect("what is given up has its reason"))
+                        }
                     },
                     attempts: row.attempts,
                     decided: told.decided_wall,
-                    last_failure: row.last_failure.as_deref().map(Into::into),
+                    last_failure: row.last_failure().map(Into::into),
                 }
             },
         )
@@ -179,8 +183,8 @@ impl Machine {
         self.state.alerts.iter().for_each(|(_, alert)| add(alert.position));
         self.state.config.iter().for_each(|(_, position)| add(*position));
         for (_, row) in self.state.notifications.iter() {
-            add(row.notification.config);
-            row.notification.alerts.iter().for_each(|noted| add(noted.position));
+            add(row.config);
+            row.alerts().iter().for_each(|noted| add(noted.position));
         }
         needed.into_iter().collect()
     }
@@ -311,7 +315,7 @@ impl<'a> GroupView<'a> {
             let told = lane.entry.as_ref().map(|entry| entry.at.wall(machine.state.wall_offset()));
             (
                 &machine.state.actions[lane.action as usize].spec.id,
-                lane.pending.len(),
+                machine.state.waiting(lane.head).count(),
                 told,
                 lane.hold.as_ref(),
             )

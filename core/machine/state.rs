@@ -12,12 +12,15 @@ use smol_str::SmolStr;
 
 use super::{
     interner::{Interner, Sym},
+    lanes::Detached,
+    pending::{Delivery, NotificationRow},
+    ready::Ready,
     slab::Slab,
 };
 use crate::{
     AlertBatch, At, Fingerprint, Severity, Wall,
     config::{ActionId, ActionSpec, Config, Removed},
-    effect::{GroupName, HoldReason, Notification},
+    effect::{GroupName, HoldReason},
     input::{Acknowledged, DeliveryId, Position},
 };
 
@@ -44,8 +47,7 @@ pub(crate) struct State {
     pub notifications: Slab<NotificationRow>,
     pub deliveries: Slab<Delivery>,
     pub actions: Vec<ActionState>,
-    /// Lanes that belong to no group: one alert told each time, retried dead letters, moved deliveries.
-    pub detached: BTreeMap<(u64, u32), VecDeque<u32>>,
+    pub detached: Detached,
     /// Which deliveries a digest carries.
     pub digests: BTreeMap<u32, Vec<u32>>,
     pub ids: IdWindow,
@@ -152,7 +154,8 @@ pub(crate) struct Group {
 pub(crate) struct Lane {
     pub action: u32,
     pub entry: Option<Entry>,
-    pub pending: VecDeque<u32>,
+    /// The first of the deliveries that wait here or are under way.
+    pub head: Option<u32>,
     /// Why nothing was told at the last look.
     pub hold: Option<HoldReason>,
 }
@@ -167,65 +170,6 @@ pub(crate) struct Entry {
     pub at: At,
     pub number: u64,
     pub memo: Option<Box<[u8]>>,
-}
-
-/// A notification and how many deliveries carry it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct NotificationRow {
-    pub notification: Arc<Notification>,
-    pub uses: u32,
-    /// The lane key for actions that tell outside a group.
-    pub lane_key: u64,
-    /// The alerts' rows, in order, while deliveries of a group are pending with it.
-    pub rows: Vec<u32>,
-    /// How many pending deliveries of a group pin those rows.
-    pub pins: u32,
-}
-
-/// One notification for one action.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Delivery {
-    pub id: DeliveryId,
-    /// Deliveries are told in this order where they wait for the same thing.
-    pub number: u64,
-    pub notification: u32,
-    pub action: u32,
-    pub lane: LaneRef,
-    pub state: DeliveryState,
-    pub attempts: u32,
-    /// Attempts that a crash cut off.
-    pub crashes: u8,
-    pub critical: bool,
-    pub maybe_duplicate: bool,
-    /// When it was first to be told; its age counts from here.
-    pub created: At,
-    /// Not to be attempted before.
-    pub due: At,
-    /// Recipients still to be told; `None` means all.
-    pub unfinished: Option<Box<[u16]>>,
-    pub last_failure: Option<Box<str>>,
-}
-
-/// Which lane a delivery waits in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum LaneRef {
-    /// Lane `lane` of group `group`.
-    Group { group: u32, lane: u16 },
-    /// A lane of its own, by key.
-    Detached(u64),
-}
-
-/// Where a delivery stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum DeliveryState {
-    /// Waits for its turn or its due time.
-    Waiting,
-    /// An attempt is under way.
-    InFlight,
-    /// Part of this digest.
-    InDigest(u32),
-    /// Given up, kept for an operator.
-    Dead(Box<crate::effect::DeadReason>),
 }
 
 /// An action of the config, or one that is gone and has dead letters.
@@ -247,8 +191,8 @@ pub(crate) struct ActionState {
     pub probe_at: At,
     /// The delivery that probes.
     pub probe: Option<DeliveryId>,
-    /// Deliveries that may be attempted: due time, number, row.
-    pub ready: BTreeSet<(At, u64, u32)>,
+    /// Deliveries that may be attempted.
+    pub ready: Ready,
     /// Times of the attempts within the last minute, where there is a limit.
     pub recent: VecDeque<At>,
     /// Pending deliveries.

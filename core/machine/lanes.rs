@@ -1,0 +1,156 @@
+//! Lanes: what waits to be told in order, one delivery behind the other, for one group or alert and one action.
+//!
+//! A lane is a ring of delivery rows; whoever owns the lane knows the first. So a lane of one costs nothing beside
+//! the row, and whoever leaves the middle of a long one does not look for its place.
+
+use alloc::vec::Vec;
+use hashbrown::HashTable;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{
+    pending::{Delivery, LaneRef},
+    slab::Slab,
+    state::State,
+};
+
+/// Lanes that belong to no group: one alert told each time, retried dead letters, moved deliveries.
+#[derive(Debug, Default)]
+pub(crate) struct Detached {
+    /// The first of each lane, by the lane's key and action.
+    heads: HashTable<u32>,
+    /// The first of each lane as a snapshot had them, until [`Detached::rebuild`].
+    restored: Vec<u32>,
+}
+
+impl Detached {
+    /// A snapshot's lanes, to be [rebuilt](Detached::rebuild).
+    pub fn restored(heads: Vec<u32>) -> Detached {
+        Detached { heads: HashTable::new(), restored: heads }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    /// Makes the table again, after a snapshot was read.
+    pub fn rebuild(&mut self, rows: &Slab<Delivery>) {
+        for head in core::mem::take(&mut self.restored) {
+            self.heads.insert_unique(hash_row(rows, head), head, |&head| hash_row(rows, head));
+        }
+    }
+}
+
+fn hash(key: u64, action: u32) -> u64 {
+    // Most keys are hashes with a secret seed already.
+    (key ^ u64::from(action)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+fn hash_row(rows: &Slab<Delivery>, head: u32) -> u64 {
+    match rows[head].lane {
+        LaneRef::Detached(key) => hash(key, rows[head].action),
+        LaneRef::Group { .. } => 0,
+    }
+}
+
+impl State {
+    /// The first delivery of a lane.
+    pub fn head(&self, lane: LaneRef, action: u32) -> Option<u32> {
+        match lane {
+            LaneRef::Group { group, lane } => self.groups.find(group)?.lanes[lane as usize].head,
+            LaneRef::Detached(key) => {
+                let rows = &self.deliveries;
+                let same = |head: &u32| rows[*head].lane == lane && rows[*head].action == action;
+                self.detached.heads.find(hash(key, action), same).copied()
+            }
+        }
+    }
+
+    /// The last delivery of a lane whose first is `head`.
+    pub fn last(&self, head: Option<u32>) -> Option<u32> {
+        head.map(|head| self.deliveries[head].before)
+    }
+
+    /// A delivery and those behind it in its lane, whose first is `head`.
+    pub fn onward(&self, head: u32, first: u32) -> impl Iterator<Item = u32> {
+        core::iter::successors(Some(first), move |row| {
+            Some(self.deliveries[*row].after).filter(|after| *after != head)
+        })
+    }
+
+    /// All deliveries of a lane whose first is `head`, in order.
+    pub fn waiting(&self, head: Option<u32>) -> impl Iterator<Item = u32> {
+        head.into_iter().flat_map(|head| self.onward(head, head))
+    }
+
+    /// Puts a delivery that stands in no lane behind all others of its lane.
+    pub fn line_up(&mut self, delivery: u32) {
+        let row = &self.deliveries[delivery];
+        let (lane, action) = (row.lane, row.action);
+        let Some(head) = self.head(lane, action) else {
+            self.set_ring(delivery, delivery);
+            let State { deliveries, groups, detached, .. } = self;
+            match lane {
+                LaneRef::Group { group, lane } => groups[group].lanes[lane as usize].head = Some(delivery),
+                LaneRef::Detached(key) => {
+                    let hashed = hash(key, action);
+                    detached.heads.insert_unique(hashed, delivery, |&head| hash_row(deliveries, head));
+                }
+            }
+            return;
+        };
+        let last = self.deliveries[head].before;
+        self.set_ring(last, delivery);
+        self.set_ring(delivery, head);
+    }
+
+    /// Takes a delivery out of its lane, if it stands in it; whether that leaves the lane empty.
+    pub fn step_out(&mut self, delivery: u32) -> bool {
+        let row = &self.deliveries[delivery];
+        let (lane, action, before, after) = (row.lane, row.action, row.before, row.after);
+        if self.head(lane, action) != Some(delivery) {
+            self.set_ring(before, after);
+            self.set_ring(delivery, delivery);
+            return false;
+        }
+        let next = Some(after).filter(|after| *after != delivery);
+        match lane {
+            LaneRef::Group { group, lane } => self.groups[group].lanes[lane as usize].head = next,
+            LaneRef::Detached(key) => {
+                let entry = self.detached.heads.find_entry(hash(key, action), |head| *head == delivery);
+                match (entry, next) {
+                    (Ok(mut entry), Some(next)) => *entry.get_mut() = next,
+                    (Ok(entry), None) => drop(entry.remove()),
+                    (Err(_), _) => {}
+                }
+            }
+        }
+        self.set_ring(before, after);
+        self.set_ring(delivery, delivery);
+        next.is_none()
+    }
+
+    /// A delivery stands in no lane.
+    pub fn stand_alone(&mut self, delivery: u32) {
+        self.set_ring(delivery, delivery);
+    }
+
+    fn set_ring(&mut self, before: u32, after: u32) {
+        self.deliveries[before].after = after;
+        self.deliveries[after].before = before;
+    }
+}
+
+/// The first of each lane, sorted: the order of the table is nobody's business.
+impl Serialize for Detached {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut heads: Vec<u32> = self.heads.iter().copied().collect();
+        heads.sort_unstable();
+        heads.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Detached {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Detached, D::Error> {
+        Ok(Detached::restored(Vec::deserialize(deserializer)?))
+    }
+}
