@@ -170,8 +170,7 @@ impl Machine {
             acknowledged: None,
             armed: At::NEVER,
         });
-        let alerts = &self.state.alerts;
-        self.alert_table.insert_unique(identity, row, |&row| alerts[row].identity);
+        self.alert_table.insert(identity, row);
         if let Some(action) = about {
             self.state.about.insert(row, action);
         }
@@ -347,9 +346,7 @@ impl Machine {
             return;
         }
         let alert = self.state.alerts.remove(row).expect("it was found above");
-        if let Ok(entry) = self.alert_table.find_entry(alert.identity, |&known| known == row) {
-            entry.remove();
-        }
+        self.alert_table.remove(alert.identity, row);
         for (name, value) in alert.labels {
             self.state.strings.release(name);
             self.state.strings.release(value);
@@ -390,8 +387,8 @@ impl Machine {
 
     fn find_alert(&self, identity: u64, alert: &AlertRef<'_>) -> Option<u32> {
         let strings = &self.state.strings;
-        let same = |row: &u32| {
-            let known = &self.state.alerts[*row];
+        let same = |row| {
+            let known = &self.state.alerts[row];
             known.identity == identity
                 && known.labels.len() == alert.labels().len()
                 && known.labels.iter().zip(alert.labels()).all(
@@ -400,7 +397,7 @@ impl Machine {
                     },
                 )
         };
-        self.alert_table.find(identity, same).copied()
+        self.alert_table.find(identity, same)
     }
 }
 

@@ -66,8 +66,7 @@ impl Machine {
             maybe_duplicate: false,
         });
         self.state.stand_alone(delivery);
-        let Machine { state, delivery_table, .. } = self;
-        delivery_table.insert_unique(id.0 as u64, delivery, |&row| state.deliveries[row].id.0 as u64);
+        self.delivery_table.insert(id.0 as u64, delivery);
         self.state.actions[action as usize].pending += 1;
         delivery
     }
@@ -75,8 +74,8 @@ impl Machine {
     /// `notify: each` deliveries name no row; the alert that is being told is known by its identity.
     fn is_critical_lane(&self, lane: LaneRef) -> bool {
         let LaneRef::Detached(identity) = lane else { return false };
-        let found = self.alert_table.find(identity, |&row| self.state.alerts[row].identity == identity);
-        found.is_some_and(|row| self.state.alerts[*row].severity == Some(crate::Severity::Critical))
+        let found = self.alert_table.find(identity, |row| self.state.alerts[row].identity == identity);
+        found.is_some_and(|row| self.state.alerts[row].severity == Some(crate::Severity::Critical))
     }
 
     pub(super) fn record_notify(&mut self, delivery: u32, reason: NotifyReason) {
@@ -94,7 +93,7 @@ impl Machine {
     }
 
     pub(super) fn find_delivery(&self, id: DeliveryId) -> Option<u32> {
-        self.delivery_table.find(id.0 as u64, |&row| self.state.deliveries[row].id == id).copied()
+        self.delivery_table.find(id.0 as u64, |row| self.state.deliveries[row].id == id)
     }
 
     /// The first delivery of a lane becomes ready for its action, unless the lane waits behind another.
@@ -257,7 +256,7 @@ impl Machine {
             unfinished: row.unfinished().map(<[u16]>::to_vec),
             memo: memo.map(Into::into),
         };
-        self.effects.push_back(Effect::Deliver(Box::new(deliver)));
+        self.effects.push(Effect::Deliver(Box::new(deliver)));
     }
 
     /// Puts all that is due for an action into one delivery, oldest first, and attempts it. What a far end may have
@@ -598,9 +597,7 @@ impl Machine {
     pub(super) fn drop_row(&mut self, delivery: u32) {
         let Some(row) = self.state.deliveries.find(delivery) else { return };
         let (id, notification) = (row.id, row.notification);
-        if let Ok(entry) = self.delivery_table.find_entry(id.0 as u64, |&known| known == delivery) {
-            entry.remove();
-        }
+        self.delivery_table.remove(id.0 as u64, delivery);
         self.state.deliveries.remove(delivery);
         self.own_texts_of(notification, -1);
         let row = &mut self.state.notifications[notification];
@@ -630,33 +627,23 @@ impl Machine {
         self.record(Decided::Superseded { delivery: old_id, by: heir_id });
     }
 
-    /// The process that made these attempts is gone; whether the far ends got them is unknown.
-    pub(super) fn forget_attempts(&mut self, crashed: bool) -> u32 {
-        let under_way: Vec<u32> = self
-            .state
-            .deliveries
-            .iter()
-            .filter(|(_, row)| row.state == DeliveryState::InFlight)
-            .map(|(number, _)| number)
-            .collect();
-        for &delivery in &under_way {
-            let now = self.now;
-            let row = &mut self.state.deliveries[delivery];
-            row.state = DeliveryState::Waiting;
-            row.maybe_duplicate = true;
-            row.crashes += u8::from(crashed);
-            row.due = now;
-            let (action, crashes) = (row.action, row.crashes);
-            self.state.actions[action as usize].in_flight -= 1;
-            if crashes >= CRASHES_MAX {
-                self.record_attempt(delivery, AttemptResult::Unknown, 0, Next::DeadLetter);
-                self.give_up(delivery, DeadReason::Crashes);
-            } else {
-                self.record_attempt(delivery, AttemptResult::Unknown, 0, Next::Retry(now));
-                self.wait_again(delivery);
-            }
+    /// The process that made this attempt is gone; whether the far end got it is unknown.
+    pub(super) fn forget_attempt(&mut self, delivery: u32) {
+        let now = self.now;
+        let row = &mut self.state.deliveries[delivery];
+        row.state = DeliveryState::Waiting;
+        row.maybe_duplicate = true;
+        row.crashes += u8::from(self.crashed);
+        row.due = now;
+        let (action, crashes) = (row.action, row.crashes);
+        self.state.actions[action as usize].in_flight -= 1;
+        if crashes >= CRASHES_MAX {
+            self.record_attempt(delivery, AttemptResult::Unknown, 0, Next::DeadLetter);
+            self.give_up(delivery, DeadReason::Crashes);
+        } else {
+            self.record_attempt(delivery, AttemptResult::Unknown, 0, Next::Retry(now));
+            self.wait_again(delivery);
         }
-        under_way.len() as u32
     }
 
     /// Whether it is being attempted, by itself or in a digest: then no word of an operator reaches it.

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What a group looks like to one action at one moment: rows, and identities sorted.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Sets {
     pub noted: Vec<Noted>,
     pub rows: Vec<u32>,
@@ -31,15 +31,29 @@ pub(super) struct Sets {
     pub resolved: Vec<u64>,
 }
 
+/// A look at a group that is under way.
+#[derive(Debug)]
+pub(super) struct Looking {
+    group: u32,
+    sets: Sets,
+    /// The lane that is next.
+    lane: usize,
+    /// Notifications made by it: reason, action whose own alerts they leave out, row.
+    made: Vec<(NotifyReason, Option<u32>, u32)>,
+}
+
+/// From this many alerts on a look pauses after each action.
+const LARGE: usize = 1_000;
+
 impl Machine {
     /// Makes the alert a member of its group of this route, and answers which that is.
     pub(super) fn join_group(&mut self, row: u32, route: u32) -> u32 {
         let labels = self.group_labels(row, route);
         let hash = self.group_hash(route, &labels);
         let groups = &self.state.groups;
-        let same = |group: &u32| groups[*group].route == route && *groups[*group].labels == *labels;
+        let same = |group| groups[group].route == route && *groups[group].labels == *labels;
         let group = match self.group_table.find(hash, same) {
-            Some(group) => *group,
+            Some(group) => group,
             None => self.new_group(row, route, labels, hash),
         };
         let is_new = self.insert_member(group, row);
@@ -87,10 +101,7 @@ impl Machine {
             hold: None,
             armed: At::NEVER,
         });
-        let Machine { state, group_table, .. } = self;
-        group_table.insert_unique(hash, group, |&group| {
-            hash_group(state.seed, &state.strings, state.groups[group].route, &state.groups[group].labels)
-        });
+        self.group_table.insert(hash, group);
         self.adopt(group);
         self.line_up(group);
         self.arm_group(group);
@@ -172,20 +183,39 @@ impl Machine {
     }
 
     /// Looks at a group: decides for each of its actions, and makes what notifications that takes.
-    pub(super) fn look(&mut self, group: u32) {
+    /// A large group takes a piece of work for each action.
+    pub(super) fn look(&mut self, group: u32, left: &mut i64) {
         let now = self.now;
         let row = &mut self.state.groups[group];
         row.anchor.get_or_insert(now);
         row.next = At::NEVER;
+        *left -= row.members.len() as i64 / 32;
         let sets = self.sets(group, None);
         if self.state.groups[group].lanes.is_empty() {
             self.hold_group(group, HoldReason::NobodyToTell);
         }
-        let mut made: Vec<(NotifyReason, Option<u32>, u32)> = Vec::new();
-        for lane in 0..self.state.groups[group].lanes.len() {
+        let looking = Looking { group, sets, lane: 0, made: Vec::new() };
+        if looking.sets.rows.len() < LARGE {
+            self.look_on(looking, left);
+        } else {
+            self.looking = Some(looking);
+        }
+    }
+
+    /// Goes on with a look: with one lane of a large group, with all of another.
+    pub(super) fn look_on(&mut self, mut looking: Looking, left: &mut i64) {
+        let Looking { group, sets, lane: next, made } = &mut looking;
+        let group = *group;
+        for lane in *next..self.state.groups[group].lanes.len() {
+            if *next < lane && sets.rows.len() >= LARGE {
+                *next = lane;
+                self.looking = Some(looking);
+                return;
+            }
+            *left -= sets.rows.len() as i64 / 32;
             let own;
             let seen = match self.excluded(group, lane) {
-                false => (&sets, None),
+                false => (&*sets, None),
                 true => {
                     let action = self.state.groups[group].lanes[lane].action;
                     own = self.sets(group, Some(action));
@@ -211,6 +241,7 @@ impl Machine {
             }
             self.hold_short(group, lane, &decided, short);
         }
+        *left -= sets.rows.len() as i64 / 32;
         self.state.groups[group].looked = self.state.next_moment();
         self.sweep(group);
         self.schedule_look(group);
@@ -512,9 +543,7 @@ impl Machine {
     pub(super) fn remove_group(&mut self, group: u32) -> Option<Group> {
         let row = self.state.groups.find(group)?;
         let hash = self.group_hash(row.route, &row.labels);
-        if let Ok(entry) = self.group_table.find_entry(hash, |&known| known == group) {
-            entry.remove();
-        }
+        self.group_table.remove(hash, group);
         let row = self.state.groups.remove(group)?;
         self.state.behind.retain(|_, (waits, _)| *waits != group);
         for (name, value) in &row.labels {

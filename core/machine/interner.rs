@@ -2,9 +2,10 @@
 
 use alloc::{boxed::Box, vec::Vec};
 use core::hash::Hasher;
-use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
+
+use super::table::Table;
 
 /// The number of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,7 +17,7 @@ pub(crate) struct Interner {
     slots: Vec<Slot>,
     free: Vec<u32>,
     #[serde(skip)]
-    table: HashTable<u32>,
+    table: Table,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,7 +35,7 @@ impl Interner {
     /// The number of `text`, with one use more.
     pub fn intern(&mut self, text: &str) -> Sym {
         let hash = self.hash(text);
-        if let Some(&number) = self.table.find(hash, |&number| &*self.slots[number as usize].text == text) {
+        if let Some(number) = self.table.find(hash, |number| &*self.slots[number as usize].text == text) {
             self.slots[number as usize].uses += 1;
             return Sym(number);
         }
@@ -49,15 +50,14 @@ impl Interner {
                 self.slots.len() as u32 - 1
             }
         };
-        let Interner { seed, slots, table, .. } = self;
-        table.insert_unique(hash, number, |&number| hash_text(*seed, &slots[number as usize].text));
+        self.table.insert(hash, number);
         Sym(number)
     }
 
     /// The number of `text`, if it is kept.
     pub fn find(&self, text: &str) -> Option<Sym> {
-        let same = |&number: &u32| &*self.slots[number as usize].text == text;
-        self.table.find(self.hash(text), same).copied().map(Sym)
+        let same = |number| &*self.slots[number as usize].text == text;
+        self.table.find(self.hash(text), same).map(Sym)
     }
 
     /// One use less; the last one frees the string.
@@ -67,9 +67,7 @@ impl Interner {
         if slot.uses == 0 {
             let text = core::mem::take(&mut slot.text);
             let hash = self.hash(&text);
-            if let Ok(entry) = self.table.find_entry(hash, |&number| number == sym.0) {
-                entry.remove();
-            }
+            self.table.remove(hash, sym.0);
             self.free.push(sym.0);
         }
     }
@@ -84,8 +82,7 @@ impl Interner {
         table.clear();
         for (slot, number) in slots.iter().zip(0u32..) {
             if slot.uses > 0 {
-                let hash = hash_text(*seed, &slot.text);
-                table.insert_unique(hash, number, |&number| hash_text(*seed, &slots[number as usize].text));
+                table.insert(hash_text(*seed, &slot.text), number);
             }
         }
     }

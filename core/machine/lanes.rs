@@ -4,20 +4,20 @@
 //! the row, and whoever leaves the middle of a long one does not look for its place.
 
 use alloc::vec::Vec;
-use hashbrown::HashTable;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     pending::{Delivery, LaneRef},
     slab::Slab,
     state::State,
+    table::Table,
 };
 
 /// Lanes that belong to no group: one alert told each time, retried dead letters, moved deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Detached {
     /// The first of each lane, by the lane's key and action.
-    heads: HashTable<u32>,
+    heads: Table,
     /// The first of each lane as a snapshot had them, until [`Detached::rebuild`].
     restored: Vec<u32>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Detached {
 impl Detached {
     /// A snapshot's lanes, to be [rebuilt](Detached::rebuild).
     pub fn restored(heads: Vec<u32>) -> Detached {
-        Detached { heads: HashTable::new(), restored: heads }
+        Detached { heads: Table::default(), restored: heads }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -35,7 +35,7 @@ impl Detached {
     /// Makes the table again, after a snapshot was read.
     pub fn rebuild(&mut self, rows: &Slab<Delivery>) {
         for head in core::mem::take(&mut self.restored) {
-            self.heads.insert_unique(hash_row(rows, head), head, |&head| hash_row(rows, head));
+            self.heads.insert(hash_row(rows, head), head);
         }
     }
 }
@@ -59,8 +59,8 @@ impl State {
             LaneRef::Group { group, lane } => self.groups.find(group)?.lanes[lane as usize].head,
             LaneRef::Detached(key) => {
                 let rows = &self.deliveries;
-                let same = |head: &u32| rows[*head].lane == lane && rows[*head].action == action;
-                self.detached.heads.find(hash(key, action), same).copied()
+                let same = |head| rows[head].lane == lane && rows[head].action == action;
+                self.detached.heads.find(hash(key, action), same)
             }
         }
     }
@@ -88,13 +88,11 @@ impl State {
         let (lane, action) = (row.lane, row.action);
         let Some(head) = self.head(lane, action) else {
             self.set_ring(delivery, delivery);
-            let State { deliveries, groups, detached, .. } = self;
             match lane {
-                LaneRef::Group { group, lane } => groups[group].lanes[lane as usize].head = Some(delivery),
-                LaneRef::Detached(key) => {
-                    let hashed = hash(key, action);
-                    detached.heads.insert_unique(hashed, delivery, |&head| hash_row(deliveries, head));
+                LaneRef::Group { group, lane } => {
+                    self.groups[group].lanes[lane as usize].head = Some(delivery);
                 }
+                LaneRef::Detached(key) => self.detached.heads.insert(hash(key, action), delivery),
             }
             return;
         };
@@ -115,14 +113,10 @@ impl State {
         let next = Some(after).filter(|after| *after != delivery);
         match lane {
             LaneRef::Group { group, lane } => self.groups[group].lanes[lane as usize].head = next,
-            LaneRef::Detached(key) => {
-                let entry = self.detached.heads.find_entry(hash(key, action), |head| *head == delivery);
-                match (entry, next) {
-                    (Ok(mut entry), Some(next)) => *entry.get_mut() = next,
-                    (Ok(entry), None) => drop(entry.remove()),
-                    (Err(_), _) => {}
-                }
-            }
+            LaneRef::Detached(key) => match next {
+                Some(next) => self.detached.heads.replace(hash(key, action), delivery, next),
+                None => self.detached.heads.remove(hash(key, action), delivery),
+            },
         }
         self.set_ring(before, after);
         self.set_ring(delivery, delivery);
@@ -143,7 +137,7 @@ impl State {
 /// The first of each lane, sorted: the order of the table is nobody's business.
 impl Serialize for Detached {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut heads: Vec<u32> = self.heads.iter().copied().collect();
+        let mut heads: Vec<u32> = self.heads.rows().collect();
         heads.sort_unstable();
         heads.serialize(serializer)
     }

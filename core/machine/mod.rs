@@ -13,12 +13,15 @@ mod lanes;
 mod operate;
 mod own;
 mod pending;
+mod pieces;
 mod query;
+mod queue;
 mod ready;
 mod routing;
 mod slab;
 mod snapshot;
 mod state;
+mod table;
 mod timers;
 mod version1;
 
@@ -31,23 +34,20 @@ pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf}
 pub use snapshot::SnapshotError;
 pub use state::Totals;
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    vec::Vec,
-};
-use hashbrown::HashTable;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
     At, Effect, Record,
     effect::Decided,
     input::{Input, JournalRecord, Position},
 };
+use groups::Looking;
+use pieces::Pieces;
+use queue::Queue;
 use routing::Routing;
 use state::{OwnAlert, State};
+use table::Table;
 use timers::{Due, Timers};
-
-/// Room for effects that is kept when they are taken: one record's storm is no reason to keep the memory for the next.
-const EFFECTS_KEPT: usize = 1024;
 
 /// The router. See the module's head.
 #[derive(Debug, Default)]
@@ -56,14 +56,14 @@ pub struct Machine {
     /// Compiled from the state's config.
     routing: Routing,
     /// Alerts by identity.
-    alert_table: HashTable<u32>,
+    alert_table: Table,
     /// Groups by route and labels.
-    group_table: HashTable<u32>,
+    group_table: Table,
     /// Deliveries by id.
-    delivery_table: HashTable<u32>,
+    delivery_table: Table,
     timers: Timers,
     job: Option<Job>,
-    effects: VecDeque<Effect>,
+    effects: Queue,
     /// The time that decisions are made at: a timer's due time or the record's.
     now: At,
     /// The record under way.
@@ -78,6 +78,13 @@ pub struct Machine {
     given_up: BTreeMap<u32, (u32, alloc::string::String)>,
     /// A config change that is under way.
     moving: Option<operate::Moving>,
+    /// A look at a group that is under way.
+    looking: Option<Looking>,
+    /// What long work knows between its pieces.
+    pieces: Pieces,
+    /// Whether the process before the one that starts ended without a word, and how many attempts of it are forgotten.
+    crashed: bool,
+    unknown_outcomes: u32,
     /// A start is under way: until attempts of the process before are forgotten, none is made.
     starting: bool,
 }
@@ -95,8 +102,14 @@ enum Phase {
     Before,
     /// The input itself, from this item on.
     Items(usize),
+    /// The groups of before a config change are taken away.
+    TakeGroups,
     /// Alerts are routed anew after a config change, from this row on.
     Reroute(u32),
+    /// What no new group took over is seen to.
+    FinishMove,
+    /// Deliveries of actions that are gone are seen to, from this action on.
+    Clear(u32),
     /// Own alerts.
     Own,
     /// Timers that the input made due.
@@ -151,7 +164,7 @@ impl Machine {
                 self.state.next_seq = job.record.seq + job.record.input.sequences();
                 self.thin_timers();
                 let due = self.next_due();
-                self.effects.push_back(Effect::Wake(due));
+                self.effects.push(Effect::Wake(due));
                 return Step::Done;
             };
             job.phase = next;
@@ -168,11 +181,7 @@ impl Machine {
 
     /// The next effect, in order.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        let effect = self.effects.pop_front();
-        if self.effects.is_empty() && self.effects.capacity() > EFFECTS_KEPT {
-            self.effects = VecDeque::new();
-        }
-        effect
+        self.effects.pop()
     }
 
     /// The due time of the earliest timer; [`At::NEVER`] without one.
@@ -249,7 +258,15 @@ impl Machine {
                 self.now = job.record.at;
                 Some(self.apply_item(&job.record.input, item, left))
             }
+            Phase::TakeGroups => Some(if self.take_groups(left) {
+                self.put_in_force(&job.record.input);
+                Phase::Reroute(0)
+            } else {
+                Phase::TakeGroups
+            }),
             Phase::Reroute(row) => Some(self.reroute(row, left)),
+            Phase::FinishMove => Some(self.finish_move(left)),
+            Phase::Clear(action) => Some(self.clear_actions(action, left)),
             Phase::Own => {
                 self.raise_own();
                 Some(Phase::After)
@@ -266,34 +283,44 @@ impl Machine {
         match input {
             Input::Alerts(arrival) => {
                 let Some(alert) = arrival.batch.alert(item) else { return Phase::Own };
+                if alert.id().is_some() && !self.expire_ids(left) {
+                    return Phase::Items(item);
+                }
+                *left -= 1;
                 self.accept(&arrival.client, alert, Position::arrived(self.seq + item as u64), None);
                 return if item + 1 < arrival.batch.len() { Phase::Items(item + 1) } else { Phase::Own };
             }
             Input::Own(event) => self.own_event(event),
             Input::Outcome(outcome) => self.outcome(outcome),
-            Input::Acknowledge(acknowledge) => self.acknowledge(acknowledge),
-            Input::Deliveries(command) => self.command(command),
+            Input::Acknowledge(acknowledge) => return self.acknowledge(acknowledge, item, left),
+            Input::Deliveries(command) => return self.command(command, item, left),
             Input::ConfigInstalled(install) => {
                 if self.install(install) {
-                    return Phase::Reroute(0);
+                    return Phase::TakeGroups;
                 }
             }
             Input::Started(started) => {
-                self.started(started);
+                if !self.started(started, item) {
+                    return Phase::Items(item + 1);
+                }
                 if started.install.as_ref().is_some_and(|install| self.install(install)) {
-                    return Phase::Reroute(0);
+                    return Phase::TakeGroups;
                 }
             }
             Input::Stopping => self.stopping(),
             Input::WallClock(offset) => self.wall_clock(*offset),
             Input::Advanced => {}
-            Input::Carried(carried) => self.carried(carried),
+            Input::Carried(carried) => return self.carried(carried, item, left),
         }
         Phase::Own
     }
 
     /// Fires the earliest timer due by `limit`; `false` if there is none.
     fn fire_one(&mut self, limit: At, left: &mut i64) -> bool {
+        if let Some(looking) = self.looking.take() {
+            self.look_on(looking, left);
+            return true;
+        }
         let Some(due_at) = self.settle(left) else { return true };
         if due_at > limit || due_at == At::NEVER {
             return false;
@@ -306,12 +333,12 @@ impl Machine {
         match due {
             Due::Alert(row) => {
                 self.state.alerts[row].armed = At::NEVER;
+                *left -= 1;
                 self.alert_due(row);
             }
             Due::Group(row) => {
                 self.state.groups[row].armed = At::NEVER;
-                *left -= self.state.groups[row].members.len() as i64 / 16;
-                self.look(row);
+                self.look(row, left);
             }
             Due::Action(number) => {
                 self.state.actions[number as usize].armed = At::NEVER;
@@ -370,7 +397,7 @@ impl Machine {
     }
 
     fn record(&mut self, what: Decided) {
-        self.effects.push_back(Effect::Record(Record { seq: self.seq, at: self.now, what }));
+        self.effects.push(Effect::Record(Record { seq: self.seq, at: self.now, what }));
     }
 
     /// A keyed hash that is the same on every machine and in every release.

@@ -22,8 +22,7 @@ use crate::{
     config::{ActionId, ActionSpec, Install, Removed},
     effect::{AlertChange, DeadReason, Decided},
     input::{
-        Acknowledge, Acknowledged, Carried, DeliveryCommand, DeliverySelection, DeliveryVerb, Position,
-        Started,
+        Acknowledge, Acknowledged, DeliveryCommand, DeliverySelection, DeliveryVerb, Input, Position, Started,
     },
 };
 
@@ -36,31 +35,32 @@ const CLOCK_JUMP_MS: u64 = 2_000;
 #[derive(Debug, Default)]
 pub(super) struct Moving {
     /// Routes with the same matchers and receiver have the same key: their groups come in the order of the routes.
-    groups: BTreeMap<(String, SmolStr), VecDeque<(Group, u64)>>,
+    pub groups: BTreeMap<(String, SmolStr), VecDeque<(Group, u64)>>,
     /// New groups that took over what an old one knew.
     pub adopted: BTreeSet<u32>,
     /// Lanes that no new group took over.
     strays: Vec<Lane>,
+    /// The new config's, until the old groups are gone.
+    routing: Option<Routing>,
 }
 
 impl Machine {
-    /// The process started on this journal.
-    pub(super) fn started(&mut self, started: &Started) {
-        let first = self.state.incarnation == 0;
-        // A journal whose beginning is lost keeps the names that its alerts have.
-        if first && self.state.alerts.len() == 0 {
-            self.state.seed = started.seed;
-            self.state.strings = Interner::new(started.seed);
+    /// The process started on this journal. Attempts of the process before are forgotten one by one; `true` when it is
+    /// done.
+    pub(super) fn started(&mut self, started: &Started, item: usize) -> bool {
+        if item == 0 {
+            self.take_over(started);
         }
-        let crashed = !first && !self.state.stopping;
-        self.state.incarnation = started.incarnation.max(1);
-        self.state.wall_offset_ms = started.wall_offset_ms;
-        self.state.stopping = false;
-        let unknown_outcomes = self.forget_attempts(crashed);
+        if let Some(delivery) = self.pieces.rows.pop() {
+            self.forget_attempt(delivery);
+            self.unknown_outcomes += 1;
+            return false;
+        }
         self.starting = false;
         for number in 0..self.state.actions.len() as u32 {
             self.schedule(number);
         }
+        let (crashed, unknown_outcomes) = (self.crashed, self.unknown_outcomes);
         self.record(Decided::Process { started: true, unknown_outcomes });
         let how = if crashed { " after a crash" } else { "" };
         let summary =
@@ -72,6 +72,25 @@ impl Machine {
             let summary = format!("damage was set aside: {damage}");
             self.to_raise.push(OwnAlert::new("Journal Damaged", "", Severity::Critical, summary));
         }
+        true
+    }
+
+    fn take_over(&mut self, started: &Started) {
+        let first = self.state.incarnation == 0;
+        // A journal whose beginning is lost keeps the names that its alerts have.
+        if first && self.state.alerts.len() == 0 {
+            self.state.seed = started.seed;
+            self.state.strings = Interner::new(started.seed);
+        }
+        self.crashed = !first && !self.state.stopping;
+        self.state.incarnation = started.incarnation.max(1);
+        self.state.wall_offset_ms = started.wall_offset_ms;
+        self.state.stopping = false;
+        self.unknown_outcomes = 0;
+        let deliveries = self.state.deliveries.iter();
+        let under_way = deliveries.filter(|(_, row)| row.state == DeliveryState::InFlight);
+        self.pieces.rows = under_way.map(|(number, _)| number).collect();
+        self.pieces.rows.reverse();
     }
 
     /// The process ends in order: attempts still under way are tried again at the next start.
@@ -92,7 +111,7 @@ impl Machine {
         }
     }
 
-    /// Puts a config in force; whether alerts must be routed anew.
+    /// Begins to put a config in force: the groups of the old one are taken away. `false` if it cannot be used.
     pub(super) fn install(&mut self, install: &Install) -> bool {
         let routing = match Routing::compile(&install.config) {
             Ok(routing) => routing,
@@ -103,26 +122,30 @@ impl Machine {
                 return false;
             }
         };
-        let mut moving = Moving::default();
-        let mut groups: Vec<u32> = self.state.groups.iter().map(|(group, _)| group).collect();
-        groups.sort_by_key(|group| self.state.groups[*group].route);
-        for group in groups {
-            let interval = self.routing.nodes[self.state.groups[group].route as usize].group_interval_ms;
-            let receiver = self.receiver_name(self.state.groups[group].route);
-            if let Some(row) = self.remove_group(group) {
-                let key = (row.name.key.clone(), receiver);
-                moving.groups.entry(key).or_default().push_back((row, interval));
-            }
-        }
-        self.routing = routing;
+        let mut groups: Vec<(u32, u32)> =
+            self.state.groups.iter().map(|(group, row)| (row.route, group)).collect();
+        groups.sort_unstable_by(|a, b| b.cmp(a));
+        self.pieces.rows = groups.into_iter().map(|(_, group)| group).collect();
+        self.moving = Some(Moving { routing: Some(routing), ..Moving::default() });
+        true
+    }
+
+    /// Puts a config in force whose predecessor's groups were taken away.
+    pub(super) fn put_in_force(&mut self, input: &Input) {
+        let install = match input {
+            Input::ConfigInstalled(install) => Some(install),
+            Input::Started(started) => started.install.as_ref(),
+            _ => None,
+        };
+        let install = install.expect("only a config takes groups away");
+        let routing = self.moving.as_mut().and_then(|moving| moving.routing.take());
+        self.routing = routing.expect("it was compiled when the change began");
         let position = Position::arrived(self.seq);
         self.state.config = Some((install.config.clone(), position));
         self.install_actions(&install.config.receivers, &install.removed);
-        self.moving = Some(moving);
         self.record(Decided::Config { position, by: install.by.clone() });
         let summary = format!("a configuration was installed by {}", install.by);
         self.to_raise.push(OwnAlert::new("Configuration Changed", "12", Severity::Info, summary));
-        true
     }
 
     pub(super) fn receiver_name(&self, route: u32) -> SmolStr {
@@ -153,8 +176,7 @@ impl Machine {
     /// Routes alerts anew, from `row` on.
     pub(super) fn reroute(&mut self, row: u32, left: &mut i64) -> Phase {
         if row >= self.state.alerts.bound() {
-            self.finish_move();
-            return Phase::Own;
+            return Phase::FinishMove;
         }
         *left -= 2;
         if let Some(alert) = self.state.alerts.find_mut(row) {
@@ -210,24 +232,47 @@ impl Machine {
     }
 
     /// Every alert is routed: what is left of the old groups, and of actions that are gone, is seen to.
-    fn finish_move(&mut self) {
-        let Some(moving) = self.moving.take() else { return };
-        let left = moving.groups.into_values().flatten().flat_map(|(group, _)| group.lanes);
-        for lane in moving.strays.into_iter().chain(left) {
+    pub(super) fn finish_move(&mut self, left: &mut i64) -> Phase {
+        *left -= 2;
+        let Some(moving) = &mut self.moving else { return Phase::Clear(0) };
+        // In the order in which they became strays.
+        if !moving.strays.is_empty() {
+            self.pieces.lanes.extend(core::mem::take(&mut moving.strays));
+        } else if let Some(lane) = self.pieces.lanes.pop_front() {
             let pending: Vec<u32> = self.state.waiting(lane.head).collect();
+            *left -= pending.len() as i64;
             for delivery in pending {
                 self.detach(delivery);
             }
+        } else if let Some((_, groups)) = moving.groups.pop_first() {
+            self.pieces.lanes.extend(groups.into_iter().flat_map(|(group, _)| group.lanes));
+        } else {
+            self.moving = None;
         }
-        for number in 0..self.state.actions.len() as u32 {
-            let action = &self.state.actions[number as usize];
-            if !action.present && action.pending > 0 {
-                self.clear_action(number);
+        Phase::FinishMove
+    }
+
+    /// Moves or gives up what waits for actions that the config no longer has, in order.
+    pub(super) fn clear_actions(&mut self, number: u32, left: &mut i64) -> Phase {
+        *left -= 4;
+        if let Some(delivery) = self.pieces.rows.pop() {
+            self.clear_delivery(delivery);
+            return Phase::Clear(number);
+        }
+        let Some(action) = self.state.actions.get(number as usize) else {
+            for number in 0..self.state.actions.len() as u32 {
+                self.schedule(number);
             }
+            return Phase::Own;
+        };
+        if !action.present && action.pending > 0 {
+            let of = |row: &Delivery| row.action == number && row.state == DeliveryState::Waiting;
+            let rows = self.state.deliveries.iter().filter(|(_, row)| of(row));
+            let mut waiting: Vec<(u64, u32)> = rows.map(|(delivery, row)| (row.number, delivery)).collect();
+            waiting.sort_unstable_by(|a, b| b.cmp(a));
+            self.pieces.rows = waiting.into_iter().map(|(_, delivery)| delivery).collect();
         }
-        for number in 0..self.state.actions.len() as u32 {
-            self.schedule(number);
-        }
+        Phase::Clear(number + 1)
     }
 
     /// A delivery goes on in a lane of its own group's making, outside any group.
@@ -245,18 +290,7 @@ impl Machine {
         self.ready_head(lane, action);
     }
 
-    /// Moves or gives up what waits for an action that the config no longer has, in order.
-    fn clear_action(&mut self, number: u32) {
-        let of = |row: &Delivery| row.action == number && row.state == DeliveryState::Waiting;
-        let rows = self.state.deliveries.iter().filter(|(_, row)| of(row));
-        let mut waiting: Vec<(u64, u32)> = rows.map(|(delivery, row)| (row.number, delivery)).collect();
-        waiting.sort_unstable();
-        for (_, delivery) in waiting {
-            self.clear_delivery(delivery);
-        }
-    }
-
-    /// The same for one delivery that has come to wait for an action that is gone.
+    /// Moves or gives up one delivery that has come to wait for an action that is gone.
     pub(super) fn clear_delivery(&mut self, delivery: u32) {
         let action = &self.state.actions[self.state.deliveries[delivery].action as usize];
         let fate = action.removed.clone();
@@ -297,26 +331,31 @@ impl Machine {
     }
 
     /// Somebody takes charge of every firing alert that matches, or gives it back.
-    pub(super) fn acknowledge(&mut self, acknowledge: &Acknowledge) {
-        let severities = self.state.config().map(|config| config.severities.clone()).unwrap_or_default();
-        let matchers =
-            acknowledge.matchers.iter().map(|m| m.compile(&severities)).collect::<Result<Vec<_>, _>>();
-        let Ok(matchers) = matchers else { return };
-        if matchers.is_empty() || acknowledge.until.is_some_and(|until| until <= self.now) {
-            return;
+    pub(super) fn acknowledge(&mut self, acknowledge: &Acknowledge, item: usize, left: &mut i64) -> Phase {
+        if item == 0 {
+            let severities = self.state.config().map(|config| config.severities.clone()).unwrap_or_default();
+            let matchers =
+                acknowledge.matchers.iter().map(|m| m.compile(&severities)).collect::<Result<Vec<_>, _>>();
+            let Ok(matchers) = matchers else { return Phase::Own };
+            if matchers.is_empty() || acknowledge.until.is_some_and(|until| until <= self.now) {
+                return Phase::Own;
+            }
+            (self.pieces.matchers, self.pieces.severities) = (matchers, severities);
         }
-        let strings = &self.state.strings;
-        let rows: Vec<u32> = self
-            .state
-            .alerts
-            .iter()
-            .filter(|(_, alert)| alert.firing && (!acknowledge.withdraw || alert.acknowledged.is_some()))
-            .filter(|(_, alert)| {
+        let Some(piece) = self.alert_rows(item, left) else { return Phase::Own };
+        let (strings, matchers) = (&self.state.strings, &self.pieces.matchers);
+        let is_meant = |row: &u32| {
+            self.state.alerts.find(*row).is_some_and(|alert| {
                 let labels = RowLabels { strings, labels: &alert.labels };
-                matchers.iter().all(|m| m.matches(labels.value(&m.matcher.name), &severities))
+                alert.firing
+                    && (!acknowledge.withdraw || alert.acknowledged.is_some())
+                    && matchers
+                        .iter()
+                        .all(|m| m.matches(labels.value(&m.matcher.name), &self.pieces.severities))
             })
-            .map(|(row, _)| row)
-            .collect();
+        };
+        let rows: Vec<u32> = piece.clone().filter(is_meant).collect();
+        *left -= rows.len() as i64 / 2;
         let since = self.now.wall(self.state.wall_offset());
         for row in rows {
             let alert = &mut self.state.alerts[row];
@@ -335,27 +374,19 @@ impl Machine {
                 }
             }
         }
+        Phase::Items(piece.end as usize)
     }
 
     /// An operator retries or drops deliveries.
-    pub(super) fn command(&mut self, command: &DeliveryCommand) {
-        let dead = |row: &Delivery| row.state == DeliveryState::Dead;
-        let rows: Vec<u32> = match &command.which {
-            DeliverySelection::One(id) => self.find_delivery(*id).into_iter().collect(),
-            DeliverySelection::DeadLetters => {
-                self.state.deliveries.iter().filter(|(_, row)| dead(row)).map(|(number, _)| number).collect()
-            }
-            DeliverySelection::DeadLettersOf(id) => {
-                let action = self.state.action(id);
-                let of = |row: &Delivery| Some(row.action) == action && dead(row);
-                self.state.deliveries.iter().filter(|(_, row)| of(row)).map(|(number, _)| number).collect()
-            }
-        };
-        for row in rows {
-            let delivery = self.state.deliveries[row].id;
-            if self.is_under_way(row) {
-                continue;
-            }
+    pub(super) fn command(&mut self, command: &DeliveryCommand, item: usize, left: &mut i64) -> Phase {
+        if item == 0 {
+            self.pieces.rows = self.meant(command);
+            self.pieces.rows.reverse();
+        }
+        *left -= 2;
+        let Some(row) = self.pieces.rows.pop() else { return Phase::Own };
+        let delivery = self.state.deliveries[row].id;
+        if !self.is_under_way(row) {
             let verb = match command.verb {
                 DeliveryVerb::Retry => "retry",
                 DeliveryVerb::Drop => "drop",
@@ -367,29 +398,22 @@ impl Machine {
                 DeliveryVerb::Drop => drop(self.drop_now(row)),
             }
         }
+        Phase::Items(item + 1)
     }
 
-    /// Texts were written again: who pointed to the old places points to the new ones.
-    pub(super) fn carried(&mut self, carried: &Carried) {
-        let moves: BTreeMap<Position, Position> = carried
-            .items
-            .iter()
-            .zip(0u64..)
-            .map(|(item, i)| (item.from, Position::arrived(self.seq + i)))
-            .collect();
-        let moved = |position: &mut Position| {
-            if let Some(new) = moves.get(position) {
-                *position = *new;
+    /// The deliveries that a command means.
+    fn meant(&self, command: &DeliveryCommand) -> Vec<u32> {
+        let dead = |row: &Delivery| row.state == DeliveryState::Dead;
+        match &command.which {
+            DeliverySelection::One(id) => self.find_delivery(*id).into_iter().collect(),
+            DeliverySelection::DeadLetters => {
+                self.state.deliveries.iter().filter(|(_, row)| dead(row)).map(|(number, _)| number).collect()
             }
-        };
-        for (_, alert) in self.state.alerts.iter_mut() {
-            moved(&mut alert.position);
-        }
-        if let Some((_, position)) = &mut self.state.config {
-            moved(position);
-        }
-        for (_, row) in self.state.notifications.iter_mut() {
-            row.move_positions(|position| moves.get(&position).copied());
+            DeliverySelection::DeadLettersOf(id) => {
+                let action = self.state.action(id);
+                let of = |row: &Delivery| Some(row.action) == action && dead(row);
+                self.state.deliveries.iter().filter(|(_, row)| of(row)).map(|(number, _)| number).collect()
+            }
         }
     }
 }

@@ -77,17 +77,13 @@ impl Machine {
         state.strings.rebuild();
         state.detached.rebuild(&state.deliveries);
         for (row, alert) in state.alerts.iter() {
-            alert_table.insert_unique(alert.identity, row, |&row| state.alerts[row].identity);
+            alert_table.insert(alert.identity, row);
         }
-        let hash = |group: u32| {
-            let row = &state.groups[group];
-            hash_group(state.seed, &state.strings, row.route, &row.labels)
-        };
-        for (group, _) in state.groups.iter() {
-            group_table.insert_unique(hash(group), group, |&group| hash(group));
+        for (group, row) in state.groups.iter() {
+            group_table.insert(hash_group(state.seed, &state.strings, row.route, &row.labels), group);
         }
         for (delivery, row) in state.deliveries.iter() {
-            delivery_table.insert_unique(row.id.0 as u64, delivery, |&row| state.deliveries[row].id.0 as u64);
+            delivery_table.insert(row.id.0 as u64, delivery);
         }
         self.share_names();
         self.arm_all();
