@@ -7,6 +7,18 @@ use crate::{FailureKind, sample};
 const AMPLE: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(300);
 
+/// A delivery with an id of its own: what belongs to a run is known by it, and other tests run beside this one.
+fn delivery_with(alerts: Vec<crate::Alert>) -> Delivery {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let id = u128::from(std::process::id()) << 32 | u128::from(number);
+    sample::delivery_of(id, alerts)
+}
+
+fn delivery() -> Delivery {
+    delivery_with(vec![sample::alert()])
+}
+
 struct Bench {
     data: tempfile::TempDir,
 }
@@ -36,7 +48,7 @@ impl Bench {
 
     async fn sh(&self, body: &str, deadline: Duration) -> Result<Receipt, Failure> {
         let program = self.program(&[&self.script(body)]);
-        one(&program, &sample::delivery(), deadline).await
+        one(&program, &delivery(), deadline).await
     }
 }
 
@@ -59,7 +71,7 @@ async fn the_program_gets_arguments_input_and_environment() {
     let script = bench.script(r#"printf '%s|' "$@"; echo; cat; echo; env | sort; ls -A; echo problem >&2"#);
     let computer = "c={{ common_labels.computer }}";
     let program = bench.program(&[&script, "a b", "$HOME;`id`", computer, "", "-x"]);
-    let mut delivery = sample::delivery();
+    let mut delivery = delivery();
     delivery.groups[0].alerts[0].labels[0].1 = "ws-042; rm -rf / $(id)".into();
     let text = reply(one(&program, &delivery, AMPLE).await);
     let lines: Vec<&str> = text.lines().collect();
@@ -68,7 +80,7 @@ async fn the_program_gets_arguments_input_and_environment() {
     let environment: Vec<&&str> = lines[2..].iter().filter(|l| l.contains('=')).collect();
     for expected in [
         "AMS2_ATTEMPT=1",
-        "AMS2_DELIVERY_ID=0000000000000000000000000000002a",
+        &format!("AMS2_DELIVERY_ID={}", delivery.id),
         "AMS2_EVENT=Virus Found",
         "AMS2_GROUP_KEY={}:{site=\"boston\"}",
         "AMS2_MAYBE_DUPLICATE=0",
@@ -109,7 +121,7 @@ async fn a_value_cannot_become_an_option_or_end_an_argument() {
     for (argument, value, refusal) in rows {
         let program = bench.program(&["/bin/true", argument]);
         let alert = sample::alert_of(&[("x", value)], &[]);
-        let result = one(&program, &sample::delivery_of(1, vec![alert]), AMPLE).await;
+        let result = one(&program, &delivery_with(vec![alert]), AMPLE).await;
         match refusal {
             None => assert!(result.is_ok(), "{argument} {value:?}: {result:?}"),
             Some(words) => {
@@ -121,7 +133,7 @@ async fn a_value_cannot_become_an_option_or_end_an_argument() {
     }
     let program = bench.program(&["/bin/true", "{{ common_labels.x }}{{ common_labels.x }}"]);
     let alert = sample::alert_of(&[("x", &"x".repeat(40 * 1024))], &[]);
-    let failure = one(&program, &sample::delivery_of(1, vec![alert]), AMPLE).await.expect_err("too long");
+    let failure = one(&program, &delivery_with(vec![alert]), AMPLE).await.expect_err("too long");
     assert!(failure.reason.contains("81920 bytes"), "{}", failure.reason);
 }
 
@@ -154,20 +166,19 @@ async fn a_program_that_cannot_be_run_fails_for_good_and_is_named() {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o644)).expect("set");
     for (path, words) in rows {
         let program = bench.program(&[&path]);
-        let failure = one(&program, &sample::delivery(), AMPLE).await.expect_err(&path);
+        let failure = one(&program, &delivery(), AMPLE).await.expect_err(&path);
         assert_eq!(failure.kind, FailureKind::Permanent);
         assert!(failure.reason.contains(&path) && failure.reason.contains(words), "{}", failure.reason);
         assert_eq!(program.probe(AMPLE).await, Err(failure.reason));
     }
     fs::write(&script, "#!/nowhere/interpreter\n").expect("written");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("set");
-    let failure =
-        one(&bench.program(&[&script]), &sample::delivery(), AMPLE).await.expect_err("no interpreter");
+    let failure = one(&bench.program(&[&script]), &delivery(), AMPLE).await.expect_err("no interpreter");
     assert_eq!(failure.kind, FailureKind::Permanent, "{}", failure.reason);
     fs::write(&script, "#!/bin/sh\n").expect("written");
     let program = bench.program(&[&script]);
     fs::set_permissions(&script, fs::Permissions::from_mode(0o777)).expect("set");
-    let failure = one(&program, &sample::delivery(), AMPLE).await.expect_err("changed after the start");
+    let failure = one(&program, &delivery(), AMPLE).await.expect_err("changed after the start");
     assert!(failure.reason.contains("can be written by all"), "{}", failure.reason);
 }
 
@@ -257,7 +268,7 @@ async fn a_run_that_is_given_up_leaves_nobody() {
 #[tokio::test]
 async fn programs_that_do_not_read_or_print_too_much_do_not_hang_us() {
     let bench = Bench::new();
-    let mut delivery = sample::delivery();
+    let mut delivery = delivery();
     delivery.groups[0].alerts = vec![sample::alert(); 5000];
     for body in
         ["exit 0", "exec <&-; exit 0", "exec >&- 2>&-; exit 0", "head -c 300000 /dev/zero | tr '\\0' x"]
@@ -299,7 +310,7 @@ fn each_mistake_is_named_with_its_setting() {
 
 #[test]
 fn values_in_the_environment_are_bounded() {
-    let mut delivery = sample::delivery();
+    let mut delivery = delivery();
     delivery.groups[0].key = "k\0".repeat(9000).into();
     let variables = environment(&delivery);
     assert!(variables.iter().all(|(_, value)| value.len() <= ENVIRONMENT_BYTES_MAX && !value.contains('\0')));
