@@ -18,6 +18,8 @@ pub mod fingerprint;
 pub mod input;
 pub mod machine;
 pub mod matcher;
+mod printable;
+mod re2;
 pub mod severity;
 pub mod time;
 

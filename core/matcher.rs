@@ -13,7 +13,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::{Severities, Severity, decimal::Decimal};
+use crate::{Severities, Severity, decimal::Decimal, printable::is_printable, re2};
 
 /// How a matcher compares. The order is Alertmanager's sort order, then ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -163,13 +163,15 @@ impl Matcher {
         if is_literal_choice(&self.value) {
             return Ok(Test::OneOf(self.value.split('|').map(SmolStr::new).collect(), must));
         }
-        regex::RegexBuilder::new(&format!("^(?:{})$", self.value))
+        let invalid = |error: &dyn fmt::Display| format!("the regex `{}` is not valid: {error}", self.value);
+        let regex = re2::translate(&self.value).map_err(|error| invalid(&error))?;
+        regex::RegexBuilder::new(&format!("^(?:{regex})$"))
             .size_limit(REGEX_COMPILED_BYTES_MAX)
             .dfa_size_limit(REGEX_COMPILED_BYTES_MAX)
             .nest_limit(64)
             .build()
             .map(|regex| Test::Regex(regex, must))
-            .map_err(|error| format!("the regex `{}` is not valid: {error}", self.value))
+            .map_err(|error| invalid(&error))
     }
 }
 
@@ -200,7 +202,7 @@ impl fmt::Display for Matcher {
     }
 }
 
-/// Go's `%q`: a double-quoted string literal, printable characters as they are.
+/// Go's `%q`: a double-quoted string literal, what Go takes for printable as it is.
 pub fn go_quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -216,8 +218,9 @@ pub fn go_quote(text: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             '\u{c}' => out.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
+            c if is_printable(c) => out.push(c),
+            c if c as u32 > 0xFFFF => out.push_str(&format!("\\U{:08x}", c as u32)),
+            c => out.push_str(&format!("\\u{:04x}", c as u32)),
         }
     }
     out.push('"');
@@ -472,6 +475,25 @@ mod tests {
         let severities = Severities::default();
         for text in ["a=~\"(\"", "a=~\"((a{1000}){1000}){1000}\"", "severity >= purple", "load > 1e3"] {
             assert!(Matcher::parse(text).expect(text).compile(&severities).is_err(), "{text}");
+        }
+    }
+
+    /// Go's `strconv.Quote`; rows after its own tests (go/src/strconv/quote_test.go) and `unicode.IsPrint`.
+    #[test]
+    fn text_is_quoted_as_go_does() {
+        let rows = [
+            ("\u{7}\u{8}\u{c}\r\n\t\u{b}", r#""\a\b\f\r\n\t\v""#),
+            ("\\ \"", r#""\\ \"""#),
+            ("\u{4}\u{7f}", r#""\x04\x7f""#),
+            ("☺ é 日本", "\"☺ é 日本\""),
+            ("\u{85}\u{a0}\u{ad}", r#""\u0085\u00a0\u00ad""#),
+            ("\u{200b}\u{2028}\u{3000}\u{feff}", r#""\u200b\u2028\u3000\ufeff""#),
+            ("\u{300}\u{fffd}", "\"\u{300}\u{fffd}\""),
+            ("\u{e000}\u{378}", r#""\ue000\u0378""#),
+            ("\u{1f600}\u{e0001}\u{10ffff}", "\"\u{1f600}\\U000e0001\\U0010ffff\""),
+        ];
+        for (text, quoted) in rows {
+            assert_eq!(go_quote(text), quoted, "{text:?}");
         }
     }
 
