@@ -30,6 +30,7 @@ mod edges;
 #[cfg(test)]
 mod tests;
 
+pub use own::{OWN_CLIENT, OWN_LABEL};
 pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf};
 pub use snapshot::SnapshotError;
 pub use state::Totals;

@@ -16,8 +16,11 @@ use crate::{
     input::{OwnEvent, Position},
 };
 
-/// The client name of own alerts. No client may have it.
+/// The client name of own alerts, and the value of [`OWN_LABEL`] that marks them. No client may have the one or send the
+/// other: an alert is its labels, so whoever sent those of an own alert could end it or change what it says.
 pub const OWN_CLIENT: &str = "ams2";
+/// The label that marks own alerts.
+pub const OWN_LABEL: &str = "source";
 
 /// The event that must never cause itself.
 const DELIVERY_FAILED: &str = "Delivery Failed";
@@ -101,7 +104,7 @@ impl Machine {
             ("event", SmolStr::new_static(own.event)),
             ("event_id", SmolStr::new_static(own.event_id)),
             ("severity", SmolStr::new_static(own.severity.word())),
-            ("source", SmolStr::new_static(OWN_CLIENT)),
+            (OWN_LABEL, SmolStr::new_static(OWN_CLIENT)),
         ];
         for (name, value) in site.iter().filter(|(name, _)| {
             fixed.iter().all(|(known, _)| known != name) && own.labels.iter().all(|(known, _)| known != name)

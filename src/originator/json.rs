@@ -3,7 +3,11 @@
 
 use std::{borrow::Cow, fmt};
 
-use ams2_core::{AlertBatch, AlertError, BatchBuilder, Wall, batch::AlertTimes};
+use ams2_core::{
+    AlertBatch, AlertError, BatchBuilder, Wall,
+    batch::AlertTimes,
+    machine::{OWN_CLIENT, OWN_LABEL},
+};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Most mistakes that one answer lists; the rest is counted.
@@ -252,6 +256,13 @@ impl<'de> Visitor<'de> for Pairs<'_, '_> {
                 sink.problem(pointer(&[what, &name]), detail);
                 continue;
             };
+            if labels && name == OWN_LABEL && value == OWN_CLIENT {
+                let detail = format!(
+                    "only the router itself says `{OWN_LABEL}=\"{OWN_CLIENT}\"`; give the label another value"
+                );
+                sink.problem(pointer(&[what, &name]), detail);
+                continue;
+            }
             let (count, most) = match labels {
                 true => (&mut size.labels, sink.limits.labels),
                 false => (&mut size.annotations, sink.limits.annotations),

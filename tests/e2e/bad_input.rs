@@ -107,6 +107,16 @@ fn json_rows() -> Vec<Row> {
             labels(&format!("{{\"{}\":\"x\"}}", "n".repeat(1025))),
             Problem(400, &["1025 bytes", "1024"]),
         ),
+        row(
+            "the router's own label",
+            format!("[{GOOD},{}]", labels("{\"event\":\"Disk Nearly Full\",\"source\":\"ams2\"}")),
+            Problem(400, &["\"index\":1", "/labels/source", "only the router itself"]),
+        ),
+        row(
+            "the router's name elsewhere",
+            labels("{\"event\":\"Row\",\"source\":\"ams2x\",\"a\":\"ams2\"}"),
+            Accepted(1),
+        ),
         row("a name twice", labels("{\"a\":\"1\",\"a\":\"2\"}"), Problem(400, &["`a`", "each name once"])),
         row("labels twice", "{\"labels\":{\"a\":\"1\"},\"labels\":{\"b\":\"2\"}}", Problem(400, &["labels"])),
         row("an unknown field", field("\"lables\":{}"), Problem(400, &["/lables", "did you mean `labels`?"])),
