@@ -1,0 +1,194 @@
+//! What becomes of deliveries: failures, replacement, probes, digests.
+
+use super::*;
+
+#[test]
+fn transient_failures_are_tried_again_and_given_up_by_age() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.far_end = Some(Err(Failure::transient("451")));
+    world.alert(A, Some(1000 * HOUR));
+    world.wait(23 * HOUR as u64);
+    let early: Vec<u64> = world.delivered.iter().map(|(at, _)| at.0).take(3).collect();
+    assert!(early[1] - early[0] <= 1_000 && early[2] - early[1] <= 2_000, "{early:?}");
+    let ids: Vec<DeliveryId> = world.delivered.iter().map(|(_, deliver)| deliver.delivery).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "the same id on each attempt");
+    assert!(ids.len() > 200 && ids.len() < 700, "{} attempts in 23 h", ids.len());
+    world.wait(2 * HOUR as u64);
+    let dead = world.records().find_map(|what| match what {
+        Decided::DeadLetter { reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    assert_eq!(dead, Some(DeadReason::TooOld("451".into())));
+}
+
+#[test]
+fn a_permanent_failure_is_a_dead_letter_that_an_operator_can_retry() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.far_end = Some(Err(Failure::permanent("550")));
+    world.alert(A, Some(HOUR));
+    world.wait(70_000);
+    let dead: Vec<_> = world.machine.deliveries().collect();
+    assert_eq!(dead.len(), 1, "the own alert about it goes to nobody but the failed action: {dead:?}");
+    assert!(world.holds_of_ops().contains(&HoldReason::AboutItself));
+    assert!(matches!(dead[0].standing, DeliveryStanding::Dead(DeadReason::Permanent(_))));
+    world.far_end = Some(Ok(Receipt::delivered("250")));
+    let which = DeliverySelection::One(dead[0].id);
+    world.input(Input::Deliveries(DeliveryCommand { which, verb: DeliveryVerb::Retry, by: "test".into() }));
+    assert_eq!(world.machine.deliveries().count(), 0);
+    assert_eq!(world.delivered.last().expect("it was tried").1.delivery, dead[0].id);
+}
+
+#[test]
+fn a_failed_delivery_is_told_by_the_other_action() {
+    let mut world = World::new(config(vec![action("ops", "log"), action("ops", "mail")], grouped()));
+    world.far_end = None;
+    world.alert(A, Some(HOUR));
+    world.wait(31_000);
+    let (_, log) = world.delivered[0].clone();
+    assert_eq!(log.action.kind, "log");
+    world.far_end = Some(Ok(Receipt::Sent));
+    let result = Err(Failure::permanent("550"));
+    world.input(Input::Outcome(Outcome {
+        delivery: log.delivery,
+        attempt: 1,
+        result,
+        took_ms: 1,
+        led: true,
+    }));
+    world.wait(40_000);
+    let own = world.delivered.last().expect("the own alert is told");
+    assert_eq!(own.1.action.kind, "mail");
+    let position = own.1.notifications[0].alerts[0].position;
+    let text = world.machine.own_text(position);
+    assert!(position.is_raised());
+    // Its own text stays as long as the alert lives.
+    let text = text.expect("the text of a live own alert");
+    assert_eq!(text.alert(0).expect("one").label("event"), "Delivery Failed");
+}
+
+#[test]
+fn a_newer_notification_replaces_a_waiting_one_and_inherits_its_age() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.far_end = None;
+    world.alert(A, Some(HOUR));
+    world.wait(30_500);
+    world.outcome_of_last(Err(Failure { retry_after_ms: Some(600_000), ..Failure::transient("451") }));
+    world.alert(B, Some(HOUR));
+    world.wait(120_000);
+    let superseded = world.records().filter(|what| matches!(what, Decided::Superseded { .. })).count();
+    assert_eq!((superseded, world.delivered.len()), (1, 1), "it waits as its elder did");
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.wait(600_000);
+    let last = &world.delivered.last().expect("tried again").1;
+    assert_eq!((last.attempt, last.notifications[0].alerts.len()), (2, 2));
+    assert_eq!(world.machine.deliveries().count(), 0);
+}
+
+#[test]
+fn a_firing_that_nobody_was_told_of_is_not_replaced_by_its_resolve() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.far_end = Some(Err(Failure { retry_after_ms: Some(600_000), ..Failure::transient("451") }));
+    world.alert(A, Some(HOUR));
+    world.wait(31_000);
+    world.alert(A, Some(0));
+    world.wait(120_000);
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.delivered.clear();
+    world.wait(700_000);
+    let reasons: Vec<NotifyReason> = world.told().iter().map(|told| told.1).collect();
+    assert_eq!(reasons, [NotifyReason::FirstTime, NotifyReason::AllResolved]);
+    assert_eq!(world.machine.sizes(), (0, 0, 0));
+}
+
+#[test]
+fn after_five_failures_one_delivery_probes_and_the_rest_wait() {
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let mut world = World::new(config(vec![action("ops", "log")], route));
+    world.far_end = Some(Err(Failure::transient("down")));
+    for host in 0..100 {
+        world.send(&[("event", "E"), ("host", &format!("{host}"))], Some(&format!("{host}")), None);
+    }
+    let before = world.delivered.len();
+    world.wait(HOUR as u64);
+    let attempts = world.delivered.len() - before;
+    assert!(attempts < 20, "{attempts} attempts in an hour for 100 deliveries");
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.wait(600_000);
+    assert_eq!(world.machine.deliveries().count(), 0, "all came through");
+}
+
+#[test]
+fn what_is_over_the_rate_limit_becomes_one_digest() {
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let mut limited = action("ops", "mail");
+    limited.max_per_minute = Some(3);
+    let mut world = World::new(config(vec![limited], route));
+    for host in 0..10 {
+        world.now = At(host * 100);
+        world.send(&[("event", "E"), ("host", &format!("{host}"))], Some(&format!("{host}")), None);
+    }
+    world.wait(120_000);
+    let sizes: Vec<usize> = world.delivered.iter().map(|(_, deliver)| deliver.notifications.len()).collect();
+    assert_eq!(sizes, [1, 1, 1, 7]);
+    let times: Vec<u64> = world.delivered.iter().map(|(at, _)| at.0).collect();
+    assert!(times[3] - times[0] >= 60_000, "{times:?}");
+    assert_eq!(world.machine.totals().delivered, 4);
+    assert_eq!(world.machine.sizes().2, 0);
+}
+
+#[test]
+fn a_digest_that_fails_is_told_again_as_it_was() {
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let mut limited = action("ops", "mail");
+    limited.max_per_minute = Some(1);
+    let mut world = World::new(config(vec![limited], route));
+    for host in 0..5 {
+        world.send(&[("event", "E"), ("host", &format!("{host}"))], Some(&format!("{host}")), None);
+    }
+    world.far_end = Some(Err(Failure::transient("down")));
+    world.wait(61_000);
+    world.send(&[("event", "E"), ("host", "late")], Some("late"), None);
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.wait(300_000);
+    let told: Vec<_> =
+        world.delivered.iter().map(|(_, told)| (told.notifications.len(), told.attempt)).collect();
+    assert_eq!(told[told.len() - 2..], [(4, 2), (1, 1)], "the same four again, and the late one by itself");
+    assert_eq!(world.machine.sizes().2, 0);
+}
+
+#[test]
+fn after_two_reloads_the_older_delivery_of_a_group_is_told_first() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.far_end = Some(Err(Failure::transient("later")));
+    world.alert(A, Some(HOUR));
+    world.wait(30_000);
+    let whole = Route { group_by: Some(GroupBy::Labels(vec![])), ..grouped() };
+    world.install(config(vec![action("ops", "log")], whole), vec![]);
+    world.install(config(vec![action("ops", "log")], grouped()), vec![]);
+    let old = world.delivered[0].1.delivery;
+    world.wait(31_000);
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.delivered.clear();
+    world.wait(600_000);
+    let told: Vec<DeliveryId> = world.delivered.iter().map(|(_, told)| told.delivery).collect();
+    assert_eq!((told.len(), told[0]), (2, old));
+}
+
+#[test]
+fn the_rate_limit_counts_when_attempts_are_made_not_when_they_were_due() {
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let mut limited = action("ops", "mail");
+    limited.max_per_minute = Some(2);
+    let mut world = World::new(config(vec![limited], route));
+    world.far_end = Some(Err(Failure::transient("later")));
+    for host in 0..2 {
+        world.send(&[("event", "E"), ("host", &format!("{host}"))], Some(&format!("{host}")), None);
+    }
+    // The machine was suspended for an hour: everything is due, and all of it now.
+    world.now = At(3_600_000);
+    world.delivered.clear();
+    world.far_end = None;
+    world.input(Input::Advanced);
+    world.wait(59_000);
+    assert!(world.delivered.len() <= 2, "{} attempts in a minute", world.delivered.len());
+}

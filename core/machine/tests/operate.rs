@@ -1,0 +1,160 @@
+//! Starts, crashes, configs, acknowledgements, and what the router says of itself.
+
+use super::*;
+
+#[test]
+fn a_start_with_an_attempt_due_ends() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.far_end = Some(Err(Failure::transient("later")));
+    world.alert(A, Some(HOUR));
+    world.wait(30_000);
+    world.now = At(40_000);
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.start();
+    assert_eq!(world.delivered.last().map(|(at, told)| (at.0, told.attempt)), Some((40_000, 2)));
+}
+
+#[test]
+fn an_acknowledgement_stops_repeats_until_something_changes() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.alert(A, Some(100 * HOUR));
+    world.wait(40_000);
+    let matchers = vec![Matcher::parse("event=E").expect("valid")];
+    let acknowledge =
+        Acknowledge { matchers, by: "ann".into(), until: None, comment: String::new(), withdraw: false };
+    world.input(Input::Acknowledge(acknowledge));
+    world.wait(10 * HOUR as u64);
+    assert_eq!(world.told().len(), 1);
+    assert_eq!(world.holds_of_ops().last(), Some(&HoldReason::Acknowledged { by: "ann".into() }));
+    world.alert(B, Some(100 * HOUR));
+    world.wait(HOUR as u64);
+    assert_eq!(world.told()[1].1, NotifyReason::NewAlerts);
+}
+
+#[test]
+fn a_crash_repeats_what_was_under_way_and_three_make_a_dead_letter() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.far_end = None;
+    world.alert(A, Some(100 * HOUR));
+    world.wait(31_000);
+    for crash in 1..=3 {
+        world.start();
+        let dead = world
+            .machine
+            .deliveries()
+            .any(|d| matches!(d.standing, DeliveryStanding::Dead(DeadReason::Crashes)));
+        assert_eq!(dead, crash == 3, "after crash {crash}");
+    }
+    let attempts: Vec<(u32, bool)> =
+        world.delivered.iter().map(|(_, deliver)| (deliver.attempt, deliver.maybe_duplicate)).collect();
+    assert_eq!(attempts, [(1, false), (2, true), (3, true)]);
+}
+
+#[test]
+fn an_orderly_stop_counts_as_no_crash() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.far_end = None;
+    world.alert(A, Some(100 * HOUR));
+    world.wait(31_000);
+    for _ in 0..5 {
+        world.input(Input::Stopping);
+        world.start();
+    }
+    assert!(!world.machine.deliveries().any(|d| matches!(d.standing, DeliveryStanding::Dead(_))));
+}
+
+#[test]
+fn a_new_config_keeps_groups_and_what_they_were_told() {
+    let first = config(vec![action("ops", "log")], grouped());
+    let mut world = World::new(first.clone());
+    world.alert(A, Some(100 * HOUR));
+    world.wait(45_000);
+    let mut second = first;
+    second.receivers[0].actions.push(action("ops", "mail"));
+    world.install(second, vec![]);
+    world.wait(120_000);
+    let told: Vec<_> = world.delivered.iter().map(|(at, d)| (at.0, d.action.kind.as_str())).collect();
+    assert_eq!(told[0], (30_000, "log"));
+    assert!(told[1..].iter().all(|(_, kind)| *kind == "mail" || *kind == "log"));
+    let repeated = world
+        .delivered
+        .iter()
+        .filter(|(at, d)| at.0 > 30_000 && d.action.kind == "log")
+        .flat_map(|(_, d)| &d.notifications)
+        .filter(|n| n.group.key.contains("\"E\""))
+        .count();
+    assert_eq!(repeated, 0, "the log was told before");
+}
+
+#[test]
+fn deliveries_of_a_removed_action_move_or_become_dead_letters() {
+    for (fate, heirs, dead) in
+        [(Some(Removed::MoveTo("ops".into())), 1, 0), (Some(Removed::Drop), 0, 1), (None, 0, 1)]
+    {
+        let first = config(vec![action("ops", "log"), action("ops", "mail")], grouped());
+        let mut world = World::new(first.clone());
+        world.far_end = None;
+        world.alert(A, Some(100 * HOUR));
+        world.wait(31_000);
+        let mail = world.delivered.iter().find(|(_, d)| d.action.kind == "mail").expect("mail").1.clone();
+        let log = world.delivered.iter().find(|(_, d)| d.action.kind == "log").expect("log").1.clone();
+        for deliver in [&mail, &log] {
+            let failed = Failure { retry_after_ms: Some(3_000_000), ..Failure::transient("451") };
+            let result = if deliver.action.kind == "mail" { Err(failed) } else { Ok(Receipt::Sent) };
+            world.input(Input::Outcome(Outcome {
+                delivery: deliver.delivery,
+                attempt: 1,
+                result,
+                took_ms: 1,
+                led: true,
+            }));
+        }
+        let mut second = first;
+        second.receivers[0].actions.pop();
+        let removed = fate.iter().map(|fate| (mail.action.clone(), fate.clone())).collect();
+        world.install(second, removed);
+        let is_dead = |d: &DeliveryView| matches!(d.standing, DeliveryStanding::Dead(_));
+        let of_e = |d: &DeliveryView| d.group.key.contains("\"E\"");
+        let found: Vec<_> = world.machine.deliveries().filter(of_e).collect();
+        let counts =
+            (found.iter().filter(|d| !is_dead(d)).count(), found.iter().filter(|d| is_dead(d)).count());
+        assert_eq!(counts, (heirs, dead), "{fate:?}: {found:?}");
+    }
+}
+
+#[test]
+fn own_alerts_have_the_numbers_of_the_old_table() {
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let mut world = World::new(config(vec![action("ops", "log")], route));
+    world.input(Input::Own(crate::input::OwnEvent::AccessDenied {
+        from: "192.0.2.1".into(),
+        what: "no token".into(),
+    }));
+    world.input(Input::Stopping);
+    let told: Vec<(String, Severity)> = world
+        .machine
+        .alerts()
+        .map(|alert| {
+            (
+                format!("{}/{}", alert.label("event"), alert.label("event_id")),
+                alert.severity().expect("ranked"),
+            )
+        })
+        .collect();
+    for expected in [
+        ("Startup/14", Severity::Info),
+        ("Configuration Changed/12", Severity::Info),
+        ("Access Denied/33", Severity::Minor),
+        ("Shutdown/13", Severity::Minor),
+    ] {
+        assert!(
+            told.iter().any(|(name, severity)| (name.as_str(), *severity) == expected),
+            "{expected:?} in {told:?}"
+        );
+    }
+    let changes = world
+        .records()
+        .filter(|what| matches!(what, Decided::Alert { change: AlertChange::Fired, .. }))
+        .count();
+    assert_eq!(changes, 2, "access denied and shutdown");
+}
