@@ -62,7 +62,7 @@ fn a_lost_page_costs_the_frames_on_it_and_no_other() {
         let words = format!("the disk cannot read 4096 bytes at {}", lost.start);
         assert!(damage.iter().any(|said| said.contains(&words)), "page {page}: {damage:?}");
         // Beside what was lost texts are read, and the journal goes on.
-        for seq in [intact[0], intact[intact.len() - 1]] {
+        for seq in intact {
             assert!(reader.alert(ams2_core::Position::arrived(seq)).is_ok(), "page {page}: {seq}");
         }
         writer.flush(At(1000), &[alerts(&[1])]).expect("flushed");

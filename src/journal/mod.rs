@@ -25,8 +25,9 @@
 //!      8    8  sequence number of its first record
 //!     16    8  the journal's clock, in milliseconds, of all its records
 //!     24    4  how many sequence numbers its records take
-//!     28    4  CRC32C of journal id, segment id, the 28 bytes before, and the payload
-//!     32       payload: records, end to end
+//!     28    4  CRC32C of journal id, segment id, and the 28 bytes before
+//!     32    4  CRC32C of the same and the payload
+//!     36       payload: records, end to end
 //! ```
 //! The checksum covers the segment's id, so that frames of a recycled file's earlier life do not pass.
 //!
@@ -61,7 +62,8 @@
 //! A frame that does not check is looked behind: if a later one checks, the bytes between are damage. They are
 //! copied to a file `<segment>-<offset>.damaged`, counted and said; reading goes on behind them. Pages that the disk
 //! cannot read are damage, too: the rest of their file is read. If none follows,
-//! it is the torn end of the last flush, which nobody was answered. Each start begins a new segment; where there is no
+//! it is the torn end of the last flush, which nobody was answered; unless another segment begins behind what is missing:
+//! then it was answered, and is damage. Each start begins a new segment; where there is no
 //! room for one, it goes on in the rest of the last, and writes its header and last frame again as they stand.
 //!
 //! What a newer program wrote (a format, a kind or version of record, a version of the state) refuses the start: nothing
@@ -81,6 +83,8 @@ pub mod storage;
 mod thread;
 mod writer;
 
+#[cfg(test)]
+mod forged;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]

@@ -198,7 +198,7 @@ impl JournalReader {
         let mut walk = Walk::new(&bytes, info.header);
         for found in walk.by_ref() {
             match found {
-                Found::Frame(offset, header, _) => note(&mut info.index, header.seq, offset),
+                Found::Frame(offset, header, _) => note(&mut info.index, &info.damaged, header.seq, offset),
                 Found::Damage(range) => info.damaged.push(range),
                 Found::TornEnd(_) => {}
             }
@@ -226,8 +226,8 @@ impl JournalReader {
         while offset + FRAME_HEADER as u64 <= end {
             let mut bytes = [0; FRAME_HEADER];
             info.file.read_at(&mut bytes, offset)?;
-            // Damage between frames: what is behind it is found by walking.
-            let Some(header) = frame_header(&bytes) else { break };
+            // Behind damage the index has an entry.
+            let Some(header) = frame_header(info.header.journal, info.header.id, &bytes) else { break };
             if header.seq > seq {
                 break;
             }

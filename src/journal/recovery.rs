@@ -12,7 +12,7 @@ use super::{
     reader::JournalReader,
     segment::{
         FRAME_HEADER, Found, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame, frame_header,
-        frame_marks, version_text,
+        frame_marks, likely_header, version_text,
     },
     snapshots::{self, Content, SnapshotWriter},
     storage::{Storage, StoredFile, is_no_room},
@@ -91,6 +91,16 @@ enum Change {
     SetAside(u64, Arc<dyn StoredFile>, Range<u64>),
 }
 
+/// What counts of a segment.
+struct Bounds {
+    /// Covered by the snapshot.
+    covered: u64,
+    /// From here on a later segment counts.
+    limit: u64,
+    /// Where the next segment says that it begins.
+    next: Option<u64>,
+}
+
 impl Opened {
     /// Looks at what is there. `random` names a new journal; it is not used for one that exists.
     pub fn open(storage: Arc<dyn Storage>, options: Options, random: [u64; 3]) -> Result<Opened, OpenError> {
@@ -166,6 +176,7 @@ impl Opened {
                 false => first_held(&segments[number])?.unwrap_or(limits[number]),
             };
         }
+        let firsts: Vec<u64> = segments.iter().map(|info| info.header.first_seq).collect();
         for (number, (info, limit)) in segments.into_iter().zip(limits).enumerate() {
             if limit <= covered + 1 || info.header.first_seq >= limit {
                 continue;
@@ -176,7 +187,8 @@ impl Opened {
                 self.damage.push(missing);
                 self.next_seq = info.header.first_seq;
             }
-            self.replay_segment(number, &info, covered, limit, &mut take)?;
+            let bounds = Bounds { covered, limit, next: firsts.get(number + 1).copied() };
+            self.replay_segment(number, &info, bounds, &mut take)?;
         }
         Ok(())
     }
@@ -185,15 +197,14 @@ impl Opened {
         &mut self,
         number: usize,
         info: &SegmentInfo,
-        covered: u64,
-        limit: u64,
+        Bounds { covered, limit, next }: Bounds,
         take: &mut impl FnMut(JournalRecord),
     ) -> Result<(), OpenError> {
         let Readable { bytes, holes } = read_whole(&info.file)?;
         self.last_is_readable = holes.is_empty();
         let name = segment_name(info.header.id);
         let (mut index, mut damaged) = (Vec::new(), Vec::new());
-        let mut walk = Walk::new(&bytes, info.header);
+        let mut walk = Walk::sealed(&bytes, info.header, next);
         for found in walk.by_ref() {
             match found {
                 Found::Frame(offset, header, payload) => {
@@ -201,7 +212,7 @@ impl Opened {
                     if header.seq >= limit {
                         break;
                     }
-                    note(&mut index, header.seq, offset);
+                    note(&mut index, &damaged, header.seq, offset);
                     let mut seq = header.seq;
                     let (mut inputs, mut left_out) = (Vec::new(), false);
                     let mut decoder = Decoder::new(payload);
@@ -436,12 +447,15 @@ impl Opened {
 
 /// The sequence number of the first frame that checks in a segment.
 fn first_held(info: &SegmentInfo) -> io::Result<Option<u64>> {
+    let SegmentHeader { journal, id, .. } = info.header;
     let start = SEGMENT_HEADER as usize;
     let behind_header = |bytes: usize| read_start(&info.file, start + bytes).map(|read| read.bytes);
-    if let Some(header) = behind_header(FRAME_HEADER)?.get(start..).and_then(frame_header) {
+    if let Some(header) =
+        behind_header(FRAME_HEADER)?.get(start..).and_then(|bytes| frame_header(journal, id, bytes))
+    {
         let bytes = behind_header(FRAME_HEADER + header.payload as usize)?;
         let frame = bytes.get(start..).unwrap_or_default();
-        if checked_frame(info.header.journal, info.header.id, frame).is_some() {
+        if checked_frame(journal, id, frame).is_some() {
             return Ok(Some(header.seq));
         }
     }
@@ -457,7 +471,7 @@ fn first_held(info: &SegmentInfo) -> io::Result<Option<u64>> {
 fn holds_frames(bytes: &[u8], journal: Option<u64>, id: u64) -> bool {
     frame_marks(bytes, 0).any(|offset| match journal {
         Some(journal) => checked_frame(journal, id, &bytes[offset..]).is_some(),
-        None => frame_header(&bytes[offset..]).is_some(),
+        None => likely_header(&bytes[offset..]).is_some(),
     })
 }
 

@@ -6,7 +6,7 @@ use ams2_core::At;
 pub(super) const SEGMENT_HEADER: u64 = 2 * COPY as u64;
 const COPY: usize = 64;
 /// Size of a frame's header.
-pub(super) const FRAME_HEADER: usize = 32;
+pub(super) const FRAME_HEADER: usize = 36;
 /// Largest payload of a frame.
 pub(super) const PAYLOAD_MAX: u32 = 64 << 20;
 
@@ -119,19 +119,20 @@ pub(super) fn seal_frame(frame: &mut [u8], segment: &SegmentHeader, seq: u64, at
     frame[8..16].copy_from_slice(&seq.to_le_bytes());
     frame[16..24].copy_from_slice(&at.0.to_le_bytes());
     frame[24..28].copy_from_slice(&sequences.to_le_bytes());
-    let crc = frame_crc(segment.journal, segment.id, frame);
+    let crc = header_crc(segment.journal, segment.id, frame);
     frame[28..32].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc, &frame[FRAME_HEADER..]);
+    frame[32..36].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn frame_crc(journal: u64, segment: u64, frame: &[u8]) -> u32 {
+fn header_crc(journal: u64, segment: u64, frame: &[u8]) -> u32 {
     let crc = crc32c::crc32c(&journal.to_le_bytes());
     let crc = crc32c::crc32c_append(crc, &segment.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc, &frame[..28]);
-    crc32c::crc32c_append(crc, &frame[FRAME_HEADER..])
+    crc32c::crc32c_append(crc, &frame[..28])
 }
 
-/// Reads a frame's header without checking the frame; `None` if there is none here.
-pub(super) fn frame_header(bytes: &[u8]) -> Option<FrameHeader> {
+/// What looks like a frame's header; whether it is one is not checked.
+pub(super) fn likely_header(bytes: &[u8]) -> Option<FrameHeader> {
     let bytes: &[u8; FRAME_HEADER] = bytes.first_chunk()?;
     let payload = u32_at(bytes, 4);
     (&bytes[..4] == FRAME_MAGIC && payload <= PAYLOAD_MAX).then(|| FrameHeader {
@@ -142,11 +143,20 @@ pub(super) fn frame_header(bytes: &[u8]) -> Option<FrameHeader> {
     })
 }
 
+/// The header of the frame at the start of `bytes`, if it checks. It has a checksum of its own: whoever sends alerts
+/// full of marks with lengths would else have us read megabytes behind each of them.
+pub(super) fn frame_header(journal: u64, segment: u64, bytes: &[u8]) -> Option<FrameHeader> {
+    let header = likely_header(bytes)?;
+    (header_crc(journal, segment, bytes) == u32_at(bytes, 28)).then_some(header)
+}
+
 /// The frame at the start of `bytes`, if it checks.
 pub(super) fn checked_frame(journal: u64, segment: u64, bytes: &[u8]) -> Option<(FrameHeader, &[u8])> {
-    let header = frame_header(bytes)?;
+    let header = frame_header(journal, segment, bytes)?;
     let frame = bytes.get(..FRAME_HEADER + header.payload as usize)?;
-    (frame_crc(journal, segment, frame) == u32_at(frame, 28)).then_some((header, &frame[FRAME_HEADER..]))
+    let (head, payload) = frame.split_at(FRAME_HEADER);
+    let crc = crc32c::crc32c_append(u32_at(head, 28), payload);
+    (crc == u32_at(head, 32)).then_some((header, payload))
 }
 
 /// Something found on the way through a segment.
@@ -167,11 +177,18 @@ pub(super) struct Walk<'a> {
     offset: usize,
     /// The sequence number that the next frame is expected to have, at least.
     next_seq: u64,
+    /// The first sequence number of the next segment, if there is one: what comes before it was answered.
+    sealed_at: Option<u64>,
 }
 
 impl<'a> Walk<'a> {
     pub fn new(bytes: &'a [u8], segment: SegmentHeader) -> Walk<'a> {
-        Walk { bytes, segment, offset: SEGMENT_HEADER as usize, next_seq: segment.first_seq }
+        Walk { bytes, segment, offset: SEGMENT_HEADER as usize, next_seq: segment.first_seq, sealed_at: None }
+    }
+
+    /// The same through a segment behind which another begins with sequence number `sealed_at`.
+    pub fn sealed(bytes: &'a [u8], segment: SegmentHeader, sealed_at: Option<u64>) -> Walk<'a> {
+        Walk { sealed_at, ..Walk::new(bytes, segment) }
     }
 
     /// Where the walk stands: behind the last frame that checked.
@@ -214,9 +231,14 @@ impl<'a> Iterator for Walk<'a> {
         // Behind the last flush there are zeros, or what a recycled file held in its earlier life.
         let rest = self.bytes.get(self.offset..)?;
         self.bytes = &self.bytes[..self.offset];
-        let torn = frame_header(rest).filter(|header| header.seq == self.next_seq);
-        let end = torn.map(|header| FRAME_HEADER + header.payload as usize)?;
-        Some(Found::TornEnd(start..start + end.min(rest.len()) as u64))
+        let torn = likely_header(rest).filter(|header| header.seq == self.next_seq);
+        let torn = torn.map(|header| rest.len().min(FRAME_HEADER + header.payload as usize));
+        if self.sealed_at.is_some_and(|next| self.next_seq < next) {
+            // The next segment goes on behind what is missing here: it was answered, and has rotted since.
+            let end = torn.or_else(|| rest.iter().rposition(|byte| *byte != 0).map(|last| last + 1))?;
+            return Some(Found::Damage(start..start + end as u64));
+        }
+        torn.map(|end| Found::TornEnd(start..start + end as u64))
     }
 }
 

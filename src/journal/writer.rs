@@ -347,7 +347,7 @@ impl Writer {
         let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
         if let Some(info) = segments.last_mut() {
             info.end = Some(end);
-            note(&mut info.index, self.next_seq, start);
+            note(&mut info.index, &info.damaged, self.next_seq, start);
         }
         Ok(())
     }
@@ -393,9 +393,13 @@ impl Writer {
     }
 }
 
-/// Notes a frame in the index, unless one close before it is there.
-pub(super) fn note(index: &mut Vec<(u64, u64)>, seq: u64, offset: u64) {
-    if index.last().is_none_or(|(_, last)| offset >= last + INDEX_BYTES) {
+/// Notes a frame in the index, unless one close before it is there, from which it is reached: nobody gets across damage.
+pub(super) fn note(index: &mut Vec<(u64, u64)>, damaged: &[Range<u64>], seq: u64, offset: u64) {
+    let is_reached = |last: u64| {
+        offset < last + INDEX_BYTES
+            && damaged.last().is_none_or(|range| range.end <= last || offset < range.start)
+    };
+    if index.last().is_none_or(|(_, last)| !is_reached(*last)) {
         index.push((seq, offset));
     }
 }
