@@ -7,6 +7,7 @@ pub mod handler;
 pub mod history;
 pub mod journal;
 pub mod originator;
+pub mod poison;
 pub mod router;
 pub mod server;
 #[cfg(test)]

@@ -20,7 +20,7 @@ use ams2_core::{
 
 use ams2_handlers::text;
 
-use crate::handler::Attempt;
+use crate::{handler::Attempt, poison::Panics};
 
 /// Flushed batches that may wait for the router. A batch is at most what one flush of the journal carries.
 const BATCHES_MAX: usize = 64;
@@ -202,10 +202,11 @@ impl Router {
         Router { mailbox: Arc::new(mailbox) }
     }
 
-    /// Starts the thread on what recovery folded.
+    /// Starts the thread on what recovery folded. A panic at a record is noted in `panics`, and ends the thread.
     pub fn start(
         &self,
         folded: Folded,
+        panics: Panics,
         journal: Arc<dyn Append>,
         follow: Box<dyn Follow>,
     ) -> std::io::Result<JoinHandle<()>> {
@@ -214,7 +215,7 @@ impl Router {
             // Whatever ends the thread, nobody waits for it for ever.
             let guard = StoppedOnDrop(mailbox.clone());
             let (queue, turns) = (VecDeque::new(), Turns::new());
-            Loop { folded, journal, follow, mailbox, queue, asked_for: None, turns }.run();
+            Loop { folded, journal, follow, mailbox, queue, asked_for: None, turns, panics }.run();
             drop(guard);
         })
     }
@@ -361,6 +362,7 @@ struct Loop {
     /// The due time that an `advanced` was appended for.
     asked_for: Option<At>,
     turns: Turns,
+    panics: Panics,
 }
 
 impl Loop {
@@ -408,7 +410,7 @@ impl Loop {
     }
 
     fn fold(&mut self, record: JournalRecord) {
-        let Loop { folded, follow, mailbox, turns, .. } = self;
+        let Loop { folded, follow, mailbox, turns, panics, .. } = self;
         let answer = |folded: &Folded| {
             if !turns.is_resting()
                 && let Some(question) = mailbox.question(&folded.machine)
@@ -416,7 +418,12 @@ impl Loop {
                 turns.answer(question, folded);
             }
         };
-        folded.fold(record, STEP_BUDGET, answer, &mut **follow);
+        // The number that the next start finds it by.
+        let noted = JournalRecord { input: record.input.clone(), ..record };
+        let fold = || folded.fold(record, STEP_BUDGET, answer, &mut **follow);
+        if let Err(panic) = panics.watch(&noted, fold) {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
@@ -471,6 +478,7 @@ pub fn log(record: &Record) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::simulated::SimulatedDisk;
     use std::sync::mpsc;
 
     struct Clock(Mutex<(u64, Vec<Input>)>);
@@ -494,6 +502,10 @@ mod tests {
         }
     }
 
+    fn no_panics() -> Panics {
+        Panics::read(Arc::new(SimulatedDisk::new(1))).expect("an empty disk")
+    }
+
     fn started(seq: u64) -> JournalRecord {
         let started = ams2_core::input::Started {
             incarnation: 1,
@@ -511,8 +523,9 @@ mod tests {
         let router = Router::new();
         let clock = Arc::new(Clock(Mutex::new((0, vec![]))));
         let (sender, decided) = mpsc::channel();
-        let thread =
-            router.start(Folded::default(), clock.clone(), Box::new(Watch(sender))).expect("a thread");
+        let thread = router
+            .start(Folded::default(), no_panics(), clock.clone(), Box::new(Watch(sender)))
+            .expect("a thread");
         assert!(router.flushed(vec![started(1)]));
         decided.recv().expect("the start is decided");
         let next = router.ask(|folded| folded.machine.next_seq()).await.expect("an answer");
@@ -529,5 +542,29 @@ mod tests {
         thread.join().expect("no panic");
         assert_eq!(router.ask(|_| ()).await, Err(Unanswered::Stopped));
         assert!(!router.flushed(vec![]), "nobody waits for a router that has stopped");
+    }
+    /// A part of the program with a fault.
+    struct Faulty;
+
+    impl Follow for Faulty {
+        fn deliver(&mut self, _: Attempt) {}
+        fn installed(&mut self, _: Position, _: &str) {}
+        fn decided(&mut self, _: &Record) {
+            panic!("a fault of the program, made for this test");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_running_router_is_noted_with_its_record() {
+        let disk = Arc::new(SimulatedDisk::new(1));
+        for times in 1..=3 {
+            let panics = Panics::read(disk.clone()).expect("readable");
+            assert!(!panics.sets_aside(7), "{times}");
+            let (router, clock) = (Router::new(), Arc::new(Clock(Mutex::new((0, vec![])))));
+            let thread = router.start(Folded::default(), panics, clock, Box::new(Faulty)).expect("a thread");
+            router.flushed(vec![started(7)]);
+            assert!(thread.join().is_err(), "it ends as before");
+        }
+        assert!(Panics::read(disk).expect("readable").sets_aside(7));
     }
 }

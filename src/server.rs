@@ -34,6 +34,7 @@ use crate::{
         storage::{Folder, Storage},
     },
     originator::{self, Listener, OriginatorMetrics, Serving, Settings},
+    poison::Panics,
     router::{Append, Follow, Router, Unanswered, log},
     upkeep::{self, CARRY_MAX, Recovered},
     wording::Wording,
@@ -200,7 +201,7 @@ pub async fn run(
     let (ready, bound) = bind(&loaded).await?;
 
     let recovered = upkeep::recover(storage, &options, random()?, unix_ms())?;
-    let Recovered { folded, writer, reader, snapshots, damage, covered, .. } = recovered;
+    let Recovered { folded, writer, reader, snapshots, panics, damage, covered, .. } = recovered;
     tracing::info!(
         sequence = folded.machine.next_seq() - 1,
         alerts = folded.machine.sizes().0,
@@ -242,6 +243,7 @@ pub async fn run(
     )?;
     journal.covered(covered);
     journal.metrics().damaged.store(damaged, Ordering::Relaxed);
+    journal.metrics().set_aside.store(panics.set_aside() as u64, Ordering::Relaxed);
 
     let outcomes_to = journal.clone();
     let outcomes = Arc::new(move |outcome| {
@@ -266,7 +268,8 @@ pub async fn run(
     }
     let counts = Arc::new(Counts::default());
     let follow = Following { handler: handler.clone(), wording: wording.clone(), counts: counts.clone() };
-    let router_thread = router.start(folded, Arc::new(KeepIn(journal.clone())), Box::new(follow))?;
+    let router_thread =
+        router.start(folded, panics.clone(), Arc::new(KeepIn(journal.clone())), Box::new(follow))?;
     journal.append(first).await.map_err(|_| ServerError::JournalFailed)?;
 
     let (stop, stopped) = watch::channel(false);
@@ -311,7 +314,7 @@ pub async fn run(
     for listener in bound {
         listeners.spawn(originator::serve(listener, serving.clone(), stopped.clone()));
     }
-    let snapshot_thread = snapshot_thread(&journal, &reader, &snapshots, covered)?;
+    let snapshot_thread = snapshot_thread(&journal, &reader, &snapshots, &panics, covered)?;
     let keeper_stop = stopped.clone();
     let keeper = tokio::spawn(keeper(drops, router.clone(), journal.clone(), reader, keeper_stop));
     // Before anybody is told that we run: what comes first may be the word to stop.
@@ -809,9 +812,11 @@ fn snapshot_thread(
     journal: &Journal,
     reader: &JournalReader,
     snapshots: &SnapshotWriter,
+    panics: &Panics,
     covered: u64,
 ) -> io::Result<SnapshotThread> {
     let (journal, reader, snapshots) = (journal.clone(), reader.clone(), snapshots.clone());
+    let panics = panics.clone();
     let (stop, stopped) = mpsc::channel();
     std::thread::Builder::new().name("ams2-snapshot".into()).spawn(move || {
         let (mut covered, mut rest_until) = (covered, Instant::now());
@@ -825,7 +830,7 @@ fn snapshot_thread(
                 continue;
             }
             let began = Instant::now();
-            match upkeep::snapshot_behind(&reader, &snapshots, covered, flushed) {
+            match upkeep::snapshot_behind(&reader, &snapshots, &panics, covered, flushed) {
                 Ok(now) => {
                     covered = now;
                     journal.covered(now);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ams2_core::{
     Input, Machine, Position,
     config::{ActionId, Install, Removed},
-    input::{Carried, CarriedItem, CarriedText, Started},
+    input::{Carried, CarriedItem, CarriedText, JournalRecord, Started},
     machine::SnapshotError,
 };
 
@@ -16,6 +16,7 @@ use crate::{
         JournalReader, OpenError, Opened, Options, ReadError, SnapshotWriter, Unusable, Writer,
         storage::Storage,
     },
+    poison::{PANICS_MAX, Panics},
     router::Folded,
 };
 
@@ -33,6 +34,8 @@ pub struct Recovered {
     pub reader: JournalReader,
     /// Writes snapshots.
     pub snapshots: SnapshotWriter,
+    /// Records at which the router panicked.
+    pub panics: Panics,
     /// What was set aside, in words for people.
     pub damage: Vec<String>,
     /// Whether no process ever started on this journal.
@@ -48,20 +51,55 @@ pub fn recover(
     random: [u64; 3],
     wall_ms: i64,
 ) -> Result<Recovered, OpenError> {
-    let mut opened = Opened::open(storage, options.clone(), random)?;
-    let snapshot = opened.snapshot(|body| {
-        Machine::restore(body).map_err(|error| match error {
-            SnapshotError::Newer { version } => Unusable::Newer(version),
-            SnapshotError::Damaged { .. } => Unusable::Damaged(error.to_string()),
-        })
-    })?;
-    let (covered, machine) = snapshot.unwrap_or_default();
-    let mut folded = Folded { machine, ..Folded::default() };
-    let at = folded.machine.at();
-    opened.replay(covered, at, |record| folded.recover(record))?;
-    let is_new = folded.machine.incarnation() == 0;
-    let (writer, reader, snapshots, damage) = opened.finish(wall_ms)?;
-    Ok(Recovered { folded, writer, reader, snapshots, damage, is_new, covered })
+    recover_by(storage, options, random, wall_ms, |folded, record| folded.recover(record))
+}
+
+/// The same with a fold of the caller's.
+pub(crate) fn recover_by(
+    storage: Arc<dyn Storage>,
+    options: &Options,
+    random: [u64; 3],
+    wall_ms: i64,
+    mut fold: impl FnMut(&mut Folded, JournalRecord),
+) -> Result<Recovered, OpenError> {
+    let panics = Panics::read(storage.clone())?;
+    loop {
+        let mut opened = Opened::open(storage.clone(), options.clone(), random)?;
+        let snapshot = opened.snapshot(|body| {
+            Machine::restore(body).map_err(|error| match error {
+                SnapshotError::Newer { version } => Unusable::Newer(version),
+                SnapshotError::Damaged { .. } => Unusable::Damaged(error.to_string()),
+            })
+        })?;
+        let (covered, machine) = snapshot.unwrap_or_default();
+        let mut folded = Folded { machine, ..Folded::default() };
+        let (mut panicked_at, mut left_out) = (None, Vec::new());
+        let at = folded.machine.at();
+        opened.replay(covered, at, |record| {
+            // What a panic leaves is no state: nothing more is folded into it.
+            if panicked_at.is_none() {
+                let seq = record.seq;
+                match panics.watch(&record, || fold(&mut folded, record.clone())) {
+                    Ok(true) => {}
+                    Ok(false) => left_out.push(seq),
+                    Err(_) => panicked_at = Some(seq),
+                }
+            }
+        })?;
+        if let Some(sequence) = panicked_at {
+            if !panics.sets_aside(sequence) {
+                return Err(OpenError::Panicked { sequence });
+            }
+            // It is left out now, and all is read once more.
+            continue;
+        }
+        let is_new = folded.machine.incarnation() == 0;
+        let (writer, reader, snapshots, mut damage) = opened.finish(wall_ms)?;
+        damage.extend(left_out.iter().map(|seq| {
+            format!("the record {seq}: the router panicked at it {PANICS_MAX} times, see {seq:016x}.poison")
+        }));
+        return Ok(Recovered { folded, writer, reader, snapshots, panics, damage, is_new, covered });
+    }
 }
 
 /// The first input of a life: the start, and with it the config if it differs from the one in force.
@@ -92,6 +130,7 @@ pub fn orphans(
 pub fn snapshot_behind(
     reader: &JournalReader,
     snapshots: &SnapshotWriter,
+    panics: &Panics,
     covered: u64,
     to: u64,
 ) -> Result<u64, String> {
@@ -101,7 +140,10 @@ pub fn snapshot_behind(
         None if covered == 0 => (0, Machine::new()),
         None => return Err("no snapshot can be read any more".into()),
     };
-    let fold = |record| {
+    let fold = |record: JournalRecord| {
+        if panics.sets_aside(record.seq) {
+            return;
+        }
         machine.apply_whole(record);
         while machine.next_effect().is_some() {}
     };

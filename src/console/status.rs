@@ -115,6 +115,11 @@ async fn metrics(State(status): State<Status>) -> Response {
         load(&journal.failures),
     );
     text.gauge("ams2_journal_damaged", "Places of damage that the start found.", load(&journal.damaged));
+    text.gauge(
+        "ams2_journal_set_aside",
+        "Records left out because the router panicked at them.",
+        load(&journal.set_aside),
+    );
     text.gauge("ams2_journal_waiting", "Inputs that wait for a flush.", load(&journal.waiting));
     text.family("ams2_journal_refused", "counter", "Inputs of clients refused, by reason.");
     text.sample("ams2_journal_refused_total", &[("reason", "busy")], load(&journal.refused_busy));

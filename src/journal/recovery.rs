@@ -5,6 +5,8 @@ use std::{io, ops::Range, sync::Arc};
 
 use ams2_core::{At, Input, input::JournalRecord};
 
+use crate::poison::{PANICS_MAX, SET_ASIDE_MAX};
+
 use super::{
     Options,
     codec::{Decoder, InMemory, Undecodable},
@@ -25,6 +27,14 @@ pub enum OpenError {
     /// The disk said no.
     #[error("the journal cannot be read or written: {0}")]
     Io(#[from] io::Error),
+    /// The router panicked at a record, as it will at the next start, until the record is set aside.
+    #[error(
+        "the router panicked at the record {sequence} of the journal, a fault of this program: what was accepted is kept; start again (after {PANICS_MAX} panics a record is set aside, up to {SET_ASIDE_MAX} of them), and please report what the log says"
+    )]
+    Panicked {
+        /// The record's number.
+        sequence: u64,
+    },
     /// The disk is full, and so is the last segment.
     #[error(
         "the journal has no room: a new segment takes {segment_bytes} bytes ({error}), and the last one is full: make room in the data folder's file system, then start again"

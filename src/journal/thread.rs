@@ -132,6 +132,8 @@ pub struct JournalMetrics {
     pub waiting: AtomicU64,
     /// Places of damage that the start found.
     pub damaged: AtomicU64,
+    /// Records at which the router panicked, and which are left out.
+    pub set_aside: AtomicU64,
 }
 
 /// A way to the journal. Clones lead to the same one.

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     handler::{self, Attempt, Site, Texts},
     journal::{JournalReader, SnapshotWriter, Writer},
+    poison::Panics,
     router::{Folded, Follow},
     upkeep,
 };
@@ -46,6 +47,7 @@ pub struct Process {
     pub writer: Writer,
     pub reader: JournalReader,
     pub snapshots: SnapshotWriter,
+    pub panics: Panics,
     pub covered: u64,
     /// The journal's clock at the begin, and the world's.
     pub began: (At, u64),

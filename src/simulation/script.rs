@@ -158,8 +158,13 @@ impl World {
         let Some(process) = &mut self.process else { return };
         let flushed = process.writer.next_seq() - 1;
         if flushed > process.covered
-            && let Ok(covered) =
-                upkeep::snapshot_behind(&process.reader, &process.snapshots, process.covered, flushed)
+            && let Ok(covered) = upkeep::snapshot_behind(
+                &process.reader,
+                &process.snapshots,
+                &process.panics,
+                process.covered,
+                flushed,
+            )
         {
             process.covered = covered;
         }

@@ -109,7 +109,8 @@ impl World {
         let random = [self.random.next(), self.random.next(), self.random.next()];
         let recovered = upkeep::recover(Arc::new(self.disk.clone()), &self.options, random, self.wall());
         // A disk that fails at the start: the process says so and ends.
-        let Ok(Recovered { folded, writer, reader, snapshots, damage, covered, .. }) = recovered else {
+        let Ok(Recovered { folded, writer, reader, snapshots, panics, damage, covered, .. }) = recovered
+        else {
             return;
         };
         assert_eq!(damage, Vec::<String>::new(), "no bit was flipped");
@@ -138,6 +139,7 @@ impl World {
             writer,
             reader,
             snapshots,
+            panics,
             covered,
             began: (at, self.now),
             waiting: VecDeque::new(),

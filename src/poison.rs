@@ -1,0 +1,121 @@
+//! Records at which the router panics. That is a fault of the program, and every start would meet it again: a record
+//! that ended three processes is set aside, and the start goes on without it.
+//!
+//! The file `panics` in the data folder says how often which record did. It is written after a panic only, so a kill
+//! counts for nothing. It belongs to the journal: who folds that leaves out what it sets aside.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use ams2_core::input::JournalRecord;
+
+use crate::journal::storage::Storage;
+
+/// Panics at one record after which it is set aside.
+pub const PANICS_MAX: u32 = 3;
+/// Records that are set aside. More are a fault of the state, and not of what comes: leaving out one accepted alert after
+/// the other would mend nothing.
+pub const SET_ASIDE_MAX: usize = 8;
+const FILE: &str = "panics";
+const FILE_TEMPORARY: &str = "panics.tmp";
+/// The file has at most a few lines of some bytes.
+const FILE_BYTES_MAX: usize = 64 << 10;
+
+/// How often the router panicked at which record. Clones are the same.
+#[derive(Clone)]
+pub struct Panics {
+    storage: Arc<dyn Storage>,
+    counts: Arc<Mutex<BTreeMap<u64, u32>>>,
+}
+
+/// What a panic gives to those who catch it.
+pub type Payload = Box<dyn Any + Send>;
+
+impl Panics {
+    /// Reads the file; there mostly is none.
+    pub fn read(storage: Arc<dyn Storage>) -> io::Result<Panics> {
+        let text = match storage.open(FILE) {
+            Ok(file) => {
+                let mut bytes = vec![0; FILE_BYTES_MAX];
+                let count = file.read_at(&mut bytes, 0)?;
+                String::from_utf8_lossy(&bytes[..count]).into_owned()
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error),
+        };
+        let mut counts = BTreeMap::new();
+        for line in text.lines() {
+            match line.split_once(' ').map(|(seq, count)| (seq.parse(), count.parse())) {
+                Some((Ok(seq), Ok(count))) => drop(counts.insert(seq, count)),
+                _ => tracing::warn!(
+                    line,
+                    "a line of the file `{FILE}` is not understood and counts for nothing"
+                ),
+            }
+        }
+        Ok(Panics { storage, counts: Arc::new(Mutex::new(counts)) })
+    }
+
+    /// Whether a record is to be left out.
+    pub fn sets_aside(&self, seq: u64) -> bool {
+        self.lock().get(&seq).is_some_and(|count| *count >= PANICS_MAX)
+    }
+
+    /// How many records are left out.
+    pub fn set_aside(&self) -> usize {
+        self.lock().values().filter(|count| **count >= PANICS_MAX).count()
+    }
+
+    /// Folds a record, unless it is set aside; whether it was folded. A panic is noted, and given back: the state that
+    /// it left is worth nothing.
+    pub fn watch(&self, record: &JournalRecord, fold: impl FnOnce()) -> Result<bool, Payload> {
+        if self.sets_aside(record.seq) {
+            return Ok(false);
+        }
+        catch_unwind(AssertUnwindSafe(fold)).map(|()| true).inspect_err(|_| self.note(record))
+    }
+
+    /// Counts a panic, durably, and keeps the record in words once it is set aside.
+    fn note(&self, record: &JournalRecord) {
+        let seq = record.seq;
+        let (times, text) = {
+            let mut counts = self.lock();
+            let is_full = counts.values().filter(|count| **count >= PANICS_MAX).count() >= SET_ASIDE_MAX;
+            let times = counts.entry(seq).or_default();
+            *times = (*times + 1).min(if is_full { PANICS_MAX - 1 } else { PANICS_MAX });
+            (*times, counts.iter().map(|(seq, count)| format!("{seq} {count}\n")).collect::<String>())
+        };
+        tracing::error!(sequence = seq, times, of = PANICS_MAX, "the router panicked at a record");
+        if let Err(error) = self.write(FILE, text.as_bytes()) {
+            tracing::error!(%error, "the panic cannot be noted: it does not count");
+        }
+        if times == PANICS_MAX {
+            let name = format!("{seq:016x}.poison");
+            tracing::error!(sequence = seq, file = name, "the record is set aside: please report it");
+            if let Err(error) = self.write(&name, format!("{record:#?}\n").as_bytes()) {
+                tracing::error!(%error, file = name, "the record cannot be kept in a file of its own");
+            }
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.storage.remove(FILE_TEMPORARY)?;
+        let file = self.storage.create(FILE_TEMPORARY, 0)?;
+        file.write_at(bytes, 0)?;
+        file.sync()?;
+        self.storage.rename(FILE_TEMPORARY, name)?;
+        self.storage.sync_names()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u32>> {
+        self.counts.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests;
