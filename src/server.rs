@@ -242,7 +242,7 @@ pub async fn run(
         }),
     )?;
     journal.covered(covered);
-    journal.metrics().damaged.store(damaged, Ordering::Relaxed);
+    journal.metrics().damaged.fetch_add(damaged, Ordering::Relaxed);
     journal.metrics().set_aside.store(panics.set_aside() as u64, Ordering::Relaxed);
 
     let outcomes_to = journal.clone();

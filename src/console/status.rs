@@ -114,7 +114,11 @@ async fn metrics(State(status): State<Status>) -> Response {
         "Flushes that were written again elsewhere.",
         load(&journal.failures),
     );
-    text.gauge("ams2_journal_damaged", "Places of damage that the start found.", load(&journal.damaged));
+    text.gauge(
+        "ams2_journal_damaged",
+        "Places of damage found at the start or after a failed flush.",
+        load(&journal.damaged),
+    );
     text.gauge(
         "ams2_journal_set_aside",
         "Records left out because the router panicked at them.",

@@ -51,7 +51,8 @@
 //! One thread does all I/O ([`Journal`]). It takes all that waits, writes it as one frame and syncs; what comes
 //! meanwhile waits for the next flush, so many senders share one and a lone one does not wait. An answer follows the
 //! sync. A failed write or sync is final for its segment: what it held unanswered is written again, under the same
-//! sequence numbers, to a new segment; where two segments hold a number, the later segment counts. If no new
+//! sequence numbers, to a new segment, once what the old one holds was read from the disk and written again where it is
+//! not there; where two segments hold a number, the later segment counts. If no new
 //! segment can be had, the journal has failed and says so.
 //!
 //! The next segment is allocated while there is room. When that fails, clients are refused before the rest of the
@@ -81,8 +82,11 @@ pub mod simulated;
 mod snapshots;
 pub mod storage;
 mod thread;
+mod verify;
 mod writer;
 
+#[cfg(test)]
+mod failed_sync;
 #[cfg(test)]
 mod forged;
 #[cfg(test)]

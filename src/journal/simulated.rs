@@ -28,6 +28,8 @@ struct State {
     /// Calls that change something, counted from the start.
     calls: u64,
     fail_at: Option<(u64, io::ErrorKind, Failing)>,
+    /// What fails once that has failed.
+    fail_next: Option<(u64, io::ErrorKind, Failing)>,
     capacity: Option<u64>,
     /// Calls that read, counted from the start, and the one that is to fail.
     reads: u64,
@@ -74,6 +76,11 @@ impl SimulatedDisk {
         self.lock().fail_at = Some((call, kind, failing));
     }
 
+    /// Lets another call fail after that of [`SimulatedDisk::fail_at`].
+    pub fn fail_next(&self, call: u64, kind: io::ErrorKind, failing: Failing) {
+        self.lock().fail_next = Some((call, kind, failing));
+    }
+
     /// Lets one read fail, `later` reads from now: a fault that passes.
     pub fn fail_read(&self, later: u64) {
         let mut state = self.lock();
@@ -108,7 +115,7 @@ impl SimulatedDisk {
     pub fn crash(&self) {
         let mut state = self.lock();
         let state = &mut *state;
-        state.fail_at = None;
+        (state.fail_at, state.fail_next) = (None, None);
         let random = &mut state.random;
         for content in state.files.values_mut() {
             content.now = content.durable.clone();
@@ -139,7 +146,7 @@ impl SimulatedDisk {
     /// Fails no call from now on, whatever was to fail.
     pub fn heal(&self) {
         let mut state = self.lock();
-        (state.fail_at, state.fail_read) = (None, None);
+        (state.fail_at, state.fail_next, state.fail_read) = (None, None, None);
     }
 
     /// Changes bytes of a file as rot would.
@@ -150,6 +157,16 @@ impl SimulatedDisk {
         {
             change(&mut content.now);
             content.durable = content.now.clone();
+        }
+    }
+
+    /// Changes what the medium holds of a file; what is in memory of it stays as it was.
+    pub fn corrupt_medium(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.lock();
+        if let Some(file) = state.names.get(name).copied()
+            && let Some(content) = state.files.get_mut(&file)
+        {
+            change(&mut content.durable);
         }
     }
 
@@ -168,6 +185,9 @@ impl SimulatedDisk {
     fn changing(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         state.calls += 1;
+        if state.fail_at.is_none_or(|(call, ..)| call < state.calls) && state.fail_next.is_some() {
+            state.fail_at = state.fail_next.take();
+        }
         match state.fail_at {
             Some((call, kind, Failing::Once)) if state.calls == call => Err(kind.into()),
             Some((call, kind, Failing::ForGood | Failing::PowerGone)) if state.calls >= call => {
@@ -334,6 +354,16 @@ impl StoredFile for SimulatedFile {
             for (offset, bytes) in std::mem::take(&mut content.unsynced) {
                 put(&mut content.durable, offset, &bytes);
             }
+        }
+        Ok(())
+    }
+
+    fn forget(&self) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        if let Some(content) = state.files.get_mut(&self.file)
+            && content.unsynced.is_empty()
+        {
+            content.now = content.durable.clone();
         }
         Ok(())
     }

@@ -40,6 +40,8 @@ pub trait StoredFile: Send + Sync {
     /// Makes content durable. After an error nothing is known about what was written since the last success, and a
     /// second call may lie: never call it again on this file.
     fn sync(&self) -> io::Result<()>;
+    /// Forgets what is in memory of it, as far as the system does so, so that it is read from the disk.
+    fn forget(&self) -> io::Result<()>;
     /// Size in bytes.
     fn size(&self) -> io::Result<u64>;
 }
@@ -212,6 +214,10 @@ impl StoredFile for File {
     fn sync(&self) -> io::Result<()> {
         // Not the standard library's, which goes on for ever while calls are interrupted: such a call has failed, too.
         Ok(rustix::fs::fdatasync(self)?)
+    }
+
+    fn forget(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed)?)
     }
 
     fn size(&self) -> io::Result<u64> {

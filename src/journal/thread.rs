@@ -130,7 +130,7 @@ pub struct JournalMetrics {
     pub refused_disk: AtomicU64,
     /// Inputs that wait now.
     pub waiting: AtomicU64,
-    /// Places of damage that the start found.
+    /// Places of damage that the start found, or that were found after a failed flush.
     pub damaged: AtomicU64,
     /// Records at which the router panicked, and which are left out.
     pub set_aside: AtomicU64,
@@ -458,6 +458,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         let flushed = self.writer.flush(at, &inputs);
         let metrics = &self.shared.metrics;
         metrics.failures.store(self.writer.failures, Ordering::Relaxed);
+        metrics.damaged.fetch_add(std::mem::take(&mut self.writer.damaged), Ordering::Relaxed);
         let first = match flushed {
             Ok(first) => first,
             Err(error) => {

@@ -15,6 +15,7 @@ use super::{
     codec::{self, Dictionary},
     segment::{FRAME_HEADER, PAYLOAD_MAX, SEGMENT_HEADER, SegmentHeader, seal_frame, writer_version},
     storage::{Storage, StoredFile, is_no_room},
+    verify,
 };
 
 /// Zeros are written ahead in pieces of this size: overwriting allocated bytes is cheaper to sync than growing.
@@ -77,6 +78,8 @@ pub struct Writer {
     frame: Vec<u8>,
     /// Flushes that failed and were written again elsewhere.
     pub(super) failures: u64,
+    /// Places of damage that were found behind failed flushes.
+    pub(super) damaged: u64,
 }
 
 struct Current {
@@ -162,9 +165,10 @@ impl Writer {
             at,
             frame: Vec::new(),
             failures: 0,
+            damaged: 0,
         };
         if is_new {
-            writer.show_current();
+            writer.show_current(Vec::new());
         } else {
             writer.make_certain(last.as_ref())?;
         }
@@ -230,10 +234,11 @@ impl Writer {
                 Ok(()) => break,
                 Err(error) if failed == SEGMENTS_TRIED => return Err(error),
                 // What a failed write left is unknown: never again to this file.
-                Err(_) => {
+                Err(error) => {
+                    tracing::warn!(%error, segment = self.current.header.id, "a flush failed: another segment takes it");
                     failed += 1;
                     self.failures += 1;
-                    self.roll(at)?;
+                    self.roll_after_failure(at)?;
                 }
             }
         }
@@ -332,14 +337,8 @@ impl Writer {
     }
 
     fn put(&mut self) -> io::Result<()> {
+        let end = self.write_frame()?;
         let current = &mut self.current;
-        let end = current.offset + self.frame.len() as u64;
-        while current.zeroed < end.min(current.size) {
-            let bytes = ZERO_BYTES.min(current.size - current.zeroed);
-            current.file.write_at(&vec![0; bytes as usize], current.zeroed)?;
-            current.zeroed += bytes;
-        }
-        current.file.write_at(&self.frame, current.offset)?;
         if !self.options.unsafe_no_sync {
             current.file.sync()?;
         }
@@ -352,10 +351,39 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes the frame without making it durable; where it ends.
+    fn write_frame(&mut self) -> io::Result<u64> {
+        let current = &mut self.current;
+        let end = current.offset + self.frame.len() as u64;
+        while current.zeroed < end.min(current.size) {
+            let bytes = ZERO_BYTES.min(current.size - current.zeroed);
+            current.file.write_at(&vec![0; bytes as usize], current.zeroed)?;
+            current.zeroed += bytes;
+        }
+        current.file.write_at(&self.frame, current.offset)?;
+        Ok(end)
+    }
+
     /// Ends the current segment and begins the next. A file that cannot be made one is left, and another is tried.
     fn roll(&mut self, at: At) -> io::Result<()> {
-        let mut header = SegmentHeader {
-            id: self.current.header.id,
+        let mut header = self.next_header(at);
+        let mut tried = 0;
+        self.current = loop {
+            match begin(&*self.storage, &mut self.free, &self.options, header, self.key) {
+                Ok(current) => break current,
+                Err(error) if tried == SEGMENTS_TRIED => return Err(error),
+                Err(_) => tried += 1,
+            }
+            header.id += 1;
+        };
+        self.show_current(Vec::new());
+        self.ensure_spare();
+        Ok(())
+    }
+
+    fn next_header(&self, at: At) -> SegmentHeader {
+        SegmentHeader {
+            id: self.current.header.id + 1,
             first_seq: self.next_seq,
             // Wall time and journal time run at one pace between jumps: good enough for short numbers.
             base_ms: self
@@ -366,27 +394,45 @@ impl Writer {
             first_at: at,
             by: writer_version(),
             ..self.current.header
-        };
-        let mut tried = 0;
-        self.current = loop {
-            header.id += 1;
-            match begin(&*self.storage, &mut self.free, &self.options, header, self.key) {
-                Ok(current) => break current,
-                Err(error) if tried == SEGMENTS_TRIED => return Err(error),
-                Err(_) => tried += 1,
-            }
-        };
-        self.show_current();
+        }
+    }
+
+    /// The same after a failed flush. What was answered before stands in the segment that failed, and perhaps on the very
+    /// page: it is read from the disk, and what is not there any more is written again from memory, under its numbers.
+    fn roll_after_failure(&mut self, at: At) -> io::Result<()> {
+        let lost = verify::lost_from_disk(&self.current.file, &self.current.header, self.current.offset);
+        let Some(first) = lost.first() else { return self.roll(at) };
+        let (segment, sequence, next_seq) = (self.current.header.id, first.seq, self.next_seq);
+        tracing::error!(segment, sequence, "what was kept is not on the disk any more, and is written again");
+        self.damaged += 1;
+        self.next_seq = first.seq;
+        let header = self.next_header(at);
+        // It counts from its first frame on, whatever the old one holds behind that: so it gets its header, and is a
+        // segment, once it has all of them.
+        self.current = place(&*self.storage, &mut self.free, &self.options, header, self.key)?;
+        let mut index = Vec::new();
+        for frame in lost {
+            self.next_seq = frame.seq;
+            self.encode(frame.at, &frame.inputs);
+            note(&mut index, &[], frame.seq, self.current.offset);
+            self.current.offset = self.write_frame()?;
+        }
+        self.next_seq = next_seq;
+        if !self.options.unsafe_no_sync {
+            self.current.file.sync()?;
+        }
+        make_segment(&*self.storage, &self.options, &self.current)?;
+        self.show_current(index);
         self.ensure_spare();
         Ok(())
     }
 
-    fn show_current(&mut self) {
+    fn show_current(&mut self, index: Vec<(u64, u64)>) {
         let info = SegmentInfo {
             header: self.current.header,
             file: self.current.file.clone(),
-            end: Some(SEGMENT_HEADER),
-            index: Vec::new(),
+            end: Some(self.current.offset),
+            index,
             damaged: Vec::new(),
         };
         self.segments.write().unwrap_or_else(|e| e.into_inner()).push(info);
@@ -416,23 +462,39 @@ fn begin(
     header: SegmentHeader,
     key: [u64; 2],
 ) -> io::Result<Current> {
+    let current = place(storage, free, options, header, key)?;
+    make_segment(storage, options, &current)?;
+    Ok(current)
+}
+
+/// A free or new file with the name of a segment; without a header it is none yet.
+fn place(
+    storage: &dyn Storage,
+    free: &mut Vec<String>,
+    options: &Options,
+    header: SegmentHeader,
+    key: [u64; 2],
+) -> io::Result<Current> {
     let name = segment_name(header.id);
-    let (file, zeroed) = match free.pop() {
+    let file = match free.pop() {
         Some(old) => {
             storage.rename(&old, &name)?;
-            (storage.open(&name)?, 0)
+            storage.open(&name)?
         }
-        None => (storage.create(&name, options.segment_bytes)?, 0),
+        None => storage.create(&name, options.segment_bytes)?,
     };
-    file.write_at(&header.encode(), 0)?;
-    if !options.unsafe_no_sync {
-        file.sync()?;
-        storage.sync_names()?;
-    }
-    // The first frame's room is made with the header's page, which must not be zeroed again.
-    let zeroed = zeroed + SEGMENT_HEADER;
     let (size, dictionary) = (options.segment_bytes, Dictionary::new(key));
-    Ok(Current { header, file, size, offset: SEGMENT_HEADER, zeroed, dictionary })
+    // The first frame's room is made with the header's page, which must not be zeroed again.
+    Ok(Current { header, file, size, offset: SEGMENT_HEADER, zeroed: SEGMENT_HEADER, dictionary })
+}
+
+fn make_segment(storage: &dyn Storage, options: &Options, current: &Current) -> io::Result<()> {
+    current.file.write_at(&current.header.encode(), 0)?;
+    if options.unsafe_no_sync {
+        return Ok(());
+    }
+    current.file.sync()?;
+    storage.sync_names()
 }
 
 /// The last segment behind its last frame, to be written on; `None` if it cannot be. What a flush that was cut off
