@@ -682,7 +682,12 @@ struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    /// Sent where a file may grow no further. Caught, so that it does not end the process: the write fails, too.
+    _file_size: Signal,
 }
+
+/// SIGXFSZ, on every Linux that Rust runs on but MIPS.
+const SIGNAL_FILE_SIZE: i32 = 25;
 
 impl Signals {
     fn listen() -> io::Result<Signals> {
@@ -690,6 +695,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            _file_size: signal(SignalKind::from_raw(SIGNAL_FILE_SIZE))?,
         })
     }
 

@@ -277,3 +277,14 @@ fn a_start_without_a_byte_of_room_says_how_much_it_takes() {
     );
     assert!(site.log().contains("make room"), "{}", site.log());
 }
+
+#[test]
+fn a_limit_of_file_sizes_is_no_room_and_does_not_kill() {
+    let site = Site::new(EACH);
+    let mut command = Command::new("prlimit");
+    clean(&mut command);
+    command.arg("--fsize=1000000").arg(AMS2).args(site.arguments());
+    let status = site.spawn(command).try_ready().err().expect("no segment fits");
+    assert_eq!(status.code(), Some(6), "{status}\n{}", site.log());
+    assert!(site.log().contains("the journal has no room"), "{}", site.log());
+}
