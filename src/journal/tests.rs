@@ -280,6 +280,53 @@ fn old_segments_go_only_behind_a_snapshot_and_are_recycled() {
     assert_eq!(asked(&reader), Some(TextError::Lost), "nothing that is under way asks for it any more");
 }
 
+/// A file is used again only once it is durable that its segment went: else that segment came back under its old name,
+/// with a header that another had written over its own.
+#[test]
+fn a_segment_that_went_never_comes_back_as_damage() {
+    for seed in 0..20 {
+        for call in 1..=12 {
+            let disk = SimulatedDisk::new(seed);
+            let options =
+                Options { retention: Retention { age: Duration::from_secs(1), bytes: u64::MAX }, ..small() };
+            let opened = Opened::open(Arc::new(disk.clone()), options.clone(), [1, 2, 3]).expect("opens");
+            let (mut writer, _, snapshots, _) = opened.finish(0).expect("a segment");
+            let mut number = 0;
+            let mut flush = |writer: &mut Writer| {
+                number += 1;
+                let mut builder = BatchBuilder::default();
+                builder.label("event", &format!("{number}").repeat(20_000));
+                builder.finish_alert(AlertTimes::default(), None, None).expect("valid");
+                let input = Input::Alerts(Arrival { client: "c".into(), batch: builder.finish().into() });
+                writer.flush(At(number * 1000), &[input])
+            };
+            while writer.segments.read().expect("no panic").len() < 4 {
+                flush(&mut writer).expect("flushed");
+            }
+            let covered = writer.next_seq() - 1;
+            snapshots.write(covered, b"the state").expect("written");
+            let keep_from = writer.droppable(covered).expect("old enough");
+            // A segment goes where the next one begins no later than what is kept.
+            let firsts = |writer: &Writer| -> Vec<u64> {
+                let segments = writer.segments.read().expect("no panic");
+                segments.iter().map(|segment| segment.header.first_seq).collect()
+            };
+            let gone = firsts(&writer)[1..].iter().filter(|first| **first <= keep_from).count() as u64;
+            // The renames are done, and whether they last is not known.
+            disk.fail_at(disk.calls() + gone + 1, io::ErrorKind::Other, Failing::Once);
+            writer.drop_before(keep_from).expect_err("the names are not synced");
+            disk.fail_at(disk.calls() + call, io::ErrorKind::Other, Failing::ForGood);
+            while flush(&mut writer).is_ok() {}
+            drop(writer);
+            disk.crash();
+            let mut opened = Opened::open(Arc::new(disk), options, [9, 9, 9]).expect("opens");
+            opened.snapshot(|body| Ok(body.to_vec())).expect("readable").expect("a snapshot");
+            opened.replay(covered, At(0), |_| {}).expect("readable");
+            assert_eq!(opened.damage, Vec::<String>::new(), "seed {seed}, power went at call {call}");
+        }
+    }
+}
+
 #[test]
 fn a_bad_snapshot_falls_back_to_the_older_one() {
     let disk = SimulatedDisk::new(1);

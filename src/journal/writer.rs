@@ -478,6 +478,11 @@ fn place(
     let name = segment_name(header.id);
     let file = match free.pop() {
         Some(old) => {
+            // That it is free may not be durable yet: else, were the power to go now, a segment would come back under
+            // its old name with another's header.
+            if !options.unsafe_no_sync {
+                storage.sync_names()?;
+            }
             storage.rename(&old, &name)?;
             storage.open(&name)?
         }

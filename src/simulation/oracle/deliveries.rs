@@ -9,7 +9,7 @@ use ams2_core::{
     input::{DeliveryId, Outcome, Receipt},
 };
 
-use super::{Lane, Oracle};
+use super::{Lane, Oracle, Owed};
 use crate::simulation::far_ends::FarEnds;
 
 const MINUTE_MS: u64 = 60_000;
@@ -299,6 +299,7 @@ impl Oracle {
                     self.dropped.extend(firing.map(|(alert, _)| (lane.clone(), *alert)));
                 }
                 self.end(id, Standing::Gone);
+                self.end_not_told(id);
             }
             _ => {
                 let delivery = self.deliveries.get_mut(&id).expect("known");
@@ -307,6 +308,25 @@ impl Oracle {
                     delivery.out_of_order = true;
                 }
             }
+        }
+    }
+
+    /// An operator dropped the word that something ended: to those who were or will be told before that it fires, it
+    /// fires still, and should it fire again, that is nothing new to them.
+    fn end_not_told(&mut self, dropped: DeliveryId) {
+        let dropped = &self.deliveries[&dropped];
+        let Some(lane) = dropped.lane.clone() else { return };
+        let ended: Vec<usize> =
+            dropped.says.iter().filter(|(_, (firing, _))| !firing).map(|(alert, _)| *alert).collect();
+        let heard = |d: &&Delivery| {
+            (d.is_open() || d.standing == Standing::Done) && !d.detached && d.made < dropped.made
+        };
+        let before = self.deliveries.values().filter(heard).filter(|d| d.lane.as_ref() == Some(&lane));
+        let before = before.max_by_key(|delivery| delivery.made).map(|delivery| delivery.says.clone());
+        let fires = |alert: &usize| before.as_ref().is_some_and(|says| says.get(alert).is_some_and(|s| s.0));
+        for alert in ended.into_iter().filter(fires) {
+            self.owed.remove(&(lane.clone(), alert, Owed::Firing));
+            self.newest.entry(lane.clone()).or_default().insert(alert);
         }
     }
 
