@@ -82,7 +82,7 @@ settings! {
 }
 
 /// Whether the way to the server is private.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsMode {
     /// STARTTLS, or nothing is sent.
@@ -98,6 +98,16 @@ pub enum Html {
     Default(bool),
     /// By this template.
     Template(String),
+}
+
+impl schemars::JsonSchema for Html {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Html".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["string", "boolean"] })
+    }
 }
 
 impl<'de> serde::Deserialize<'de> for Html {

@@ -89,7 +89,7 @@ settings! {
 }
 
 /// Where the lines go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum To {
     /// A file that we rotate.

@@ -57,11 +57,11 @@ macro_rules! actions {
         pub const TABLE: &[&Kind] = &[$(&$module::KIND),+];
 
         /// The settings of one action as an admin writes them: the action's key, then its settings.
-        #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+        #[derive(Clone, Debug, PartialEq, serde::Deserialize, schemars::JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum ActionSettings {
             $(
-                #[doc = concat!("See [`", stringify!($module), "`].")]
+                #[doc = concat!("Settings of `", stringify!($module), "`.")]
                 $variant(Box<$module::Settings>),
             )+
         }

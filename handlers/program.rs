@@ -92,7 +92,7 @@ settings! {
 }
 
 /// What a program may use up; see setrlimit(2). `None`: what we may ourselves.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Time on a processor, in whole seconds upwards.
@@ -110,7 +110,7 @@ pub struct Limits {
 }
 
 /// What becomes of processes that a program leaves behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Background {
     /// They are killed when it ends.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A secret. Its `Debug` shows that there is one, and nothing of it.
-#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 pub struct Secret(String);
 
 impl Secret {

@@ -208,7 +208,7 @@ impl Common {
 macro_rules! settings {
     ($(#[$meta:meta])* pub struct Settings { $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+        #[derive(Clone, Debug, PartialEq, serde::Deserialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct Settings {
             $($(#[$field_meta])* pub $field: $type,)*

@@ -3,8 +3,9 @@
 //! Both say in their errors what was wanted and what was found, because these are the settings that people
 //! mistype most.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor},
@@ -179,6 +180,34 @@ impl fmt::Display for Bytes {
             Some((unit, factor)) => write!(f, "{}{unit}", self.bytes / factor),
             None => f.write_str("0"),
         }
+    }
+}
+
+impl JsonSchema for Duration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A length of time with units: 500ms, 30s, 5m, 1h30m, 7d. 0 alone needs none.",
+            "type": ["string", "integer"],
+            "pattern": r"^(0|(\d+y)?(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?)$",
+        })
+    }
+}
+
+impl JsonSchema for Bytes {
+    fn schema_name() -> Cow<'static, str> {
+        "Bytes".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A size with its unit: 512B, 64KiB, 8MiB, 1GiB, or decimal kB, MB, GB. 0 alone needs none.",
+            "type": ["string", "integer"],
+            "pattern": r"^(0|\d+(TiB|TB|GiB|GB|MiB|MB|KiB|kB|KB|B))$",
+        })
     }
 }
 

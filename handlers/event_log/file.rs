@@ -24,7 +24,7 @@ use crate::{Clock, Delivery, Failure, Receipt, SettingsError, units};
 
 /// When a new file is begun and how many old ones are kept. The oldest has the highest number: `events.log.1` is
 /// the newest of the old ones.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotate {
     /// Before the file would grow past this; 64 MiB unless set; 0: never.

@@ -22,7 +22,7 @@ pub(super) const HOSTNAME_BYTES_MAX: usize = 255;
 const NAME_BYTES_MAX: usize = 32;
 
 /// Which shape of message the far end understands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// RFC 5424: full time, structured data, octet counting over streams.
@@ -32,7 +32,7 @@ pub enum Protocol {
 }
 
 /// What part of the system speaks (RFC 5424 table 1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Facility {

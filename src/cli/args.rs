@@ -32,6 +32,35 @@ pub enum Verb {
     Action(ActionVerb),
     /// Load the configuration again; a wrong one is refused and the old one stays
     Reload(Reload),
+    /// About configurations
+    Config(ConfigVerb),
+    /// Print a shell's completions of this command line
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages of this command line
+    Man {
+        /// The folder to write them to
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+/// `ams2 config`.
+#[derive(Debug, clap::Args)]
+pub struct ConfigVerb {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: ConfigDo,
+}
+
+/// What to do about configurations.
+#[derive(Debug, Subcommand)]
+pub enum ConfigDo {
+    /// Print the JSON Schema of the configuration, by which editors complete and explain
+    Schema,
 }
 
 /// `ams2 serve`.

@@ -3,6 +3,7 @@
 pub mod args;
 mod client;
 mod operate;
+mod pages;
 mod send;
 mod serve;
 mod spool;
@@ -11,7 +12,7 @@ use std::{fmt, process::ExitCode};
 
 use clap::Parser;
 
-use args::{Args, Verb};
+use args::{Args, ConfigDo, Verb};
 
 /// What the exit code says. Documented in `docs/cli.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,11 @@ fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Delivery(delivery) => block_on(operate::delivery(delivery)),
         Verb::Action(action) => block_on(operate::action(action)),
         Verb::Reload(reload) => block_on(operate::reload(reload)),
+        Verb::Config(config) => match config.verb {
+            ConfigDo::Schema => pages::schema(),
+        },
+        Verb::Completions { shell } => pages::completions(shell),
+        Verb::Man { dir } => pages::man(&dir),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod diagnostic;
 mod read;
+mod schema;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use diagnostic::{Diagnostic, Gravity, Place, lines, snippets};
+pub use schema::schema;
 pub use sources::{SourceFile, Sources};
 
 use sources::Include;

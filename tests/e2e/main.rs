@@ -15,5 +15,6 @@ mod kill;
 mod operate;
 mod readme;
 mod reload;
+mod schema;
 mod syscalls;
 mod syslog;

@@ -87,6 +87,8 @@ pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
 impl Reader<'_> {
     fn whole(&mut self, tree: &Node, sources: &Sources) -> Option<Loaded> {
         let mut fields = self.found.fields(tree);
+        // It was followed before; here it is only known.
+        fields.take("include");
         if let Some(node) = fields.take("severities") {
             self.read_severities(node);
         }

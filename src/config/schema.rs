@@ -1,0 +1,389 @@
+//! The JSON Schema of the configuration, so that editors complete and explain. What the reader takes apart by hand is
+//! mirrored here; that both know the same keys is tested. Actions are described by their own types.
+
+use std::collections::BTreeMap;
+
+use ams2_handlers::{ActionSettings, TABLE, units};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Value, json};
+
+/// An ams2 configuration. Durations and sizes carry units. Settings of the shell may hold `${env:NAME}`; what the router
+/// decides by may not.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct ConfigFile {
+    /// A folder of YAML files that are merged in, in the order of their names; relative to this file.
+    include: Option<String>,
+    /// Named sets of actions.
+    receivers: Vec<Receiver>,
+    /// The routing tree; its root takes every alert.
+    route: Route,
+    /// How alerts come in, and from whom.
+    originator: Option<Originator>,
+    /// Where everything is kept, and for how long.
+    journal: Option<Journal>,
+    /// More words with a rank, such as `fatal: critical`.
+    severities: Option<BTreeMap<String, Rank>>,
+    /// An alert without an end resolves when it was not seen for this long; 5m unless set.
+    resolve_timeout: Option<units::Duration>,
+    /// Age at which a delivery that keeps failing becomes a dead letter.
+    give_up: Option<GiveUp>,
+    /// Labels that ams2's own alerts carry.
+    own_labels: Option<BTreeMap<String, String>>,
+    /// Where this server is seen from outside, for links in messages.
+    external_url: Option<String>,
+    /// What becomes of deliveries that wait for actions which are no longer here.
+    removed: Option<Vec<Removed>>,
+}
+
+/// A rank of X.733.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[allow(dead_code)]
+enum Rank {
+    Info,
+    Warning,
+    Minor,
+    Major,
+    Critical,
+}
+
+/// A named set of actions.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Receiver {
+    /// Its name, without `/`.
+    name: String,
+    /// Ways to tell somebody, each named by its key.
+    actions: Option<Vec<ActionSettings>>,
+}
+
+/// A route: who is told of the alerts that match.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Route {
+    /// Who is told; the parent's unless set.
+    receiver: Option<String>,
+    /// All must match: `name op "value"` with one of `= != =~ !~ >= > <= <`.
+    matchers: Option<Vec<String>>,
+    /// Labels that make a group; `...` for all of them.
+    group_by: Option<Vec<String>>,
+    /// Before the first notification of a group; 30s unless set.
+    group_wait: Option<units::Duration>,
+    /// Between looks at a group after that; 5m unless set.
+    group_interval: Option<units::Duration>,
+    /// Before the same is told again; 4h unless set.
+    repeat_interval: Option<units::Duration>,
+    /// `each`: one notification for each occurrence, at once, without grouping.
+    notify: Option<Notify>,
+    /// Whether an alert that fires and ends within group_wait is told once.
+    tell_short: Option<bool>,
+    /// Whether the routes after this one are looked at, too.
+    r#continue: Option<bool>,
+    /// Children: the first that matches takes the alert.
+    routes: Option<Vec<Route>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[allow(dead_code)]
+enum Notify {
+    Group,
+    Each,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct GiveUp {
+    /// 24h unless set.
+    after: Option<units::Duration>,
+    /// The same for critical alerts; 72h unless set.
+    critical_after: Option<units::Duration>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Removed {
+    /// `RECEIVER/KIND/NAME`.
+    action: String,
+    /// The receiver that takes what waits.
+    move_to: Option<String>,
+    /// What waits becomes dead letters.
+    drop: Option<bool>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Journal {
+    /// The data folder; ./ams2-data unless set.
+    dir: Option<String>,
+    /// What is older goes, unless something still needs it; 90d unless set.
+    retention: Option<units::Duration>,
+    /// The oldest goes while the journal is larger; 16GiB unless set.
+    retention_bytes: Option<units::Bytes>,
+    /// Size of a file, from 1MiB to 1GiB; 64MiB unless set.
+    segment_bytes: Option<units::Bytes>,
+    /// Clients are refused while less is free on the disk; 64MiB unless set.
+    free_bytes_min: Option<units::Bytes>,
+    /// Inputs that may wait for the disk; more are refused. 256MiB unless set.
+    waiting_bytes_max: Option<units::Bytes>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Originator {
+    /// HTTP: API, metrics. `false` for none.
+    #[schemars(schema_with = "off_or::<Http>")]
+    http: Option<Http>,
+    /// The Unix socket for clients on this machine. `false` for none.
+    #[schemars(schema_with = "off_or::<Socket>")]
+    socket: Option<Socket>,
+    /// Who may come. Without any, everybody on this machine may do everything.
+    clients: Option<Vec<Client>>,
+    /// Limits of alerts.
+    limits: Option<AlertLimits>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Http {
+    /// Address and port; 127.0.0.1:9093 unless set. Other than loopback needs `tls` and clients with tokens.
+    listen: Option<String>,
+    /// Allows a listener that others reach without TLS or tokens.
+    insecure: Option<bool>,
+    /// Certificate and key.
+    tls: Option<Tls>,
+    /// Names that a request's `Host` may have besides addresses and `localhost`.
+    hosts: Option<Vec<String>>,
+    /// Limits of connections and requests.
+    limits: Option<HttpLimits>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Tls {
+    /// PEM.
+    cert_file: String,
+    /// PEM, unencrypted, not readable by others.
+    key_file: String,
+    /// Demands certificates that one of these authorities signed.
+    client_ca_file: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct HttpLimits {
+    body_bytes: Option<units::Bytes>,
+    bytes_in_flight: Option<units::Bytes>,
+    head_bytes: Option<units::Bytes>,
+    header_time: Option<units::Duration>,
+    body_time: Option<units::Duration>,
+    answer_time: Option<units::Duration>,
+    handshake_time: Option<units::Duration>,
+    connections: Option<u32>,
+    connections_per_address: Option<u32>,
+    headers: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct AlertLimits {
+    labels: Option<u32>,
+    annotations: Option<u32>,
+    name_bytes: Option<units::Bytes>,
+    alert_bytes: Option<units::Bytes>,
+    id_bytes: Option<units::Bytes>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Socket {
+    /// Relative to the data folder; ams2.sock unless set.
+    path: Option<String>,
+    /// Three octal digits in quotes; "600" unless set.
+    mode: Option<String>,
+}
+
+/// A client: known by its token or its Unix user.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Client {
+    /// Its name.
+    name: String,
+    /// A file with its token, not readable by others.
+    token_file: Option<String>,
+    /// The SHA-256 of its token, in hex.
+    token_sha256: Option<String>,
+    /// Its Unix user on the socket.
+    uid: Option<u32>,
+    /// It may send only alerts that match all of these.
+    allow: Option<Vec<String>>,
+    /// What it may do; `[send]` unless set.
+    may: Option<Vec<Right>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[allow(dead_code)]
+enum Right {
+    Send,
+    Read,
+    Operate,
+}
+
+/// Settings, or `false` for none.
+fn off_or<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let settings = generator.subschema_for::<T>();
+    schemars::json_schema!({ "anyOf": [{ "const": false }, settings] })
+}
+
+/// The whole schema, as text that ends with a line feed.
+pub fn schema() -> String {
+    let generator = SchemaSettings::draft07().into_generator();
+    let mut schema = generator.into_root_schema_for::<ConfigFile>().to_value();
+    schema["title"] = json!("ams2 configuration");
+    for kind in TABLE {
+        if let Some(settings) = settings_of(&mut schema, kind.key) {
+            files(settings, kind.files);
+        }
+    }
+    allow_nothing(&mut schema);
+    let text = serde_json::to_string_pretty(&schema).expect("plain data encodes");
+    format!("{text}\n")
+}
+
+/// The schema of one kind of action's settings.
+fn settings_of<'s>(schema: &'s mut Value, key: &str) -> Option<&'s mut Value> {
+    let actions = schema["definitions"]["ActionSettings"]["oneOf"].as_array()?;
+    let action = actions.iter().find(|action| action["properties"].get(key).is_some())?;
+    let name = action["properties"][key]["$ref"].as_str()?.rsplit('/').next()?.to_owned();
+    schema["definitions"].get_mut(&name)
+}
+
+/// Settings that are read from files are written by the key that names the file.
+fn files(settings: &mut Value, files: &[ams2_handlers::FileSetting]) {
+    for file in files {
+        let Some(properties) = settings["properties"].as_object_mut() else { return };
+        let words = properties.get(file.into).map(|property| property["description"].clone());
+        let mut property = json!({ "type": "string" });
+        property["description"] =
+            json!(format!("The file that holds it, relative to this one. {}", text(words)));
+        properties.insert(file.key.to_owned(), property);
+        if file.secret {
+            let reference = r"^\$\{env:[^}]+\}$";
+            properties[file.into]["pattern"] = json!(reference);
+        } else {
+            properties.remove(file.into);
+        }
+    }
+}
+
+fn text(value: Option<Value>) -> String {
+    value.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// A key without a value means what its absence means: lists and maps may be left empty.
+fn allow_nothing(value: &mut Value) {
+    if let Some(properties) = value.get_mut("properties").and_then(Value::as_object_mut) {
+        for property in properties.values_mut() {
+            if let Some(kind) = property.get_mut("type")
+                && matches!(kind.as_str(), Some("array" | "object"))
+            {
+                *kind = json!([kind.clone(), "null"]);
+            }
+        }
+    }
+    match value {
+        Value::Object(entries) => entries.values_mut().for_each(allow_nothing),
+        Value::Array(items) => items.iter_mut().for_each(allow_nothing),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+    use crate::config::{Overrides, lines, load_text};
+
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/schema/ams2.schema.json");
+
+    #[test]
+    fn the_committed_schema_is_the_one_of_the_types() {
+        if std::env::var_os("AMS2_UPDATE").is_some() {
+            std::fs::write(FILE, schema()).expect("written");
+        }
+        let committed = std::fs::read_to_string(FILE).unwrap_or_default();
+        assert!(
+            committed == schema(),
+            "make it again: AMS2_UPDATE=1 cargo nextest run -p ams2 committed_schema"
+        );
+    }
+
+    /// What the reader says it knows where an unknown key stands.
+    fn known(text: &str) -> BTreeSet<String> {
+        let wrong =
+            load_text("f", text, Path::new("."), &Overrides::default()).err().expect("an unknown key");
+        let found = lines(&wrong.found);
+        let line = found
+            .lines()
+            .find(|line| line.contains("unknown key `qqqqqq`"))
+            .unwrap_or_else(|| panic!("{found}"));
+        let known = line.split_once("known here: ").unwrap_or_else(|| panic!("{found}")).1;
+        known.split(", ").map(|name| name.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_reader_and_the_schema_know_the_same_keys() {
+        let schema: Value = serde_json::from_str(&schema()).expect("JSON");
+        let rows = [
+            ("", "qqqqqq: 1"),
+            ("Receiver", "receivers: [{qqqqqq: 1}]"),
+            ("Route", "route: {routes: [{qqqqqq: 1}]}"),
+            ("GiveUp", "give_up: {qqqqqq: 1}"),
+            ("Removed", "removed: [{qqqqqq: 1}]"),
+            ("Journal", "journal: {qqqqqq: 1}"),
+            ("Originator", "originator: {qqqqqq: 1}"),
+            ("Http", "originator: {http: {qqqqqq: 1}}"),
+            ("Tls", "originator: {http: {tls: {qqqqqq: 1}}}"),
+            ("HttpLimits", "originator: {http: {limits: {qqqqqq: 1}}}"),
+            ("AlertLimits", "originator: {limits: {qqqqqq: 1}}"),
+            ("Socket", "originator: {socket: {qqqqqq: 1}}"),
+            ("Client", "originator: {clients: [{qqqqqq: 1}]}"),
+        ];
+        for (name, text) in rows {
+            let object = if name.is_empty() { &schema } else { &schema["definitions"][name] };
+            let properties = object["properties"].as_object().unwrap_or_else(|| panic!("{name}"));
+            let keys: BTreeSet<String> = properties.keys().cloned().collect();
+            assert_eq!(known(text), keys, "{name}: {text}");
+            assert_eq!(object["additionalProperties"], json!(false), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_action_is_described_with_its_files() {
+        let mut schema: Value = serde_json::from_str(&schema()).expect("JSON");
+        for kind in TABLE {
+            let settings = settings_of(&mut schema, kind.key).unwrap_or_else(|| panic!("{}", kind.key));
+            assert_eq!(settings["additionalProperties"], json!(false), "{}", kind.key);
+            for file in kind.files {
+                assert!(settings["properties"][file.key].is_object(), "{} {}", kind.key, file.key);
+                assert_eq!(settings["properties"].get(file.into).is_some(), file.secret, "{}", file.into);
+            }
+        }
+    }
+}
