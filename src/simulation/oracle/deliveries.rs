@@ -298,8 +298,12 @@ impl Oracle {
                     let firing = delivery.says.iter().filter(|(_, (firing, _))| *firing);
                     self.dropped.extend(firing.map(|(alert, _)| (lane.clone(), *alert)));
                 }
+                let waited = delivery.is_open();
                 self.end(id, Standing::Gone);
-                self.end_not_told(id);
+                // A dead letter was over before: its group went on without it.
+                if waited {
+                    self.end_not_told(id);
+                }
             }
             _ => {
                 let delivery = self.deliveries.get_mut(&id).expect("known");
@@ -324,7 +328,9 @@ impl Oracle {
         let before = self.deliveries.values().filter(heard).filter(|d| d.lane.as_ref() == Some(&lane));
         let before = before.max_by_key(|delivery| delivery.made).map(|delivery| delivery.says.clone());
         let fires = |alert: &usize| before.as_ref().is_some_and(|says| says.get(alert).is_some_and(|s| s.0));
-        for alert in ended.into_iter().filter(fires) {
+        let still: Vec<usize> =
+            ended.into_iter().filter(|alert| self.alerts[*alert].firing && fires(alert)).collect();
+        for alert in still {
             self.owed.remove(&(lane.clone(), alert, Owed::Firing));
             self.newest.entry(lane.clone()).or_default().insert(alert);
         }
