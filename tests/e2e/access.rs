@@ -9,9 +9,14 @@ use super::harness::*;
 
 /// A certificate for `localhost` that signs itself, and its key.
 fn certificate(site: &Site) {
+    certificate_in(site, ".");
+}
+
+/// The same in a folder of the site.
+pub fn certificate_in(site: &Site, folder: &str) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    site.secret("cert.pem", &made.cert.pem());
-    site.secret("key.pem", &made.signing_key.serialize_pem());
+    site.secret(&format!("{folder}/cert.pem"), &made.cert.pem());
+    site.secret(&format!("{folder}/key.pem"), &made.signing_key.serialize_pem());
 }
 
 fn curl(site: &Site, arguments: &[&str]) -> Ran {

@@ -8,6 +8,7 @@
 mod access;
 mod bad_input;
 mod disk;
+mod examples;
 mod files;
 mod harness;
 mod isolation;
