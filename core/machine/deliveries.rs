@@ -552,7 +552,10 @@ impl Machine {
             kept.filter(|entry| !entry.firing.is_empty()).and_then(|mut entry| entry.memo.take())
         });
         lane.entry = Some(Entry { firing: firing.into(), resolved: resolved.into(), at: now, number, memo });
-        lane.hold = None;
+        // What still waits in the lane is told after the end of all of it, too.
+        if lane.hold != Some(HoldReason::ResolvesNotSent) {
+            lane.hold = None;
+        }
     }
 
     /// A delivery leaves its lane and no longer pins its alerts; the next in the lane gets its turn.

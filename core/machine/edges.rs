@@ -393,3 +393,29 @@ fn a_far_end_that_was_away_for_a_moment_is_probed_within_a_second() {
     world.wait(1_000);
     assert_eq!(world.machine.deliveries().count(), 0, "all are told");
 }
+
+/// Two notifications waited when all of it ended, and the action is not told of ends. After both it believes nothing: what
+/// fires again is news. (Found by the simulation: the success of the first made the second say what no longer held.)
+#[test]
+fn who_is_not_told_of_ends_is_told_again_however_many_notifications_waited() {
+    let mut silent = action("ops", "log");
+    silent.send_resolved = false;
+    let mut world = World::new(config(vec![silent], grouped()));
+    world.far_end = None;
+    world.alert(A, Some(10 * HOUR));
+    world.wait(31_000);
+    world.alert(B, Some(10 * HOUR));
+    world.wait(60_000);
+    world.alert(A, Some(0));
+    world.alert(B, Some(0));
+    world.wait(60_000);
+    assert_eq!(world.holds_of_ops().last(), Some(&HoldReason::ResolvesNotSent));
+    world.alert(A, Some(10 * HOUR));
+    let first = world.delivered[0].1.clone();
+    answer(&mut world, &first, Ok(Receipt::Sent), true);
+    let second = world.delivered.last().expect("its turn").1.clone();
+    assert_ne!(second.delivery, first.delivery);
+    answer(&mut world, &second, Ok(Receipt::Sent), true);
+    world.wait(120_000);
+    assert_eq!(reasons(&world).last(), Some(&NotifyReason::FirstTime), "{:?}", world.told());
+}
