@@ -402,11 +402,13 @@ struct Sum {
 impl Sum {
     fn add(&mut self, told: smtp::Told) {
         self.reply = told.reply.or(self.reply.take());
-        self.unfinished.extend(told.unfinished);
-        self.refused.extend(told.refused);
-        if !told.words.is_empty() {
+        // Those that were refused for good have their words beside them.
+        let is_why = !told.unfinished.is_empty() || self.unfinished.is_empty();
+        if is_why && !told.words.is_empty() {
             self.words = told.words;
         }
+        self.unfinished.extend(told.unfinished);
+        self.refused.extend(told.refused);
     }
 
     /// A mail that nobody has is a failure; else some have it, and each of the others has a fate of its own.
@@ -416,7 +418,12 @@ impl Sum {
             None if refused.is_empty() => Err(Failure::transient(format!("{place}: {words}"))),
             None if unfinished.is_empty() => Err(Failure::permanent(format!("{place}: {words}"))),
             reply => {
-                let reply = reply.unwrap_or_else(|| format!("{place}: {words}"));
+                let reply = match reply {
+                    None => format!("{place}: {words}"),
+                    // Who is tried again wants to know why.
+                    Some(reply) if !unfinished.is_empty() => format!("{reply}; {words}"),
+                    Some(reply) => reply,
+                };
                 Ok(Receipt::Delivered { reply, memo: Some(memo), unfinished, refused })
             }
         }

@@ -143,9 +143,11 @@ async fn each_recipient_has_an_outcome_of_its_own() {
     })
     .await;
     let email = server.email("");
-    let Ok(Receipt::Delivered { unfinished, refused, .. }) = tell(&email, &sample::delivery()).await else {
+    let told = tell(&email, &sample::delivery()).await;
+    let Ok(Receipt::Delivered { reply, unfinished, refused, .. }) = told else {
         panic!("not delivered");
     };
+    assert_eq!(reply, "250 2.0.0 queued as 4711; b@example.com: 451 4.7.1 greylisted", "both sides of it");
     assert_eq!(unfinished, [1]);
     assert_eq!(refused, [(2, "c@example.com: 550 5.1.1 no such user".to_owned())]);
     // The next attempt is for the one that is left, and nobody gets it yet.

@@ -105,7 +105,7 @@ pub(super) struct Told {
     pub(super) unfinished: Vec<u16>,
     /// Recipients that were refused for good, with the server's words.
     pub(super) refused: Vec<(u16, String)>,
-    /// The last words of a refusal, for a mail that nobody got.
+    /// The last words of a refusal; of one for now, if there was any.
     pub(super) words: String,
 }
 
@@ -334,8 +334,11 @@ async fn transact(
                     told.unfinished.push(*position);
                 }
                 Trouble::ForGood(words) => {
-                    told.words = format!("{to}: {words}");
-                    told.refused.push((*position, format!("{to}: {words}")));
+                    let words = format!("{to}: {words}");
+                    if told.unfinished.is_empty() {
+                        told.words.clone_from(&words);
+                    }
+                    told.refused.push((*position, words));
                 }
             },
         }
