@@ -19,7 +19,7 @@ pub const AMS2: &str = env!("CARGO_BIN_EXE_ams2");
 /// The longest that anything may take before a test says what it waited for. Generous: machines are shared.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at a condition.
-const LOOK: Duration = Duration::from_millis(3);
+pub const LOOK: Duration = Duration::from_millis(3);
 
 /// One receiver that writes every occurrence to `events.log`: what most tests add to.
 pub const EACH: &str = "
