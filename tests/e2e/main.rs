@@ -16,6 +16,7 @@ mod kill;
 mod mail;
 mod operate;
 mod postfix;
+mod power;
 mod readme;
 mod reload;
 mod schema;
