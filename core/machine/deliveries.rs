@@ -19,6 +19,8 @@ const FAILURES_OPEN: u32 = 5;
 /// First wait before another try, and the longest, in milliseconds.
 const BACKOFF_FIRST_MS: u64 = 1_000;
 const BACKOFF_MAX_MS: u64 = 300_000;
+/// The shortest among the longest waits between two probes, in milliseconds: where very much waits.
+const PROBE_MS_MIN: u64 = 4_000;
 /// The longest wait that a far end may ask for, in milliseconds: it may be wrong.
 const RETRY_AFTER_MAX_MS: u64 = 3_600_000;
 /// A delivery that was being attempted in this many crashes is given up.
@@ -30,6 +32,12 @@ const MINUTE_MS: u64 = 60_000;
 pub(super) fn backoff_ms(failures: u32) -> u64 {
     let doublings = failures.saturating_sub(1).min(9);
     (BACKOFF_FIRST_MS << doublings).min(BACKOFF_MAX_MS)
+}
+
+/// The longest wait between two probes: 5 min, less the more waits, at least 4 s. So an outage of an hour costs an attempt
+/// for every tenth delivery that waits, and ten thousand mails do not stand still for minutes when their server is back.
+fn probe_ms_max(pending: u32) -> u64 {
+    (BACKOFF_MAX_MS / (1 + u64::from(pending) / 128)).max(PROBE_MS_MIN)
 }
 
 impl Machine {
@@ -459,6 +467,7 @@ impl Machine {
             let opened = !core::mem::replace(&mut action.open, true);
             // Probes wait as attempts do: the far end may have been away for a moment only.
             let wait = backoff_ms(failures - FAILURES_OPEN + 1)
+                .min(probe_ms_max(action.pending))
                 .max(failure.retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MAX_MS));
             action.probe_at = now.plus(wait);
             action.probe = None;

@@ -1,5 +1,7 @@
 //! What becomes of deliveries: failures, replacement, probes, digests.
 
+use alloc::collections::{BTreeMap, VecDeque};
+
 use super::*;
 
 #[test]
@@ -115,6 +117,97 @@ fn after_five_failures_one_delivery_probes_and_the_rest_wait() {
     world.far_end = Some(Ok(Receipt::Sent));
     world.wait(600_000);
     assert_eq!(world.machine.deliveries().count(), 0, "all came through");
+}
+
+/// What becomes of many deliveries whose far end is away for a while: it answers after a millisecond, never or well.
+struct Outage {
+    world: World,
+    under_way: VecDeque<Deliver>,
+    most_under_way: usize,
+    attempts: usize,
+    /// When each delivery was answered well.
+    well: BTreeMap<DeliveryId, Vec<At>>,
+}
+
+impl Outage {
+    fn new(slots: u32, count: u32) -> Outage {
+        let action = ActionSpec { max_in_flight: slots, ..action("ops", "mail") };
+        let route = Route { notify: Some(Notify::Each), ..Route::default() };
+        let world = World::new(config(vec![action], route));
+        let (under_way, well) = (VecDeque::new(), BTreeMap::new());
+        let mut outage = Outage { world, under_way, most_under_way: 0, attempts: 0, well };
+        outage.world.far_end = None;
+        for first in (0..count).step_by(1_000) {
+            let mut builder = BatchBuilder::default();
+            for number in first..(first + 1_000).min(count) {
+                let number = format!("{number}");
+                builder.label("event", "E");
+                builder.label("host", &number);
+                builder.finish_alert(AlertTimes::default(), Some(&number), None).expect("valid");
+            }
+            let arrival = Arrival { client: "test".into(), batch: builder.finish().into() };
+            outage.world.input(Input::Alerts(arrival));
+        }
+        outage
+    }
+
+    /// Lets the far end answer like this until then, or until nothing waits.
+    fn go_on(&mut self, end: At, answer: Result<Receipt, Failure>) {
+        loop {
+            self.world.effects.clear();
+            self.under_way.extend(self.world.delivered.drain(..).map(|(_, deliver)| deliver));
+            self.most_under_way = self.most_under_way.max(self.under_way.len());
+            let Some(deliver) = self.under_way.pop_front() else {
+                let due = self.world.machine.next_due();
+                if due > end || self.world.machine.deliveries().next().is_none() {
+                    return;
+                }
+                self.world.now = self.world.now.max(due);
+                self.world.input(Input::Advanced);
+                continue;
+            };
+            self.world.now = self.world.now.plus(1);
+            self.attempts += 1;
+            if answer.is_ok() {
+                self.well.entry(deliver.delivery).or_default().push(self.world.now);
+            }
+            self.world.input(Input::Outcome(Outcome {
+                delivery: deliver.delivery,
+                attempt: deliver.attempt,
+                result: answer.clone(),
+                took_ms: 1,
+                led: true,
+            }));
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_deliveries_outlast_an_hour_without_their_far_end_and_are_told_once_each() {
+    const COUNT: u32 = 100_000;
+    let back = At(HOUR as u64);
+    let mut outage = Outage::new(8, COUNT);
+    outage.go_on(back, Err(Failure::transient("refused")));
+    assert!(outage.attempts < COUNT as usize / 50, "{} attempts in the outage", outage.attempts);
+    outage.world.now = outage.world.now.max(back);
+    outage.go_on(back.plus(HOUR as u64), Ok(Receipt::delivered("250")));
+    assert_eq!(outage.well.len(), COUNT as usize);
+    assert!(outage.well.values().all(|times| times.len() == 1), "each once");
+    let first = outage.well.values().flatten().min().expect("some").since(back);
+    assert!(first < 5_000, "the first {first} ms after the return");
+    assert!(outage.most_under_way <= 8, "{} at once", outage.most_under_way);
+    let states = outage.world.machine.deliveries().count();
+    assert_eq!(states, 0, "nothing waits, and nothing is dead");
+}
+
+#[test]
+fn an_hour_without_the_far_end_costs_few_attempts_however_much_waits() {
+    for count in [1, 100, 1_000, 10_000] {
+        let mut outage = Outage::new(8, count);
+        outage.go_on(At(HOUR as u64), Err(Failure::transient("refused")));
+        let bound = 25 + count as usize / 8;
+        assert!(outage.attempts <= bound, "{} attempts for {count}", outage.attempts);
+    }
 }
 
 #[test]
