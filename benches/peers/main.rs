@@ -2,9 +2,10 @@
 //! `docs/performance.md`. `cargo bench --bench peers`, with the names of sections to run only those.
 //!
 //! One config for both: one route grouped by event and site, group_wait 30 s. Alertmanager tells a web hook that answers
-//! 200; ams2 writes an event log. Rounds alternate, and the median counts. Needs `wrk` and `prometheus-alertmanager`.
+//! 200; ams2 writes an event log. Rounds alternate, and the median counts. Needs `wrk`, `prometheus-alertmanager` and postfix.
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod mail;
 mod parts;
 
 use std::time::{Duration, Instant};
@@ -18,19 +19,27 @@ const ROUNDS: usize = 3;
 const ALERTS: usize = 100_000;
 
 fn main() {
-    tools(&["wrk", "prometheus-alertmanager"]);
     let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
-    let sections: [(&str, fn()); 6] = [
+    let sections: [(&str, fn()); 8] = [
         ("size", size),
         ("ingest", ingest),
         ("memory", memory),
         ("idle", idle),
         ("restart", restart),
         ("snapshot", snapshot),
+        ("mail", mail::mail),
+        ("mail_outage", mail::outage),
     ];
-    println!("| what | ams2 | Alertmanager | ratio | wanted |\n|---|---|---|---|---|");
+    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
+    if sections[..6].iter().any(|(name, _)| chosen(name)) {
+        tools(&[("wrk", "wrk"), ("prometheus-alertmanager", "prometheus-alertmanager")]);
+    }
+    if sections[6..].iter().any(|(name, _)| chosen(name)) {
+        tools(&[("postfix", "postfix"), ("smtp-source", "postfix"), ("smtp-sink", "postfix")]);
+    }
+    println!("| what | ams2 | peer | ratio | wanted |\n|---|---|---|---|---|");
     for (name, section) in sections {
-        if wanted.is_empty() || wanted.iter().any(|one| one == name) {
+        if chosen(name) {
             section();
         }
     }

@@ -15,11 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTIONS: usize = 16;
 
 /// Fails with the mend if a tool is missing.
-pub fn tools(names: &[&str]) {
-    for name in names {
+pub fn tools(wanted: &[(&str, &str)]) {
+    for (name, package) in wanted {
         let found =
             Command::new("sh").args(["-c", &format!("command -v {name}")]).stdout(Stdio::null()).status();
-        assert!(found.is_ok_and(|status| status.success()), "{name} is missing: apt-get install {name}");
+        assert!(found.is_ok_and(|status| status.success()), "{name} is missing: apt-get install {package}");
     }
 }
 
@@ -46,10 +46,7 @@ pub trait Running {
 
     /// Memory in use, in MB.
     fn resident_mb(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
-        let kb: f64 = line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number");
-        kb * 1024.0 / 1e6
+        memory_mb(self.pid(), "VmRSS:")
     }
 
     /// Posts `count` alerts again and again for a while.
@@ -70,6 +67,13 @@ pub trait Running {
     }
 }
 
+fn memory_mb(pid: u32, which: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with(which)).expect("a size");
+    let kb: f64 = line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number");
+    kb * 1024.0 / 1e6
+}
+
 /// A process that ends with this.
 struct Process(Child);
 
@@ -81,7 +85,8 @@ impl Drop for Process {
     }
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Polls until `look` finds something.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -92,7 +97,8 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
@@ -118,6 +124,11 @@ impl Ams2 {
     /// With the config of the comparisons.
     pub fn grouped() -> Ams2 {
         Ams2::start(Some(GROUPED))
+    }
+
+    /// With a config of the caller's.
+    pub fn with(config: &str) -> Ams2 {
+        Ams2::start(Some(config))
     }
 
     /// With the built-in default.
@@ -159,6 +170,18 @@ impl Ams2 {
             assert!(Command::new("kill").arg(&pid).status().is_ok_and(|status| status.success()));
             process.0.wait().expect("it ends");
         }
+    }
+
+    /// The value of a metric's first sample.
+    pub fn metric(&self, sample: &str) -> Option<u64> {
+        let text = exchange(self.address, &get_head("/metrics"), "")?;
+        let line = text.lines().find_map(|line| line.strip_prefix(sample))?;
+        line.trim().parse().ok()
+    }
+
+    /// Most memory that it ever had, in MB.
+    pub fn peak_mb(&self) -> f64 {
+        memory_mb(self.pid(), "VmHWM:")
     }
 
     pub fn has_snapshot(&self) -> bool {
@@ -276,17 +299,25 @@ fn request_bytes(bytes: &[u8]) -> Option<usize> {
 }
 
 fn get(address: SocketAddr, path: &str) -> Option<u16> {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"), "")
+    status(&exchange(address, &get_head(path), "")?)
 }
 
-fn exchange(address: SocketAddr, head: &str, body: &str) -> Option<u16> {
+fn get_head(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+}
+
+fn status(answer: &str) -> Option<u16> {
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+fn exchange(address: SocketAddr, head: &str, body: &str) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
     stream.set_nodelay(true).ok()?;
     stream.write_all(head.as_bytes()).ok()?;
     stream.write_all(body.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    answer.split(' ').nth(1)?.parse().ok()
+    Some(answer)
 }
 
 /// Posts one body and waits for its yes.
@@ -295,7 +326,7 @@ pub fn post(address: SocketAddr, path: &str, body: &str) {
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    assert_eq!(exchange(address, &head, body), Some(200));
+    assert_eq!(exchange(address, &head, body).as_deref().and_then(status), Some(200));
 }
 
 /// Posts alerts 0 to `count`, a thousand a request.
