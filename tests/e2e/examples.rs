@@ -6,9 +6,32 @@ use std::{fs, path::Path};
 use super::harness::*;
 
 /// A site that runs a copy of an example.
-fn example(name: &str) -> Site {
+pub fn example(name: &str) -> Site {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name);
     Site::new(&fs::read_to_string(path).expect("readable"))
+}
+
+#[test]
+fn check_finds_no_mistake_in_any_example() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");
+    let mut checked = 0;
+    for path in fs::read_dir(folder).expect("there are examples").map(|file| file.expect("readable").path()) {
+        let text = fs::read_to_string(&path).expect("readable");
+        let site = Site::new(&text);
+        // The secrets that it names are the admin's to make.
+        fs::create_dir(site.path().join("secrets")).expect("made");
+        super::access::certificate_in(&site, "secrets");
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "/.-_".contains(c);
+        for secret in text.split(|c| !is_part(c)).filter(|word| word.starts_with("secrets/")) {
+            if !secret.ends_with(".pem") {
+                site.secret(secret, secret);
+            }
+        }
+        let ran = run(ams2().arg("check").arg(site.config())).ends(0);
+        assert!(!ran.stderr.contains("warning:"), "{}: {}", path.display(), ran.stderr);
+        checked += 1;
+    }
+    assert!(checked > 0, "there is an example");
 }
 
 fn alert_with(labels: &serde_json::Value) -> String {

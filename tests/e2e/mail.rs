@@ -325,6 +325,25 @@ fn a_probe_says_how_the_server_is_and_a_test_mail_says_that_it_is_one() {
 }
 
 #[test]
+fn the_example_sends_each_recipient_a_mail_of_a_group() {
+    let postfix = Postfix::start();
+    let site = super::examples::example("email.yaml");
+    let text = std::fs::read_to_string(site.config()).expect("readable");
+    let place = format!("smtp://127.0.0.1:{}\n", postfix.port);
+    assert!(text.contains("smtp://127.0.0.1:25 ") && text.contains("group_wait: 30s"), "{text}");
+    let text = text.replace("smtp://127.0.0.1:25 ", &place).replace("group_wait: 30s", "group_wait: 10ms");
+    site.configure(&text);
+    let _server = site.start();
+    site.client(&["send", "Virus Found", "-l", "site=boston", "--severity", "critical"]).ends(0);
+    site.client(&["send", "Scan Done", "-l", "site=boston", "--severity", "info"]).ends(0);
+    let mails = postfix.until_mails(2);
+    let mut recipients: Vec<&str> = mails.iter().map(Mail::recipient).collect();
+    recipients.sort_unstable();
+    assert_eq!(recipients, ["night@example.com", "secops@example.com"]);
+    assert!(mails.iter().all(|mail| mail.header("subject") == "Virus Found at boston"), "{mails:?}");
+}
+
+#[test]
 fn a_mail_server_that_never_answers_holds_up_nobody_else() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let port = listener.local_addr().expect("bound").port();
