@@ -101,12 +101,12 @@ impl Machine {
         about: Option<u32>,
     ) {
         self.state.totals.arrived += 1;
-        if self.is_duplicate(client, &alert) {
+        let identity = self.identity(alert.labels());
+        if self.is_duplicate(client, &alert, identity) {
             self.state.totals.duplicates += 1;
             self.record(Decided::DuplicateId { alert: alert.fingerprint(), position });
             return;
         }
-        let identity = self.identity(alert.labels());
         let (starts, ends, by_timeout) = self.times_of(&alert);
         match self.find_alert(identity, &alert) {
             Some(row) => self.seen_again(row, &alert, position, starts, ends, by_timeout),
@@ -223,6 +223,9 @@ impl Machine {
         };
         if !matches!(change, None | Some(AlertChange::Updated | AlertChange::Resolved)) {
             known.one_shot = is_one_shot(alert);
+        } else if alert.id().is_none() && !by_timeout {
+            // Somebody says when it ends: that end is not the timeout of something that merely happened.
+            known.one_shot = false;
         }
         // A mere refresh that is the newest text of the alert lets the older one go with its segment.
         let old_position = core::mem::replace(&mut known.position, position);
@@ -356,9 +359,13 @@ impl Machine {
         self.own_text_uses(alert.position, -1);
     }
 
-    fn is_duplicate(&mut self, client: &str, alert: &AlertRef<'_>) -> bool {
+    /// Whether this came before. An id names an occurrence of one alert: the same id with other labels is another's,
+    /// and with an end it says that the occurrence is over.
+    fn is_duplicate(&mut self, client: &str, alert: &AlertRef<'_>, identity: u64) -> bool {
         let Some(id) = alert.id() else { return false };
-        let key = self.keyed_hash([client.as_bytes(), id.as_bytes()].into_iter());
+        let ends = [u8::from(alert.times().ends_at.is_some())];
+        let parts = [client.as_bytes(), id.as_bytes(), &identity.to_le_bytes(), &ends];
+        let key = self.keyed_hash(parts.into_iter());
         let ids = &mut self.state.ids;
         while let Some((at, oldest)) = ids.order.front().copied()
             && (ids.order.len() >= IDS_MAX || self.now.since(at) > IDS_AGE_MS)

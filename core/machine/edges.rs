@@ -419,3 +419,31 @@ fn who_is_not_told_of_ends_is_told_again_however_many_notifications_waited() {
     world.wait(120_000);
     assert_eq!(reasons(&world).last(), Some(&NotifyReason::FirstTime), "{:?}", world.told());
 }
+
+/// Something merely happened, and then somebody says when it is over: that end is told, though it comes as a due time
+/// (the sender's clock is ahead).
+#[test]
+fn an_end_that_somebody_named_is_told_of_what_merely_happened() {
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    world.send(A, Some("once"), None);
+    world.alert(A, Some(300));
+    world.wait(10_000);
+    assert_eq!(reasons(&world), [NotifyReason::Occurrence, NotifyReason::Ended]);
+    // Without it, the timeout of what happened is no end.
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    world.send(A, Some("once"), None);
+    world.wait(HOUR as u64);
+    assert_eq!(reasons(&world), [NotifyReason::Occurrence]);
+}
+
+/// An id names an occurrence of one alert: nothing else that carries it is taken for the same.
+#[test]
+fn the_same_id_on_another_alert_or_on_the_end_is_no_duplicate() {
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    world.send(A, Some("1"), None);
+    world.send(B, Some("1"), None);
+    world.send(A, Some("1"), None);
+    world.send(A, Some("1"), Some(0));
+    world.send(A, Some("1"), Some(0));
+    assert_eq!(reasons(&world), [NotifyReason::Occurrence, NotifyReason::Occurrence, NotifyReason::Ended]);
+}

@@ -11,6 +11,9 @@ use super::{CliError, Exit, args::Send, client::Client, spool::Spool, talk};
 /// Largest standard input that is sent in one request, in bytes: the server's limit.
 const INPUT_BYTES_MAX: u64 = 8 << 20;
 
+/// How long ago `--resolve` says that it ended.
+const RESOLVED_AGO: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
+
 pub(super) async fn send(send: Send) -> Result<Exit, CliError> {
     let client = Client::new(&send.server)?;
     let spool = send.spool.as_deref().map(Spool::open).transpose().map_err(|error| {
@@ -112,12 +115,13 @@ fn body(send: &Send) -> Result<Bytes, CliError> {
     if !annotations.is_empty() {
         alert["annotations"] = annotations.into();
     }
-    let now = format!("{:.3}", jiff::Timestamp::now());
+    let now = jiff::Timestamp::now();
     if send.resolve {
-        alert["ends_at"] = now.into();
+        // A clock there that is a little behind ours shall not take the end for one that is still to come.
+        alert["ends_at"] = format!("{:.3}", now - RESOLVED_AGO).into();
     } else {
         // The start is told, so that what waits in a spool keeps its true time.
-        alert["starts_at"] = now.into();
+        alert["starts_at"] = format!("{now:.3}").into();
         alert["id"] = send.id.clone().map_or_else(random_id, Ok)?.into();
     }
     Ok(alert.to_string().into())

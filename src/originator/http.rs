@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use ams2_core::input::Arrival;
+use ams2_core::{AlertBatch, input::Arrival};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -40,6 +40,8 @@ use crate::{console::Operator, journal::Refused};
 const DRAIN: Duration = Duration::from_secs(3);
 /// Where alerts are posted; a GET lists them.
 const ALERTS: &str = "/api/v1/alerts";
+/// Bodies of at most so many bytes are read where they arrive: some milliseconds of work.
+const INLINE_BYTES_MAX: usize = 256 << 10;
 /// Paths that anybody may ask: they say only whether we are well.
 const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
 
@@ -453,21 +455,19 @@ async fn take_alerts<I: Intake>(
     request: Request<Incoming>,
     sender: Sender<'_>,
     serving: &Serving<I>,
-    settings: &Settings,
+    settings: &Arc<Settings>,
 ) -> Result<Response<Body>, Problem> {
     let gzip = is_gzip(request.headers())?;
     let mut flight = Flight { counter: &serving.in_flight, bytes: 0 };
     let body = read_body(request, &settings.limits, &mut flight).await?;
-    let body = if gzip { inflate(&body, settings.limits.body_bytes)? } else { body };
-    let text = std::str::from_utf8(&body).map_err(|error| {
-        let at = error.valid_up_to();
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            format!("the body is not UTF-8 at byte {at}"),
-            "send JSON in UTF-8",
-        )
-    })?;
-    let batch = json::parse(text, &settings.alert_limits).map_err(invalid)?;
+    let (batch, bytes) = if body.len() <= INLINE_BYTES_MAX && !gzip {
+        read_alerts(&body, gzip, settings)?
+    } else {
+        // Much of it takes long enough for others to wait on this thread.
+        let (settings, body) = (settings.clone(), body);
+        let reading = tokio::task::spawn_blocking(move || read_alerts(&body, gzip, &settings)).await;
+        reading.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug".into(), ""))??
+    };
     if batch.is_empty() {
         return Ok(json_response(StatusCode::OK, "{\"accepted\":0}".into()));
     }
@@ -490,8 +490,6 @@ async fn take_alerts<I: Intake>(
         }
     }
     let count = batch.len() as u64;
-    let bytes = body.len() as u64;
-    drop(body);
     let accepted = serving.intake.accept(Arrival { client: sender.name, batch: Arc::new(batch) }).await?;
     serving.metrics.requests.fetch_add(1, Ordering::Relaxed);
     serving.metrics.alerts.fetch_add(count, Ordering::Relaxed);
@@ -503,6 +501,22 @@ async fn take_alerts<I: Intake>(
         header::HeaderValue::from_str(&format!("{first}-{last}")).expect("digits are a header value");
     response.headers_mut().insert("ams2-sequence", sequence);
     Ok(response)
+}
+
+/// The alerts of a body, and its size without compression.
+fn read_alerts(body: &[u8], gzip: bool, settings: &Settings) -> Result<(AlertBatch, u64), Problem> {
+    let inflated = if gzip { Some(inflate(body, settings.limits.body_bytes)?) } else { None };
+    let whole = inflated.as_deref().unwrap_or(body);
+    let text = std::str::from_utf8(whole).map_err(|error| {
+        let at = error.valid_up_to();
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body is not UTF-8 at byte {at}"),
+            "send JSON in UTF-8",
+        )
+    })?;
+    let batch = json::parse(text, &settings.alert_limits).map_err(invalid)?;
+    Ok((batch, whole.len() as u64))
 }
 
 /// Whether the body is compressed. RFC 9110 section 8.4.1: names of encodings have no case.

@@ -9,6 +9,7 @@ use ams2_core::{
     machine::{OWN_CLIENT, OWN_LABEL},
 };
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// Most mistakes that one answer lists; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
@@ -56,14 +57,7 @@ pub fn parse(body: &str, limits: &Limits) -> Result<AlertBatch, Vec<AlertProblem
     let mut json = serde_json::Deserializer::from_str(body);
     let read = match body.trim_start().as_bytes().first() {
         Some(b'[') => Alerts(&mut sink).deserialize(&mut json).and_then(|()| json.end()),
-        Some(b'{') => loop {
-            if let Err(error) = One(&mut sink).deserialize(&mut json) {
-                break Err(error);
-            }
-            if json.end().is_ok() {
-                break Ok(());
-            }
-        },
+        Some(b'{') => one_a_line(body, &mut sink),
         _ => Err(serde_json::Error::custom(
             "expected an alert, an array of alerts, or one alert a line: {\"labels\": {\"event\": \"Virus Found\"}}",
         )),
@@ -73,6 +67,24 @@ pub fn parse(body: &str, limits: &Limits) -> Result<AlertBatch, Vec<AlertProblem
         sink.problems.push(AlertProblem { index: sink.index, pointer: String::new(), detail });
     }
     if sink.problems.is_empty() { Ok(sink.builder.finish()) } else { Err(sink.problems) }
+}
+
+/// Alerts one after the other, each an object. Whether there is another is not asked of the reader that reads them: its
+/// answer is an error that counts the lines from the start, each time.
+fn one_a_line(body: &str, sink: &mut Sink<'_>) -> Result<(), serde_json::Error> {
+    let alerts = serde_json::Deserializer::from_str(body).into_iter::<&RawValue>();
+    for alert in alerts {
+        let alert = alert?.get();
+        One(sink).deserialize(&mut serde_json::Deserializer::from_str(alert)).map_err(|error| {
+            // It counted from the alert's own start.
+            let before = alert.as_ptr() as usize - body.as_ptr() as usize;
+            let line = body[..before].matches('\n').count() + error.line();
+            let words = error.to_string();
+            let words = words.split(" at line ").next().unwrap_or_default();
+            serde_json::Error::custom(format_args!("{words} at line {line} column {}", error.column()))
+        })?;
+    }
+    Ok(())
 }
 
 /// Longest `generator_url`, in bytes: what browsers take.
@@ -388,5 +400,36 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Scalar<'de>, A::Error> {
         while items.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Scalar::Other("an object"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake(body: &str) -> AlertProblem {
+        parse(body, &Limits::default()).expect_err("wrong").remove(0)
+    }
+
+    #[test]
+    fn alerts_one_after_the_other_are_read_to_the_end_and_mistakes_have_their_line() {
+        let one = r#"{"labels":{"event":"E"}}"#;
+        for between in ["\n", " ", "", "\r\n\r\n"] {
+            let body = format!("{one}{between}{one}{between}");
+            assert_eq!(parse(&body, &Limits::default()).expect("right").len(), 2, "{between:?}");
+        }
+        let found = mistake(&format!("{one}\n{one}\n{{\"labels\": 7}}\n"));
+        assert_eq!(found.index, 2);
+        assert!(found.detail.contains("line 3 column 12"), "{found:?}");
+        let found = mistake(&format!("{one}\n{one}\n{{\"labels\": }}\n"));
+        assert!(found.detail.contains("line 3"), "{found:?}");
+        assert!(mistake(&format!("{one}\nnonsense")).detail.contains("line 2"));
+    }
+
+    /// Ten times as many take ten times as long: were it their square, this would not end.
+    #[test]
+    fn a_hundred_thousand_lines_are_read() {
+        let body = "{\"labels\":{\"a\":\"b\"}}\n".repeat(300_000);
+        assert_eq!(parse(&body, &Limits::default()).expect("right").len(), 300_000);
     }
 }

@@ -142,7 +142,9 @@ impl Oracle {
             let position = Position::arrived(self.seq + i);
             let number = self.stored[&position].alert;
             if let Some(id) = alert.id() {
-                let key = (arrival.client.to_string(), id.to_owned());
+                // An id names an occurrence of one alert; with an end it says that it is over.
+                let of = format!("{id} {number} {}", alert.times().ends_at.is_some());
+                let key = (arrival.client.to_string(), of);
                 let known = self.ids.get(&key).is_some_and(|at| self.at.since(*at) <= IDS_AGE);
                 let said = decided()
                     .any(|what| matches!(what, Decided::DuplicateId { position: p, .. } if *p == position));
@@ -165,6 +167,13 @@ impl Oracle {
                 }
                 _ => None,
             });
+            let begins = [AlertChange::Fired, AlertChange::Occurred, AlertChange::ArrivedResolved];
+            if change.is_some_and(|change| begins.contains(&change)) {
+                self.alerts[number].one_shot = self.stored[&position].one_shot;
+            } else if alert.id().is_none() && alert.times().ends_at.is_some() {
+                // Somebody said when it ends.
+                self.alerts[number].one_shot = false;
+            }
             let occurs = fires && (!firing[number] || alert.id().is_some());
             let says_so = match change {
                 Some(AlertChange::Fired | AlertChange::Occurred) => occurs,
