@@ -128,12 +128,18 @@ async fn a_far_end_that_never_answers_is_given_up_at_the_deadline() {
     let socket = folder.path().join("socket");
     let _silent = std::os::unix::net::UnixDatagram::bind(&socket).expect("bound");
     let socket = socket.display();
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let manager = udp.local_addr().expect("bound");
     let silent = [
         format!("email: {{ to: [a@example.com], from: b@example.com, smtp: 'smtp://127.0.0.1:{port}' }}"),
         format!("event_log: {{ to: syslog, address: 'tcp://127.0.0.1:{port}' }}"),
         format!("event_log: {{ to: syslog, address: 'unix:{socket}' }}"),
         format!("event_log: {{ to: journald, socket: '{socket}' }}"),
         "program: { command: [/bin/sleep, '90'] }".to_owned(),
+        format!("snmp_trap: {{ to: '{manager}', inform: true, community: example }}"),
+        format!(
+            "snmp_trap: {{ to: '{manager}', version: 3, inform: true, user: u, auth_password: 'example one', priv_password: 'example two' }}"
+        ),
     ];
     for kind in TABLE {
         assert!(

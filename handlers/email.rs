@@ -19,7 +19,7 @@ use crate::{
     Action, BuildContext, Defaults, Delivery, Failure, FileSetting, Kind, Receipt, Secret, SettingsError,
     net::HostPort,
     render::{Scope, Template},
-    settings::settings,
+    settings::{Warnings, settings},
     tls, units,
 };
 use letter::{Letter, Letters};
@@ -160,6 +160,8 @@ struct Email {
     letters: Letters,
     server: Server,
 }
+
+impl Warnings for Settings {}
 
 impl Settings {
     /// The words of `older`, sent where these settings say.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::{
     Action, BuildContext, Defaults, Delivery, Failure, Kind, Receipt, SettingsError,
     render::{Scope, Template},
-    settings::settings,
+    settings::{Warnings, settings},
     units,
 };
 
@@ -124,6 +124,8 @@ enum Sink {
     Syslog(syslog::Syslog),
     Journald(journald::Journald),
 }
+
+impl Warnings for Settings {}
 
 impl Settings {
     pub(crate) fn build(&self, context: &BuildContext) -> Result<Box<dyn Action>, Vec<SettingsError>> {

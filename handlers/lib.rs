@@ -21,6 +21,7 @@ pub mod units;
 pub mod email;
 pub mod event_log;
 pub mod program;
+pub mod snmp_trap;
 
 pub use ams2_core::input::{Failure, FailureKind, Receipt};
 pub use delivery::{Alert, Delivery, Digest, Group};
@@ -96,6 +97,12 @@ macro_rules! actions {
                 }
             }
 
+            /// What works, but perhaps not as meant.
+            pub fn warnings(&self) -> Vec<SettingsError> {
+                use settings::Warnings;
+                match self { $(ActionSettings::$variant(settings) => settings.warnings()),+ }
+            }
+
             /// Checks the settings and makes the action, or says every mistake. Touches no network and writes
             /// nothing.
             pub fn build(&self, context: &BuildContext) -> Result<Box<dyn Action>, Vec<SettingsError>> {
@@ -118,6 +125,7 @@ actions! {
     Email = email,
     EventLog = event_log,
     Program = program,
+    SnmpTrap = snmp_trap,
 }
 
 /// The kind with this key in the configuration.

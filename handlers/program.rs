@@ -45,7 +45,7 @@ use tokio::{process::Command, time::Instant};
 use crate::{
     Action, BuildContext, Defaults, Delivery, Failure, Kind, Receipt, SettingsError, launch, notification,
     render::{Scope, Template},
-    settings::settings,
+    settings::{Warnings, settings},
     text, units,
 };
 use owner::Owner;
@@ -152,6 +152,8 @@ enum Argument {
     Fixed(String),
     Rendered { source: String, template: Template },
 }
+
+impl Warnings for Settings {}
 
 impl Settings {
     pub(crate) fn build(&self, context: &BuildContext) -> Result<Box<dyn Action>, Vec<SettingsError>> {

@@ -203,6 +203,14 @@ impl Common {
     }
 }
 
+/// What a kind of action says about settings that work, but perhaps not as meant.
+pub(crate) trait Warnings {
+    /// Each with the setting that it is about.
+    fn warnings(&self) -> Vec<SettingsError> {
+        Vec::new()
+    }
+}
+
 /// A settings struct: the fields given, and those that every action has. Written out, not flattened: serde's
 /// `flatten` loses line numbers and lets misspelt keys pass.
 macro_rules! settings {

@@ -164,6 +164,23 @@ pub(crate) fn push_safe(out: &mut String, c: char) {
     }
 }
 
+/// Appends a word of `name=value`: bare where that is unambiguous, else in double quotes.
+pub(crate) fn push_word(line: &mut String, word: &str) {
+    let needs_quotes = |c: char| c.is_whitespace() || matches!(c, '"' | '=' | '\\') || leaves_the_line(c);
+    if !word.is_empty() && !word.contains(needs_quotes) {
+        line.push_str(word);
+        return;
+    }
+    line.push('"');
+    for c in word.chars() {
+        if matches!(c, '"' | '\\') {
+            line.push('\\');
+        }
+        push_safe(line, c);
+    }
+    line.push('"');
+}
+
 /// Controls (C0, DEL, C1), line and paragraph separators, and the marks that change reading direction.
 pub(crate) fn leaves_the_line(c: char) -> bool {
     c.is_control()

@@ -17,7 +17,7 @@ use crate::{
     delivery::state_word,
     json::Pairs,
     render::Template,
-    text::{self, push_safe},
+    text::{self, push_word},
 };
 
 /// How a line is written.
@@ -210,23 +210,6 @@ fn push_field(line: &mut String, prefix: &str, name: &str, value: &str) {
     push_word(line, name);
     line.push('=');
     push_word(line, value);
-}
-
-fn push_word(line: &mut String, word: &str) {
-    let needs_quotes =
-        |c: char| c.is_whitespace() || matches!(c, '"' | '=' | '\\') || text::leaves_the_line(c);
-    if !word.is_empty() && !word.contains(needs_quotes) {
-        line.push_str(word);
-        return;
-    }
-    line.push('"');
-    for c in word.chars() {
-        if matches!(c, '"' | '\\') {
-            line.push('\\');
-        }
-        push_safe(line, c);
-    }
-    line.push('"');
 }
 
 #[derive(Serialize)]

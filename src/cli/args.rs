@@ -30,6 +30,8 @@ pub enum Verb {
     Delivery(DeliveryVerb),
     /// List the actions, or test one
     Action(ActionVerb),
+    /// Make the SNMP MIB of what the action `snmp_trap` sends
+    Mib(MibVerb),
     /// Load the configuration again; a wrong one is refused and the old one stays
     Reload(Reload),
     /// About configurations
@@ -285,6 +287,25 @@ pub enum ActionDo {
         /// The server.
         #[command(flatten)]
         server: Server,
+    },
+}
+
+/// `ams2 mib`.
+#[derive(Debug, clap::Args)]
+pub struct MibVerb {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: MibDo,
+}
+
+/// What to do with the MIB.
+#[derive(Debug, Subcommand)]
+pub enum MibDo {
+    /// Print AMS2-MIB for a site: what a network manager loads to name what it receives
+    Generate {
+        /// The site's enterprise number, as in the config; 32473 is the number for documentation
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+        enterprise: u32,
     },
 }
 

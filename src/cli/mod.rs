@@ -12,7 +12,7 @@ use std::{fmt, process::ExitCode};
 
 use clap::Parser;
 
-use args::{Args, ConfigDo, Verb};
+use args::{Args, ConfigDo, MibDo, Verb};
 
 /// What the exit code says. Documented in `docs/cli.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,13 @@ fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Ack(ack) => block_on(operate::acknowledge(ack)),
         Verb::Delivery(delivery) => block_on(operate::delivery(delivery)),
         Verb::Action(action) => block_on(operate::action(action)),
+        Verb::Mib(mib) => match mib.verb {
+            MibDo::Generate { enterprise } => {
+                // `say` ends the last line.
+                say(ams2_handlers::snmp_trap::mib::text(enterprise).trim_end());
+                Ok(Exit::Done)
+            }
+        },
         Verb::Reload(reload) => block_on(operate::reload(reload)),
         Verb::Config(config) => match config.verb {
             ConfigDo::Schema => pages::schema(),

@@ -61,7 +61,11 @@ pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
 }
 
 fn log(serve: &Serve) {
-    let filter = EnvFilter::try_from_env("AMS2_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = std::env::var("AMS2_LOG").ok().filter(|words| EnvFilter::try_new(words).is_ok());
+    let filter = filter.unwrap_or_else(|| "info".into());
+    // It logs each failed attempt as an error of its own; ours says what became of the delivery.
+    let filter = if filter.contains("async_snmp") { filter } else { format!("{filter},async_snmp=off") };
+    let filter = EnvFilter::new(filter);
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match serve.log_format {

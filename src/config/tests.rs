@@ -439,3 +439,59 @@ fn a_password_stands_in_a_file_or_the_environment_and_never_in_the_config() {
         assert!(found.lines().filter(|line| !line.contains("warning")).count() <= most, "{more}: {found}");
     }
 }
+
+#[test]
+fn a_trap_under_the_documentation_number_works_and_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder_of(&[("community", "canary-secret\n"), ("short", "canary\n")]);
+    for name in ["community", "short"] {
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(folder.path().join(name), mode).expect("set");
+    }
+    let load = |more: &str| {
+        let config = format!(
+            "route: {{receiver: noc}}\nreceivers:\n  - name: noc\n    actions:\n      - snmp_trap: {{to: manager.example.com, {more}}}\n"
+        );
+        let loaded = load_text("f", &config, folder.path(), &Overrides::default());
+        loaded.map(|loaded| lines(&loaded.warnings)).map_err(|wrong| lines(&wrong.found))
+    };
+    let warned = load("community_file: community").expect("it works");
+    assert!(
+        warned
+            .starts_with("f:5:9: warning: traps go out under 32473, the enterprise number for documentation"),
+        "{warned}"
+    );
+    assert!(
+        warned.contains(": set `enterprise` to your site's number and load the MIB of `ams2 mib generate"),
+        "{warned}"
+    );
+    let warned = load("community_file: community, enterprise: 32473").expect("it works");
+    assert!(warned.starts_with("f:5:73: warning: traps go out under 32473"), "{warned}");
+    assert_eq!(load("community_file: community, enterprise: 99999").as_deref(), Ok(""));
+    let rows = [
+        (
+            "community: public",
+            "f:5:57: `community` may not stand in the config itself: write it into a file and name that",
+        ),
+        ("community_file: nowhere", "nowhere cannot be read"),
+        ("version: 2, community_file: community", "f:5:55: invalid value: string \"2\", expected 1, 2c or 3"),
+        (
+            "version: 3, user: u, auth_password_file: nowhere, priv_password_file: community",
+            "nowhere cannot be read",
+        ),
+        (
+            "version: 3, user: u, auth_password_file: short, priv_password_file: community",
+            "auth_password: shorter than 8 characters",
+        ),
+        (
+            "community_file: community, traps: [{matchers: ['a=b'], oid: 1.3.6.1.4.1.9.0.x}]",
+            "traps[0].oid: \"1.3.6.1.4.1.9.0.x\" is no OID of a notification",
+        ),
+    ];
+    for (more, words) in rows {
+        let found = load(more).expect_err(more);
+        assert!(found.contains(words), "{more}: {found}");
+        let errors = found.lines().filter(|line| !line.contains("warning")).count();
+        assert!(!found.contains("canary") && errors == 1, "{more}: {found}");
+    }
+}

@@ -12,6 +12,8 @@ use crate::config::{
     tree::{Node, Value},
 };
 
+/// Stands for a secret whose file is wrong: long enough for any rule about passwords, so that one mistake is said once.
+const SECRET_UNREAD: &str = "????????????????";
 /// Settings of actions that the router reads: nothing of the environment may be in them.
 const ROUTER_SETTINGS: [&str; 5] = ["name", "send_resolved", "max_in_flight", "max_per_minute", "timeout"];
 
@@ -153,10 +155,17 @@ impl Reader<'_> {
                 self.found.error(place, format!("{}: {}", mistake.field, mistake.message), mistake.mend);
             }
         }
-        (self.found.list.len() == before).then(|| {
-            let limits = settings.limits();
-            (settings, limits)
-        })
+        if self.found.list.len() > before {
+            return None;
+        }
+        if !self.is_former {
+            for warning in settings.warnings() {
+                let place = settings_node.key_place(&warning.field).unwrap_or(key.place);
+                self.found.warning(place, warning.message, warning.mend);
+            }
+        }
+        let limits = settings.limits();
+        Some((settings, limits))
     }
 
     /// Puts in what files hold that other keys name. A secret stands in a file or in the environment, never in the
@@ -173,7 +182,7 @@ impl Reader<'_> {
                 let mend =
                     format!("write it into a file and name that with `{key}`, or `{into}: ${{env:NAME}}`");
                 self.found.error(node.place, format!("`{into}` may not stand in the config itself"), mend);
-                json.insert((*into).to_owned(), "?".into());
+                json.insert((*into).to_owned(), SECRET_UNREAD.into());
             }
             let Some(file) = of(key) else { continue };
             json.remove(*key);
@@ -187,7 +196,7 @@ impl Reader<'_> {
                 (false, false) => self.file_text(file),
             };
             // What is wrong with the file is said; that the setting is missing would be said of nothing.
-            let value = value.or(secret.then(|| "?".to_owned()));
+            let value = value.or(secret.then(|| SECRET_UNREAD.to_owned()));
             json.extend(value.map(|value| ((*into).to_owned(), value.into())));
         }
     }
