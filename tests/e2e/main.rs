@@ -20,5 +20,7 @@ mod power;
 mod readme;
 mod reload;
 mod schema;
+mod snmp;
+mod snmptrapd;
 mod syscalls;
 mod syslog;
