@@ -4,7 +4,7 @@ use std::{fs, net::UdpSocket, path::Path, process::Command};
 
 use super::{
     harness::*,
-    snmptrapd::{Snmptrapd, free_port, root},
+    snmptrapd::{Message, Snmptrapd, free_port, root},
 };
 
 const AUTH_PASSWORD: &str = "canary auth password";
@@ -347,4 +347,32 @@ fn the_mib_is_clean_and_a_sites_own_differs_in_the_number_alone() {
     let said = smilint(&own_path);
     assert!(!format!("{}{}", said.stdout, said.stderr).is_empty());
     run(ams2().args(["mib", "generate", "--enterprise", "0"])).ends(2);
+}
+
+#[test]
+fn the_example_tells_both_managers() {
+    let site = super::examples::example("snmp.yaml");
+    let port = free_port();
+    // Its managers are this one; the MIB that it loads has the number for documentation.
+    let text = fs::read_to_string(site.config()).expect("readable");
+    let text = text
+        .replace("old-manager.example.com", &format!("127.0.0.1:{port}"))
+        .replace("manager.example.com", &format!("127.0.0.1:{port}"))
+        .replace("enterprise: 99999", "enterprise: 32473")
+        .replace("group_wait: 10s", "group_wait: 0s");
+    site.configure(&text);
+    fs::create_dir(site.path().join("secrets")).expect("made");
+    site.secret("secrets/snmp-auth", AUTH_PASSWORD);
+    site.secret("secrets/snmp-priv", PRIV_PASSWORD);
+    site.secret("secrets/snmp-community", "example");
+    let user = format!("createUser ams2 SHA-256 \"{AUTH_PASSWORD}\" AES \"{PRIV_PASSWORD}\"\n");
+    let snmptrapd = Snmptrapd::start(&site, port, &user);
+    let server = site.start();
+    server.post(&alert("Link Down", "1")).is(200);
+    let is_it = |message: &Message| message.value("ams2Event") == "STRING: Link Down";
+    let found = |security: &str| {
+        until("the alert arrives", || snmptrapd.messages(security, 1).into_iter().find(is_it))
+    };
+    assert_eq!(found("INFORM, SNMP v3, user ams2, context ").trap(), "AMS2-MIB::ams2AlertFiring");
+    assert_eq!(found("TRAP2, SNMP v2c, community example").trap(), "AMS2-MIB::ams2Enterprise.7.0.1");
 }
