@@ -198,7 +198,7 @@ pub fn outage() {
         (ams2.metric("ams2_action_pending{action=\"mail/email/0\"}")? == WAITING as u64).then_some(())
     });
     std::thread::sleep(AWAY.saturating_sub(since.elapsed()));
-    let waited_mb = ams2.peak_mb();
+    let (waited_mb, disk_mb) = (ams2.peak_mb(), ams2.disk_mb());
     let dump = folder.path().join("mails");
     let began = Instant::now();
     let sink = Kept::sink(port, &format!("-D {}", dump.display()));
@@ -230,6 +230,13 @@ pub fn outage() {
         "",
         String::new(),
         "at most 150 MB",
+    );
+    row(
+        "data folder while it was away (in the end)",
+        format!("{disk_mb:.0} MB ({:.0} MB)", ams2.disk_mb()),
+        "",
+        String::new(),
+        "at most 300 MB",
     );
 }
 

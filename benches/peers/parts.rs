@@ -184,6 +184,13 @@ impl Ams2 {
         memory_mb(self.pid(), "VmHWM:")
     }
 
+    /// What the data folder takes on the disk, in MB.
+    pub fn disk_mb(&self) -> f64 {
+        use std::os::unix::fs::MetadataExt;
+        let files = std::fs::read_dir(self.data()).expect("readable").filter_map(Result::ok);
+        files.filter_map(|file| file.metadata().ok()).map(|file| file.blocks() as f64 * 512.0 / 1e6).sum()
+    }
+
     pub fn has_snapshot(&self) -> bool {
         let files = std::fs::read_dir(self.data()).expect("readable").filter_map(Result::ok);
         files
