@@ -430,12 +430,21 @@ impl Start {
     }
 }
 
+/// A folder in `run`, which is made if need be; never the data folder around that, whose loss must not be hidden.
 fn empty_folder(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    let mut builder = fs::DirBuilder::new();
+    builder.mode(0o700);
+    if let Some(runs) = folder.parent() {
+        match builder.create(runs) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    builder.create(folder)
 }
 
 /// A machine that is short of something has it again later; anything else is wrong with the program.

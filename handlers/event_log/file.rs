@@ -209,6 +209,21 @@ fn write_counted(file: &mut impl Write, bytes: &[u8]) -> (usize, Option<io::Erro
     (written, None)
 }
 
+/// Makes what is missing of a folder below the data folder. Never the data folder itself: where it has been deleted, one
+/// made anew would hide that from whoever looks for it.
+fn make_folders(data_dir: &Path, folder: &Path) -> io::Result<()> {
+    let Ok(below) = folder.strip_prefix(data_dir) else { return Ok(()) };
+    let mut made = data_dir.to_owned();
+    for part in below {
+        made.push(part);
+        match fs::DirBuilder::new().mode(0o700).create(&made) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl Writer {
     /// The file, open at the right path, rotated if `more` bytes would be too many, and ending with a whole line.
     fn ready(&mut self, more: u64) -> io::Result<&mut Open> {
@@ -235,9 +250,7 @@ impl Writer {
 
     fn open_file(&self) -> io::Result<Open> {
         let folder = self.path.parent().unwrap_or(&self.path);
-        if folder.starts_with(&self.data_dir) {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
+        make_folders(&self.data_dir, folder)?;
         let is_new = !self.path.exists();
         let file = OpenOptions::new()
             .read(true)
@@ -331,6 +344,21 @@ mod tests {
         let path = folder.path().join("logs/events.log");
         assert_eq!(read(path.clone()).lines().filter(|line| line.contains("computer=ws-042")).count(), 4);
         assert_eq!(fs::metadata(path).expect("there").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_data_folder_that_was_deleted_is_not_made_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        for path in ["events.log", "logs/deep/events.log"] {
+            fs::create_dir(&data).expect("made");
+            let log = FileLog::new(data.join(path), &data, &Rotate::default(), Arc::new(|| Wall(0)));
+            assert!(write(&log, 1).await[0].is_ok(), "{path}");
+            fs::remove_dir_all(&data).expect("removed");
+            let failed = write(&log, 1).await.remove(0).expect_err("there is no folder");
+            assert!(failed.reason.contains("No such file"), "{failed:?}");
+            assert!(!data.exists(), "{path}");
+        }
     }
 
     #[tokio::test]

@@ -315,3 +315,17 @@ fn values_in_the_environment_are_bounded() {
     let variables = environment(&delivery);
     assert!(variables.iter().all(|(_, value)| value.len() <= ENVIRONMENT_BYTES_MAX && !value.contains('\0')));
 }
+
+#[test]
+fn a_data_folder_that_was_deleted_is_not_made_anew() {
+    let outer = tempfile::tempdir().expect("a folder");
+    let data = outer.path().join("data");
+    let folder = data.join("run/1-1");
+    assert_eq!(empty_folder(&folder).expect_err("it is gone").kind(), io::ErrorKind::NotFound);
+    assert!(!data.exists());
+    fs::create_dir(&data).expect("made");
+    for _ in 0..2 {
+        empty_folder(&folder).expect("made");
+        fs::write(folder.join("left"), "").expect("written");
+    }
+}

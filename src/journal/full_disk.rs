@@ -32,7 +32,7 @@ fn a_start_on_a_full_disk_goes_on_in_the_rest_of_the_last_segment() {
         assert_eq!(records[..before.len()], before[..]);
         let room = writer.room_for_clients();
         assert!(room < small().segment_bytes, "clients get what the reserve leaves: {room}");
-        assert!(writer.look_at_space().free == 0);
+        assert!(writer.look_at_space().expect("it stands").free == 0);
         let seq = writer.flush(At(9), &[alerts(&[7])]).expect("the rest of the segment takes it");
         assert_eq!(seq, 1 + records.len() as u64);
         for position in [1, seq - 1, seq].map(Position::arrived) {
@@ -43,7 +43,7 @@ fn a_start_on_a_full_disk_goes_on_in_the_rest_of_the_last_segment() {
     // With room it goes on as ever, without a restart.
     let (mut writer, ..) = open(&disk);
     disk.set_capacity(None);
-    assert!(!writer.look_at_space().full);
+    assert!(!writer.look_at_space().expect("it stands").full);
     let first = writer.next_seq();
     for number in 0..2000 {
         writer.flush(At(10), &[alerts(&[number])]).expect("there is room");
@@ -63,7 +63,7 @@ fn clients_are_refused_before_the_reserve_of_the_rest_is_touched() {
     }
     drop(writer);
     let (mut writer, ..) = open(&disk);
-    assert!(writer.look_at_space().full && !writer.has_room_for_clients());
+    assert!(writer.look_at_space().expect("it stands").full && !writer.has_room_for_clients());
     writer.flush(At(2), &[Input::Advanced]).expect("our own inputs have room");
 }
 

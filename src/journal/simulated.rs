@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::storage::{Storage, StoredFile};
+use super::storage::{Identity, Storage, StoredFile};
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -302,6 +302,10 @@ impl Storage for SimulatedDisk {
         let state = self.lock();
         Ok(state.capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(state.used_bytes())))
     }
+
+    fn identity(&self, name: &str) -> io::Result<Option<Identity>> {
+        Ok(self.lock().names.get(name).map(|file| Identity(0, *file)))
+    }
 }
 
 impl StoredFile for SimulatedFile {
@@ -371,5 +375,9 @@ impl StoredFile for SimulatedFile {
     fn size(&self) -> io::Result<u64> {
         let state = self.disk.lock();
         Ok(state.files.get(&self.file).map_or(0, |content| content.now.len() as u64))
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity(0, self.file))
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -29,7 +29,13 @@ pub trait Storage: Send + Sync + 'static {
     fn sync_names(&self) -> io::Result<()>;
     /// Bytes that are free on the disk.
     fn free_bytes(&self) -> io::Result<u64>;
+    /// The file that has this name now; `None` when there is none, nor perhaps the folder.
+    fn identity(&self, name: &str) -> io::Result<Option<Identity>>;
 }
+
+/// What tells a file from every other that is there at the same time: on a real disk its device and its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity(pub u64, pub u64);
 
 /// One file. Reads may happen beside writes.
 pub trait StoredFile: Send + Sync {
@@ -44,6 +50,8 @@ pub trait StoredFile: Send + Sync {
     fn forget(&self) -> io::Result<()>;
     /// Size in bytes.
     fn size(&self) -> io::Result<u64>;
+    /// Which file it is, whatever has become of its name.
+    fn identity(&self) -> io::Result<Identity>;
 }
 
 /// A real folder, locked for as long as this lives.
@@ -178,6 +186,15 @@ impl Storage for Folder {
         let stat = rustix::fs::statvfs(&self.path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+
+    fn identity(&self, name: &str) -> io::Result<Option<Identity>> {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        match fs::metadata(self.path.join(name)) {
+            Ok(found) => Ok(Some(Identity(found.dev(), found.ino()))),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl StoredFile for File {
@@ -222,5 +239,10 @@ impl StoredFile for File {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        let found = self.metadata()?;
+        Ok(Identity(found.dev(), found.ino()))
     }
 }

@@ -387,7 +387,10 @@ struct Thread<R> {
 impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
     fn run(&mut self) {
         loop {
-            self.housekeep();
+            if let Err(error) = self.housekeep() {
+                self.fail(&error, Vec::new());
+                return;
+            }
             let Some(items) = self.take() else { return };
             if !items.is_empty() && !self.flush(items) {
                 return;
@@ -462,15 +465,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         let first = match flushed {
             Ok(first) => first,
             Err(error) => {
-                tracing::error!(%error, "the journal cannot be written; nothing more is accepted");
-                self.shared.failed.store(true, Ordering::Relaxed);
-                for reply in replies.into_iter().flatten() {
-                    let _ = reply.send(Err(Refused::Failed));
-                }
-                let left = std::mem::take(&mut self.shared.lock().items);
-                for reply in left.into_iter().filter_map(|item| item.reply) {
-                    let _ = reply.send(Err(Refused::Failed));
-                }
+                self.fail(&error, replies);
                 return false;
             }
         };
@@ -493,13 +488,26 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         (self.records)(records)
     }
 
-    /// Looks at free space and retention, about once a second.
-    fn housekeep(&mut self) {
+    /// Nothing more can be kept: tells those whose inputs did not get there, and those who wait.
+    fn fail(&self, error: &io::Error, replies: Vec<Option<oneshot::Sender<Result<Accepted, Refused>>>>) {
+        tracing::error!(%error, "the journal cannot be written; nothing more is accepted");
+        self.shared.failed.store(true, Ordering::Relaxed);
+        for reply in replies.into_iter().flatten() {
+            let _ = reply.send(Err(Refused::Failed));
+        }
+        let left = std::mem::take(&mut self.shared.lock().items);
+        for reply in left.into_iter().filter_map(|item| item.reply) {
+            let _ = reply.send(Err(Refused::Failed));
+        }
+    }
+
+    /// Looks at the segment, free space and retention, about once a second.
+    fn housekeep(&mut self) -> io::Result<()> {
         if self.looked.is_some_and(|looked| looked.elapsed() < HOUSEKEEPING) {
-            return;
+            return Ok(());
         }
         self.looked = Some(Instant::now());
-        let Space { full, free } = self.writer.look_at_space();
+        let Space { full, free } = self.writer.look_at_space()?;
         self.shared.free_bytes.store(free, Ordering::Relaxed);
         if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
             if full {
@@ -512,6 +520,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         if let Some(keep_from) = self.writer.droppable(covered) {
             (self.droppable)(keep_from);
         }
+        Ok(())
     }
 }
 

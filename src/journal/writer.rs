@@ -247,12 +247,23 @@ impl Writer {
         Ok(first)
     }
 
-    /// Allocates the next segment if there is none, and says whether clients must be refused.
-    pub fn look_at_space(&mut self) -> Space {
+    /// Allocates the next segment if there is none, and says whether clients must be refused. An error says that the
+    /// current segment is lost: its name leads to it no more, so that no start would find what is written there.
+    pub fn look_at_space(&mut self) -> io::Result<Space> {
+        let name = segment_name(self.current.header.id);
+        match (self.storage.identity(&name), self.current.file.identity()) {
+            (Ok(named), Ok(open)) if named != Some(open) => {
+                let what = if named.is_none() { "has been removed" } else { "is another file now" };
+                let message = format!("{name} {what} while it was written to: was the data folder deleted?");
+                return Err(io::Error::new(io::ErrorKind::NotFound, message));
+            }
+            // A disk that cannot say is no proof: what is written says whether it is well.
+            _ => {}
+        }
         let spare = self.ensure_spare();
         let free = self.storage.free_bytes().unwrap_or(0);
         let full = free < self.options.free_bytes_min || (!spare && !self.has_room_for_clients());
-        Space { full, free }
+        Ok(Space { full, free })
     }
 
     /// Whether inputs of clients may use the space there is.

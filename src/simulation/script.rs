@@ -132,7 +132,7 @@ impl World {
     /// The journal's look at its disk.
     pub fn look_at_space(&mut self) {
         if let Some(process) = &mut self.process {
-            process.full = process.writer.look_at_space().full;
+            process.full = process.writer.look_at_space().expect("no simulated file loses its name").full;
         }
     }
 

@@ -106,6 +106,38 @@ fn a_data_folder_that_cannot_be_used_is_named() {
     drop(server);
 }
 
+/// What is written to a file without a name is gone at the end of the process: it must not be answered.
+#[test]
+fn a_data_folder_that_is_lost_while_it_runs_ends_the_process() {
+    type Lose = fn(&Site);
+    let rows: [(&str, Lose); 4] = [
+        ("has been removed", |site| fs::remove_dir_all(site.data()).expect("removed")),
+        ("has been removed", |site| fs::rename(site.data(), site.path().join("elsewhere")).expect("renamed")),
+        ("has been removed", |site| fs::remove_file(segments(site).remove(0)).expect("removed")),
+        ("is another file now", |site| {
+            let segment = segments(site).remove(0);
+            let copy = site.path().join("copy");
+            fs::copy(&segment, &copy).expect("copied");
+            fs::rename(copy, segment).expect("replaced");
+        }),
+    ];
+    for (number, (words, lose)) in rows.into_iter().enumerate() {
+        let site = Site::new(SMALL);
+        let server = site.start();
+        server.post(&alert("Before", "before")).is(200);
+        site.until_told(&["before"]);
+        lose(&site);
+        // Until the next look it may be taken or refused; the event log must not make the folder anew meanwhile.
+        drop(server.connect().call("POST", "/api/v1/alerts", &[], alert("After", "after").as_bytes()));
+        let ended = server.wait();
+        assert_eq!(ended.code(), Some(6), "{number}: {}", site.log());
+        for words in [words, "nothing more is accepted"] {
+            assert!(site.log().contains(words), "{number}: {words}: {}", site.log());
+        }
+        assert_eq!(site.data().exists(), number > 1, "{number}: it is not made anew");
+    }
+}
+
 #[test]
 fn a_listener_that_cannot_be_had_is_named() {
     let site = Site::new(EACH);
