@@ -23,7 +23,14 @@ use super::{
     tree::{Node, Value},
     walk::Found,
 };
-use crate::journal;
+use crate::{journal, originator::Limits};
+
+/// Labels that ams2 sets on every own alert.
+const OWN_NAMES: [&str; 4] = ["source", "event", "event_id", "severity"];
+/// Most labels that it sets on one: those, and three about a delivery or a client.
+const OWN_COUNT: usize = 7;
+/// Room for them and for its words, in bytes.
+const OWN_BYTES: usize = 8 << 10;
 
 struct Reader<'a> {
     found: Found,
@@ -106,11 +113,12 @@ impl Reader<'_> {
             .and_then(|node| self.found.duration_ms(node, 1))
             .unwrap_or(RESOLVE_TIMEOUT_MS);
         let give_up = fields.take("give_up").map(|node| self.give_up(node)).unwrap_or_default();
-        let own_labels = fields.take("own_labels").map(|node| self.own_labels(node)).unwrap_or_default();
         let external_url =
             fields.take("external_url").and_then(|node| self.external_url(node)).unwrap_or_default();
         let removed = fields.take("removed").map(|node| self.removed(node, &names)).unwrap_or_default();
         let (http, socket, clients, alert_limits) = self.originator(originator, &data_dir);
+        let own_labels = fields.take("own_labels");
+        let own_labels = own_labels.map(|node| self.own_labels(node, &alert_limits)).unwrap_or_default();
         fields.end(&mut self.found);
         let config = Config {
             receivers,
@@ -203,13 +211,44 @@ impl Reader<'_> {
         give_up
     }
 
-    fn own_labels(&mut self, node: &Node) -> BTreeMap<SmolStr, SmolStr> {
+    /// Labels of own alerts. What no alert may have is a mistake: with such labels none could be raised.
+    fn own_labels(&mut self, node: &Node, limits: &Limits) -> BTreeMap<SmolStr, SmolStr> {
         let fields = self.found.fields(node);
         let mut labels = BTreeMap::new();
         for (key, value) in fields.entries {
-            if let Some(value) = self.found.plain(value) {
-                labels.insert(key.text.as_str().into(), value.into());
+            let (name, place) = (key.text.as_str(), key.place);
+            let Some(text) = self.found.plain(value) else { continue };
+            if name.is_empty() {
+                self.found.error(place, "a label without a name", "name it, or remove it");
+            } else if name.len() > limits.name_bytes {
+                let message = format!(
+                    "the name has {} bytes; a label's may have {} (originator.limits.name_bytes)",
+                    name.len(),
+                    limits.name_bytes
+                );
+                self.found.error(place, message, "use a shorter one");
+            } else if OWN_NAMES.contains(&name) {
+                let message = format!("`{name}` is ignored here: ams2 says that itself of each own alert");
+                self.found.warning(place, message, "use another name, or remove it");
             }
+            labels.insert(name.into(), text.into());
+        }
+        let bytes: usize =
+            labels.iter().map(|(name, value): (&SmolStr, &SmolStr)| name.len() + value.len()).sum();
+        if bytes.saturating_add(OWN_BYTES) > limits.alert_bytes {
+            let message = format!(
+                "{bytes} bytes of labels; an alert may have {}, {OWN_BYTES} of them ams2's own words (originator.limits.alert_bytes)",
+                limits.alert_bytes
+            );
+            self.found.error(node.place, message, "use fewer or shorter ones");
+        }
+        if labels.len().saturating_add(OWN_COUNT) > limits.labels {
+            let message = format!(
+                "{} labels; an alert may have {}, {OWN_COUNT} of them ams2's own (originator.limits.labels)",
+                labels.len(),
+                limits.labels
+            );
+            self.found.error(node.place, message, "use fewer");
         }
         labels
     }
