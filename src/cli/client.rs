@@ -1,6 +1,13 @@
 //! Talks to a running router over HTTP, by TCP, TLS or its Unix socket.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -9,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -51,6 +58,65 @@ pub(super) struct Answer {
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A stream whose write errors do not hide an answer. A server that refuses a request early answers and closes; who then
+/// finds that it cannot write on has the answer to read yet. So what cannot be written is passed over, and the error told
+/// only if nothing comes.
+struct Patient {
+    stream: Box<dyn Stream>,
+    failed: Option<io::Error>,
+    has_read: bool,
+}
+
+impl Patient {
+    fn new(stream: Box<dyn Stream>) -> Patient {
+        Patient { stream, failed: None, has_read: false }
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        if buffer.filled().len() > before {
+            self.has_read = true;
+        } else if !self.has_read
+            && let Some(failed) = self.failed.take()
+        {
+            return Poll::Ready(Err(failed));
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.failed.is_none() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, bytes)) {
+                Err(error) => self.failed = Some(error),
+                written => return Poll::Ready(written),
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.failed.is_none()
+            && let Err(error) = ready!(Pin::new(&mut self.stream).poll_flush(cx))
+        {
+            self.failed = Some(error);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
 
 impl Client {
     pub fn new(server: &Server) -> Result<Client, CliError> {
@@ -160,7 +226,9 @@ impl Client {
             }
         };
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(&e))?;
+            hyper::client::conn::http1::handshake(TokioIo::new(Patient::new(stream)))
+                .await
+                .map_err(|e| unreachable(&e))?;
         let driver = tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)

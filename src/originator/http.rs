@@ -33,6 +33,7 @@ use super::{
     HttpLimits, Intake, OriginatorMetrics,
     auth::{Clients, KnownClient, Right, Sender},
     json::{self, AlertProblem, Limits},
+    linger::{Lingering, Unread},
 };
 use crate::{console::Operator, journal::Refused};
 
@@ -245,11 +246,17 @@ async fn connection<I: Intake>(
     };
     let mut stream = tokio_io_timeout::TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.answer_time));
-    let stream = Box::pin(stream);
+    let unread = Unread::default();
+    let stream = Lingering::new(Box::pin(stream), unread.clone());
     serving.metrics.connections.fetch_add(1, Ordering::Relaxed);
-    let service = service_fn(|request| {
-        let serving = serving.clone();
-        async move { Ok::<_, std::convert::Infallible>(answer(request, peer, &serving).await) }
+    let service = service_fn(|request: Request<Incoming>| {
+        let (serving, unread) = (serving.clone(), unread.clone());
+        async move {
+            let has_body = !hyper::body::Body::is_end_stream(request.body());
+            let response = answer(request, peer, &serving).await;
+            unread.set(has_body && !response.status().is_success());
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

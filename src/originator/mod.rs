@@ -4,6 +4,7 @@
 mod auth;
 mod http;
 mod json;
+mod linger;
 mod metrics;
 mod socket;
 

@@ -296,3 +296,49 @@ route: {receiver: run, notify: each}
     assert!(shown.contains("fired") && shown.contains("routed"), "{shown}");
     site.client(&["query", "decisions", "a", "b"]).ends(2).says("about one thing");
 }
+
+#[test]
+fn a_body_over_the_servers_limit_is_told_with_the_servers_words() {
+    let site = Site::new(&format!("originator: {{http: {{limits: {{body_bytes: 64KiB}}}}}}{EACH}"));
+    let server = site.start();
+    let line = alert("Much", &"x".repeat(1000)) + "\n";
+    let (url, socket) = (server.url(), site.socket().display().to_string());
+    // Far over it, so that the server has answered while most of it is not sent yet; and little over it.
+    for (bytes, rounds) in [(7 << 20, 4), (1 << 20, 15), (70 << 10, 15)] {
+        let input = line.repeat(bytes / line.len());
+        for round in 0..rounds {
+            for to in [&url, &socket] {
+                let ran = run_with_input(ams2().args(["send", "--to", to]), input.as_bytes());
+                assert_eq!(ran.code, Some(1), "{bytes} bytes to {to}, round {round}: {}", ran.stderr);
+                assert!(
+                    ran.stderr.contains("413") && ran.stderr.contains("several requests"),
+                    "{}",
+                    ran.stderr
+                );
+            }
+        }
+    }
+    // One that is not there is told as ever.
+    run(ams2().args(["send", "Much", "--to", "/nowhere.sock"])).ends(3).says("no server answers");
+}
+
+/// A client that sends all of its request before it reads must find the answer, and no reset.
+#[test]
+fn an_early_refusal_is_there_to_be_read_when_the_whole_body_is_sent_first() {
+    use std::io::Write;
+    let site = Site::new(&format!("originator: {{http: {{limits: {{body_bytes: 64KiB}}}}}}{EACH}"));
+    let server = site.start();
+    let body = vec![b' '; 3 << 20];
+    let head =
+        format!("POST /api/v1/alerts HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    for round in 0..20 {
+        for mut connection in [server.connect(), Connection::unix(&site.socket()).expect("it listens")] {
+            let mut sent = connection.stream.write_all(head.as_bytes());
+            for part in body.chunks(64 << 10) {
+                sent = sent.and_then(|()| connection.stream.write_all(part));
+            }
+            sent.unwrap_or_else(|error| panic!("round {round}: {error}"));
+            drop(connection.answer().expect("an answer").problem(413));
+        }
+    }
+}
