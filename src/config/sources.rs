@@ -90,6 +90,10 @@ impl Sources {
         let mut found = Found::default();
         for number in 1..self.0.len() {
             let file = FileNumber::try_from(number).unwrap_or(FileNumber::MAX);
+            // Whose settings are all commented out, for instance.
+            if tree::is_blank(self.text(file)) {
+                continue;
+            }
             match tree::parse(self.text(file), file) {
                 Ok(part) => merge(&mut root, part, &mut found),
                 Err(mistake) => mistakes.push(mistake),
@@ -173,9 +177,14 @@ fn take(root: &mut Node, name: &str) -> Option<Node> {
 /// Puts the lists and maps of an included file behind those of the others.
 fn merge(root: &mut Node, part: Node, found: &mut Found) {
     found.duplicates(&part);
-    let Value::Map(entries) = part.value else {
-        found.error(part.place, "expected a map of settings", "begin with `receivers:` or `routes:`");
-        return;
+    let entries = match part.value {
+        Value::Map(entries) => entries,
+        Value::Null => return,
+        _ => {
+            let mend = "begin with `receivers:` or `routes:`";
+            found.error(part.place, "expected a map of settings", mend);
+            return;
+        }
     };
     for (key, node) in entries {
         if !INCLUDED_KEYS.contains(&key.text.as_str()) {

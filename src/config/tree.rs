@@ -164,10 +164,15 @@ fn put_in(node: &mut Node, file: FileNumber) {
     }
 }
 
+/// Whether a text holds nothing but comments.
+pub(in crate::config) fn is_blank(text: &str) -> bool {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
 fn parse_one(text: &str) -> Result<Node, Diagnostic> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let blank = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
-    if blank {
+    if is_blank(text) {
         let mend = "start from config/ams2.yaml, or leave --config out for the built-in default";
         return Err(Diagnostic::error(Place::point(1, 1, 0), "the file holds no configuration", mend));
     }

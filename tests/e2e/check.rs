@@ -49,6 +49,31 @@ fn labels_that_no_own_alert_could_carry_are_mistakes() {
 }
 
 #[test]
+fn an_included_file_without_settings_counts_as_nothing() {
+    let site = with("include: conf.d\n");
+    let folder = site.path().join("conf.d");
+    fs::create_dir(&folder).expect("made");
+    for (name, text) in [
+        ("0-empty.yaml", ""),
+        ("1-comments.yaml", "# receivers:\n#   - name: later\n\n"),
+        ("2-bom.yml", "\u{feff}"),
+        ("3-document.yaml", "---\n# nothing\n"),
+        ("4-receiver.yaml", "receivers: [{name: more}]\nroutes: [{receiver: more, matchers: ['a=b']}]\n"),
+        ("5-empty.yaml", "\n"),
+    ] {
+        fs::write(folder.join(name), text).expect("written");
+    }
+    check(&site).ends(0);
+    // Kept as one text in the journal, it is read again at the next start.
+    site.start().kill();
+    let server = site.start();
+    server.post(&alert("Told", "told")).is(200);
+    site.until_told(&["told"]);
+    fs::write(folder.join("6-list.yaml"), "- a\n").expect("written");
+    check(&site).ends(2).says("6-list.yaml:1:1").says("expected a map of settings");
+}
+
+#[test]
 fn an_event_log_may_not_be_one_of_the_journals_files_however_it_is_called() {
     let site = Site::new("");
     fs::create_dir(site.path().join("d")).expect("made");
