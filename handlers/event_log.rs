@@ -222,6 +222,12 @@ impl Settings {
         Ok(file::FileLog::new(path, &context.data_dir, &rotate, context.clock.clone()))
     }
 
+    /// The file that the lines go to.
+    pub(crate) fn written_file(&self, data_dir: &Path) -> Option<PathBuf> {
+        let path = self.path.as_deref().filter(|_| self.to == To::File)?;
+        Some(real(&inside(data_dir, path).ok()?))
+    }
+
     fn syslog(&self, context: &BuildContext) -> Result<syslog::Syslog, Vec<SettingsError>> {
         let mut errors = Vec::new();
         let address = match self.address.as_deref() {

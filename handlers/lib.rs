@@ -29,7 +29,11 @@ pub use json::notification;
 pub use secret::Secret;
 pub use settings::{BuildContext, Clock, Common, Defaults, FileSetting, Kind, Limits, SettingsError};
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// How long after its deadline a call of [`Action::deliver`] may go on to clean up: a program that overstays is
 /// asked to end, then killed. A caller that waits less than this past the deadline may lose the receipt.
@@ -126,6 +130,16 @@ actions! {
     EventLog = event_log,
     Program = program,
     SnmpTrap = snmp_trap,
+}
+
+impl ActionSettings {
+    /// The file that this action writes to, links followed as far as they lead.
+    pub fn file(&self, data_dir: &Path) -> Option<PathBuf> {
+        match self {
+            ActionSettings::EventLog(settings) => settings.written_file(data_dir),
+            _ => None,
+        }
+    }
 }
 
 /// The kind with this key in the configuration.

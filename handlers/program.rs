@@ -153,7 +153,18 @@ enum Argument {
     Rendered { source: String, template: Template },
 }
 
-impl Warnings for Settings {}
+impl Warnings for Settings {
+    /// A program that cannot be run here and now: it may be another machine, or come later, so it is no mistake.
+    fn warnings(&self) -> Vec<SettingsError> {
+        match self.command.first().map(|path| path::check(Path::new(path))) {
+            Some(Err(path::Refusal::Unusable(why))) => {
+                let mend = "until it can be run here, every delivery by it fails";
+                vec![SettingsError::new("command[0]", why, mend)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
 
 impl Settings {
     pub(crate) fn build(&self, context: &BuildContext) -> Result<Box<dyn Action>, Vec<SettingsError>> {

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{CliError, Exit, args::Server};
+use crate::console;
 
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -54,6 +55,8 @@ struct Place {
 pub(super) struct Answer {
     pub status: StatusCode,
     pub body: Bytes,
+    /// How many rows of how many it holds, where those are not all.
+    pub truncated: Option<String>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -158,6 +161,13 @@ impl Client {
         self.decode(answer.accepted()?)
     }
 
+    /// The same of a list, with how many rows of how many it holds where those are not all.
+    pub async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<String>), CliError> {
+        let mut answer = self.call(Method::GET, path, "application/json", Bytes::new()).await?;
+        let truncated = answer.truncated.take();
+        Ok((self.decode(answer.accepted()?)?, truncated))
+    }
+
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CliError> {
         let body = serde_json::to_vec(body).expect("plain data encodes");
         let answer = self.call(Method::POST, path, "application/json", body.into()).await?;
@@ -244,13 +254,15 @@ impl Client {
             .map_err(|error| CliError::new(Exit::Usage, format!("cannot ask for `{path}`: {error}"), ""))?;
         let response = sender.send_request(request).await.map_err(|e| unreachable(&e))?;
         let status = response.status();
+        let truncated = response.headers().get(console::TRUNCATED);
+        let truncated = truncated.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await
             .map_err(|error| unreachable(&error))?
             .to_bytes();
         driver.abort();
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, truncated })
     }
 }
 

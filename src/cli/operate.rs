@@ -45,17 +45,28 @@ pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
     };
     let path = format!("/api/v1/{path}?{}", parameters.join("&"));
     if query.json {
-        let rows: serde_json::Value = client.fetch(&path).await?;
+        let rows: serde_json::Value = listed(&client, &path).await?;
         say(serde_json::to_string_pretty(&rows).expect("JSON encodes"));
         return Ok(Exit::Done);
     }
     match query.what {
-        What::Alerts => alerts(client.fetch(&path).await?),
-        What::Groups => groups(client.fetch(&path).await?),
-        What::Deliveries | What::DeadLetters => deliveries(client.fetch(&path).await?),
-        What::Decisions => decisions(client.fetch(&path).await?),
+        What::Alerts => alerts(listed(&client, &path).await?),
+        What::Groups => groups(listed(&client, &path).await?),
+        What::Deliveries | What::DeadLetters => deliveries(listed(&client, &path).await?),
+        What::Decisions => decisions(listed(&client, &path).await?),
     }
     Ok(Exit::Done)
+}
+
+/// A list, with a word when it is not all there is.
+async fn listed<T: serde::de::DeserializeOwned>(client: &Client, path: &str) -> Result<T, CliError> {
+    let (rows, truncated) = client.list(path).await?;
+    if let Some(truncated) = truncated {
+        talk(format_args!(
+            "there is more: shown are {truncated}; --limit N shows more, matchers show others"
+        ));
+    }
+    Ok(rows)
 }
 
 fn alerts(rows: Vec<views::Alert>) {

@@ -104,6 +104,10 @@ fn body(send: &Send) -> Result<Bytes, CliError> {
     let Some(event) = &send.event else {
         return from_input(send);
     };
+    if event.is_empty() {
+        let mend = "say what happened: ams2 send \"Virus Found\" -l computer=ws-042";
+        return Err(CliError::new(Exit::Usage, "EVENT is empty", mend));
+    }
     let mut labels = pairs(&send.labels, "--label")?;
     insert(&mut labels, "event", event, "EVENT")?;
     if let Some(severity) = &send.severity {
@@ -242,6 +246,10 @@ fn pairs(texts: &[String], what: &str) -> Result<Pairs, CliError> {
                 format!("write {what} name=value"),
             )
         })?;
+        if name.is_empty() {
+            let message = format!("{what} `{text}` has no name before the `=`");
+            return Err(CliError::new(Exit::Usage, message, format!("write {what} name=value")));
+        }
         insert(&mut pairs, name, value, what)?;
     }
     Ok(pairs)

@@ -28,8 +28,10 @@ use crate::{
     router::{Router, Unanswered},
 };
 
-/// Most rows that one answer holds, unless `limit` asks for fewer.
+/// Most rows that one answer holds, and what it holds unless `limit` asks for fewer.
 const ROWS_MAX: usize = 100_000;
+/// Says that an answer holds not all that there is: `100 of 2345`, or `100 of more` where counting all would take long.
+pub const TRUNCATED: &str = "x-ams2-truncated";
 /// Decisions that an answer holds unless `limit` asks for more.
 const DECISIONS_SHOWN: usize = 100;
 /// Longest acknowledgement: a year.
@@ -100,18 +102,39 @@ pub async fn alerts(State(api): State<Api>, query: RowQueried) -> Result<Respons
     let Query(query) = query?;
     let filter = query.filter()?;
     let limit = query.limit();
-    let alerts = api
+    let (alerts, more) = api
         .router
         .ask(move |folded| {
             let offset = folded.machine.wall_offset_ms();
             let (matchers, _) = compile(&filter, &folded.machine)?;
-            let found = folded.machine.alerts().filter(|alert| alert.matches(&matchers));
-            Ok::<_, Problem>(
-                found.take(limit).map(|alert| views::Alert::of(&alert, offset)).collect::<Vec<_>>(),
-            )
+            let mut found = folded.machine.alerts().filter(|alert| alert.matches(&matchers));
+            let shown = found.by_ref().take(limit).map(|alert| views::Alert::of(&alert, offset));
+            Ok::<_, Problem>((shown.collect::<Vec<_>>(), found.count()))
         })
         .await??;
-    Ok(Json(alerts).into_response())
+    Ok(listed(&alerts, More::Rows(more)))
+}
+
+/// What is not in an answer.
+enum More {
+    /// So many rows; 0 for none.
+    Rows(usize),
+    /// Some: nobody counted them.
+    Some,
+}
+
+/// Rows as an answer, which says when they are not all.
+fn listed<T: Serialize>(rows: &[T], more: More) -> Response {
+    let shown = rows.len();
+    let mut response = Json(rows).into_response();
+    let truncated = match more {
+        More::Rows(0) => return response,
+        More::Rows(more) => format!("{shown} of {}", shown + more),
+        More::Some => format!("{shown} of more"),
+    };
+    let truncated = header::HeaderValue::from_str(&truncated).expect("words and digits are a header value");
+    response.headers_mut().insert(header::HeaderName::from_static(TRUNCATED), truncated);
+    response
 }
 
 /// Filters of a query. Every `filter` must match.
@@ -149,7 +172,7 @@ fn compile(matchers: &[Matcher], machine: &Machine) -> Result<(Vec<Compiled>, Se
 async fn groups(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
     let Query(query) = query?;
     let (limit, filter) = (query.limit(), query.filter()?);
-    let groups = api
+    let (groups, more) = api
         .router
         .ask(move |folded| {
             let (matchers, _) = compile(&filter, &folded.machine)?;
@@ -157,11 +180,12 @@ async fn groups(State(api): State<Api>, query: RowQueried) -> Result<Response, P
             let shown = |group: &GroupView<'_>| {
                 matchers.is_empty() || group.alerts().any(|alert| alert.matches(&matchers))
             };
-            let groups = folded.machine.groups().filter(shown).take(limit);
-            Ok::<_, Problem>(groups.map(|group| views::Group::of(&group)).collect::<Vec<_>>())
+            let mut groups = folded.machine.groups().filter(shown);
+            let rows = groups.by_ref().take(limit).map(|group| views::Group::of(&group));
+            Ok::<_, Problem>((rows.collect::<Vec<_>>(), groups.count()))
         })
         .await??;
-    Ok(Json(groups).into_response())
+    Ok(listed(&groups, More::Rows(more)))
 }
 
 /// Filters of a query for decisions.
@@ -181,16 +205,16 @@ async fn decisions(
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
     let limit = query.limit.unwrap_or(DECISIONS_SHOWN).min(ROWS_MAX);
-    let rows = api
+    let (rows, more) = api
         .router
         .ask(move |folded| {
             let offset = folded.machine.wall_offset_ms();
             let all = folded.decisions.iter().rev().map(|record| Decision::of(record, offset));
-            let shown = all.filter(|row| query.about.as_deref().is_none_or(|what| row.concerns(what)));
-            shown.take(limit).collect::<Vec<_>>()
+            let mut shown = all.filter(|row| query.about.as_deref().is_none_or(|what| row.concerns(what)));
+            (shown.by_ref().take(limit).collect::<Vec<_>>(), shown.count())
         })
         .await?;
-    Ok(Json(rows).into_response())
+    Ok(listed(&rows, More::Rows(more)))
 }
 
 async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
@@ -205,15 +229,16 @@ async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Respons
         }
     };
     let all = !filter.is_empty();
-    let (found, matchers, severities) = api
+    let (found, uncounted, matchers, severities) = api
         .router
         .ask(move |folded| {
             let (matchers, severities) = compile(&filter, &folded.machine)?;
             let is_dead = |delivery: &DeliveryView| matches!(delivery.standing, DeliveryStanding::Dead(_));
-            let wanted =
+            let mut wanted =
                 folded.machine.deliveries().filter(|one| dead.is_none_or(|dead| dead == is_dead(one)));
             let most = if all { usize::MAX } else { limit };
             let found: Vec<_> = wanted
+                .by_ref()
                 .take(most)
                 .map(|delivery| {
                     let own = delivery.positions.iter().filter(|position| position.is_raised());
@@ -222,16 +247,24 @@ async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Respons
                     (delivery, own)
                 })
                 .collect();
-            Ok::<_, Problem>((found, matchers, severities))
+            Ok::<_, Problem>((found, wanted.count(), matchers, severities))
         })
         .await??;
     // Texts are read from the disk: neither the router nor other clients wait for that.
     let read = tokio::task::spawn_blocking(move || {
         let told = Told { texts: &*api.texts, matchers: &matchers, severities: &severities };
-        found.iter().filter_map(|(delivery, own)| told.row(delivery, own)).take(limit).collect::<Vec<_>>()
+        let mut rows = found.iter().filter_map(|(delivery, own)| told.row(delivery, own));
+        let shown: Vec<_> = rows.by_ref().take(limit).collect();
+        let more = match uncounted {
+            // The texts of the rest are not read just to count them.
+            0 if rows.next().is_some() => More::Some,
+            uncounted => More::Rows(uncounted),
+        };
+        (shown, more)
     });
-    let rows = read.await.map_err(|error| Problem::bad(error.to_string(), "this is a fault of ams2"))?;
-    Ok(Json(rows).into_response())
+    let (rows, more) =
+        read.await.map_err(|error| Problem::bad(error.to_string(), "this is a fault of ams2"))?;
+    Ok(listed(&rows, more))
 }
 
 /// What deliveries tell of.

@@ -8,7 +8,7 @@ pub mod views;
 
 pub use api::{
     AcknowledgeOrder, Api, DeliveryOrder, Done, Inputs, NotAppended, Operator, Problem, Reload, ReloadOrder,
-    TestAnswer, TestOrder, alerts, no_such_method, no_such_path, routes,
+    TRUNCATED, TestAnswer, TestOrder, alerts, no_such_method, no_such_path, routes,
 };
 pub use decisions::Decision;
 pub use status::{Status, status_routes};

@@ -18,7 +18,7 @@ use super::{
     },
     snapshots::{self, Content, SnapshotWriter},
     storage::{Storage, StoredFile, is_no_room},
-    writer::{End, LastFrame, SegmentInfo, Segments, Writer, free_number, note, segment_name},
+    writer::{End, LastFrame, NUMBER_MAX, SegmentInfo, Segments, Writer, free_number, note, segment_name},
 };
 
 /// Why a journal cannot be opened.
@@ -194,6 +194,7 @@ impl Opened {
             if info.header.first_seq > self.next_seq {
                 let missing =
                     format!("the records {} to {} are missing", self.next_seq, info.header.first_seq - 1);
+                tracing::error!("{missing}");
                 self.damage.push(missing);
                 self.next_seq = info.header.first_seq;
             }
@@ -391,6 +392,12 @@ impl Opened {
             let Some(id) = name.strip_suffix(".seg").and_then(|id| u64::from_str_radix(id, 16).ok()) else {
                 continue;
             };
+            if id > NUMBER_MAX {
+                let what = format!("{name}: no segment of ours has so high a number; it is left alone");
+                tracing::error!("{what}");
+                self.damage.push(what);
+                continue;
+            }
             // Whatever it is, its number is taken.
             self.next_id = self.next_id.max(id + 1);
             let file = match self.storage.open(&name) {

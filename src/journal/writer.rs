@@ -18,6 +18,8 @@ use super::{
     verify,
 };
 
+/// Highest number of a file that is taken for ours. Nobody gets there by counting, and there is always a next one.
+pub(super) const NUMBER_MAX: u64 = u64::MAX / 2;
 /// Zeros are written ahead in pieces of this size: overwriting allocated bytes is cheaper to sync than growing.
 const ZERO_BYTES: u64 = 4 << 20;
 /// The reader's index has an entry for each piece of a segment of this size.
@@ -462,7 +464,7 @@ pub(super) fn note(index: &mut Vec<(u64, u64)>, damaged: &[Range<u64>], seq: u64
 }
 
 pub(super) fn free_number(name: &str) -> Option<u64> {
-    name.strip_suffix(".free")?.parse().ok()
+    name.strip_suffix(".free")?.parse().ok().filter(|number| *number <= NUMBER_MAX)
 }
 
 /// Makes a free or new file into a segment, durable by name and header.

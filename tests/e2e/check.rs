@@ -1,7 +1,10 @@
 //! What `ams2 check` finds that would else be found at night: settings that are right each for itself, and mistakes that
 //! follow from others and would mislead.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
 
 use super::harness::*;
 
@@ -74,6 +77,40 @@ fn an_included_file_without_settings_counts_as_nothing() {
 }
 
 #[test]
+fn clients_that_nobody_could_tell_apart_and_weak_tokens_are_said() {
+    let clients = |list: &str| check(&with(&format!("originator: {{clients: [{list}]}}\n")));
+    clients("{name: a, token_file: one.token}, {name: b, token_file: same.token}")
+        .ends(2)
+        .says("the clients `a` and `b` have the same token");
+    clients("{name: a, uid: 7}, {name: b, uid: 7}").ends(2).says("the clients `a` and `b` have the same uid");
+    clients("{name: a, uid: 7}, {name: b, token_file: one.token}, {name: c, uid: 8}").ends(0);
+    clients("{name: a, token_file: short.token}").ends(0).says("the token has 7 bytes, and could be guessed");
+    clients("{name: a, token_file: lines.token}").ends(2).says("the file holds several lines");
+    let fine = clients("{name: a, token_file: one.token}").ends(0);
+    assert!(!fine.stderr.contains("guessed"), "{}", fine.stderr);
+}
+
+#[test]
+fn what_follows_from_a_mistake_is_not_said_as_another() {
+    let site = with(
+        "originator: {http: {listen: '0.0.0.0:1', tls: {cert_file: c.pem, key_file: k.pem}}, clients: [{name: a, token_file: no.token}]}\n",
+    );
+    let found = check(&site).ends(2);
+    for words in ["c.pem cannot be read", "no.token cannot be read"] {
+        assert!(found.stderr.contains(words), "{words}: {}", found.stderr);
+    }
+    for words in ["by anybody", "without TLS"] {
+        assert!(!found.stderr.contains(words), "{words}: {}", found.stderr);
+    }
+    // Where nothing is given, it is said as ever.
+    let open = check(&with("originator: {http: {listen: '0.0.0.0:1'}}\n")).ends(2);
+    open.says("by anybody").says("without TLS");
+    let site = Site::new(&format!("receivers: [{{name: log, actions: [{{emial: {{}}}}]}}]\n{ROUTE}"));
+    let found = check(&site).ends(2).says("unknown action `emial`");
+    assert!(!found.stderr.contains("has no action"), "{}", found.stderr);
+}
+
+#[test]
 fn an_event_log_may_not_be_one_of_the_journals_files_however_it_is_called() {
     let site = Site::new("");
     fs::create_dir(site.path().join("d")).expect("made");
@@ -88,4 +125,35 @@ fn an_event_log_may_not_be_one_of_the_journals_files_however_it_is_called() {
             check(&site).ends(2).says("has a name that ams2 keeps for its own files");
         }
     }
+}
+
+#[test]
+fn a_program_that_cannot_be_run_here_and_a_log_that_two_write_are_warnings() {
+    let site = Site::new("");
+    let plain = site.path().join("plain");
+    fs::write(&plain, "#!/bin/sh\n").expect("written");
+    fs::set_permissions(&plain, fs::Permissions::from_mode(0o644)).expect("set");
+    let plain = plain.display().to_string();
+    for (command, words) in
+        [("/no/such/program", "No such file"), ("/usr", "is not a file"), (&plain, "is not executable")]
+    {
+        site.configure(&format!(
+            "receivers: [{{name: log, actions: [{{program: {{command: [{command}]}}}}]}}]\n{ROUTE}"
+        ));
+        check(&site).ends(0).says("warning: command[0]: ").says(words);
+    }
+    fs::create_dir(site.path().join("ams2-data")).expect("made");
+    symlink("ams2-data", site.path().join("link")).expect("linked");
+    let linked = site.path().join("link/events.log").display().to_string();
+    let two = |second: &str| {
+        site.configure(&format!(
+            "receivers: [{{name: log, actions: [{{event_log: {{to: file, path: events.log}}}}, {{event_log: {{to: file, path: {second}}}}}]}}]\n{ROUTE}"
+        ));
+        check(&site).ends(0)
+    };
+    for same in ["events.log", &linked] {
+        two(same).says("`log/event_log/0` and `log/event_log/1` write to one file");
+    }
+    let fine = two("others.log");
+    assert!(!fine.stderr.contains("one file"), "{}", fine.stderr);
 }

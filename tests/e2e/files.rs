@@ -139,6 +139,43 @@ fn a_data_folder_that_is_lost_while_it_runs_ends_the_process() {
 }
 
 #[test]
+fn a_file_with_the_highest_number_of_all_is_left_alone() {
+    let site = killed_site(&["one"]);
+    let strangers = ["ffffffffffffffff.seg", "fffffffffffffffe.seg", "18446744073709551615.free"];
+    for name in strangers {
+        fs::write(site.data().join(name), vec![0; 1 << 20]).expect("written");
+    }
+    let server = site.start();
+    assert!(known(&server).contains(&"one".to_owned()));
+    server.post(&alert("After", "after")).is(200);
+    site.until_told(&["after"]);
+    assert!(server.terminate().success(), "{}", site.log());
+    for name in strangers {
+        assert!(site.data().join(name).exists(), "{name}");
+    }
+    assert!(
+        site.log().contains("ffffffffffffffff.seg: no segment of ours has so high a number"),
+        "{}",
+        site.log()
+    );
+    assert!(!site.log().contains("panicked"), "{}", site.log());
+}
+
+#[test]
+fn a_segment_that_is_gone_is_said_as_an_error() {
+    let site = killed_site(&["one"]);
+    let server = site.start();
+    server.post(&alert("Kept", "two")).is(200);
+    server.kill();
+    fs::remove_file(segments(&site).remove(0)).expect("removed");
+    let server = site.start();
+    let log = site.log();
+    let said = log.lines().find(|line| line.contains("the records 1 to") && line.contains("are missing"));
+    assert!(said.is_some_and(|line| line.contains("ERROR") || line.contains("\"error\"")), "{log}");
+    assert!(server.terminate().success());
+}
+
+#[test]
 fn a_listener_that_cannot_be_had_is_named() {
     let site = Site::new(EACH);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -298,6 +298,51 @@ route: {receiver: run, notify: each}
 }
 
 #[test]
+fn a_list_that_is_cut_says_so() {
+    let site = Site::new(EACH);
+    let server = site.start();
+    for n in 0..5 {
+        server.post(&alert("Many", &format!("n-{n}"))).is(200);
+    }
+    site.until_told(&["n-0", "n-1", "n-2", "n-3", "n-4"]);
+    let alerts = |query: &str| {
+        let answer = server.get(&format!("/api/v1/{query}")).is(200);
+        answer.header("x-ams2-truncated").map(str::to_owned)
+    };
+    // What the router says of its start is an alert, too.
+    let all = server.get("/api/v1/alerts").json().as_array().expect("a list").len();
+    assert_eq!(alerts("alerts?limit=2"), Some(format!("2 of {all}")));
+    assert_eq!(alerts("alerts?limit=2&filter=event%3DMany"), Some("2 of 5".to_owned()));
+    assert_eq!(alerts("alerts?limit=5&filter=event%3DMany"), None);
+    assert_eq!(alerts("alerts"), None);
+    assert_eq!(alerts("alerts?limit=0&filter=event%3DMany"), Some("0 of 5".to_owned()));
+    assert!(alerts("decisions?limit=1").is_some_and(|text| text.starts_with("1 of ")));
+    let said = "there is more: shown are 2 of 5";
+    site.client(&["query", "alerts", "event=Many", "--limit", "2"]).ends(0).says(said);
+    let json = site.client(&["query", "alerts", "event=Many", "--limit", "2", "--json"]).ends(0).says(said);
+    assert_eq!(rows(&json), 2);
+    let whole = site.client(&["query", "alerts", "event=Many"]).ends(0);
+    assert!(!whole.stderr.contains("there is more"), "{}", whole.stderr);
+
+    site.configure(FAILING);
+    site.client(&["reload"]).ends(0);
+    for n in 0..3 {
+        server.post(&alert("Broken", &format!("dead-{n}"))).is(200);
+    }
+    until_true("there are dead letters", || alerts("deliveries?state=dead&limit=1") == Some("1 of 3".into()));
+    assert_eq!(alerts("deliveries?state=dead&limit=1&filter=event%3DBroken"), Some("1 of more".to_owned()));
+    assert_eq!(alerts("deliveries?state=dead&limit=3&filter=event%3DBroken"), None);
+}
+
+#[test]
+fn an_alert_without_a_name_is_a_mistake_of_the_command_line() {
+    let site = Site::new(EACH);
+    site.client(&["send", ""]).ends(2).says("EVENT is empty");
+    site.client(&["send", "Virus Found", "-l", "=b"]).ends(2).says("--label `=b` has no name before the `=`");
+    site.client(&["send", "Virus Found", "-a", "=b"]).ends(2).says("--annotation `=b` has no name");
+}
+
+#[test]
 fn a_body_over_the_servers_limit_is_told_with_the_servers_words() {
     let site = Site::new(&format!("originator: {{http: {{limits: {{body_bytes: 64KiB}}}}}}{EACH}"));
     let server = site.start();

@@ -39,6 +39,8 @@ struct Reader<'a> {
     severities: Severities,
     /// Whether the config was in force once: then it was right, and what files it named may be gone.
     is_former: bool,
+    /// Receivers with an action that is wrong: what would follow from their lack of actions is not said as well.
+    mistaken_receivers: Vec<SmolStr>,
 }
 
 pub(super) fn read(
@@ -53,6 +55,7 @@ pub(super) fn read(
         overrides,
         severities: Severities::default(),
         is_former: false,
+        mistaken_receivers: Vec::new(),
     };
     if sources.0.len() > 1 {
         reader.found.names = sources.0.iter().map(|file| file.name.clone()).collect();
@@ -79,6 +82,7 @@ pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
         overrides: &overrides,
         severities: Severities::default(),
         is_former: true,
+        mistaken_receivers: Vec::new(),
     };
     let mut fields = reader.found.fields(tree);
     if let Some(node) = fields.take("severities") {
@@ -104,7 +108,7 @@ impl Reader<'_> {
         let receivers = fields.demand("receivers", &mut self.found);
         let (receivers, actions) = receivers.map(|node| self.receivers(node, &data_dir)).unwrap_or_default();
         let names: Vec<(SmolStr, bool)> =
-            receivers.iter().map(|r| (r.name.clone(), r.actions.is_empty())).collect();
+            receivers.iter().map(|r| (r.name.clone(), self.tells_nobody(r))).collect();
         let mut used = Vec::new();
         let route = fields.demand("route", &mut self.found).map(|node| self.root(node, &names, &mut used));
         self.unused_receivers(tree, &names, &used);
@@ -209,6 +213,10 @@ impl Reader<'_> {
         }
         fields.end(&mut self.found);
         give_up
+    }
+
+    fn tells_nobody(&self, receiver: &ams2_core::config::Receiver) -> bool {
+        receiver.actions.is_empty() && !self.mistaken_receivers.contains(&receiver.name)
     }
 
     /// Labels of own alerts. What no alert may have is a mistake: with such labels none could be raised.

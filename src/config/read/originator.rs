@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use super::Reader;
 use crate::{
     config::{
-        Http,
+        Gravity, Http,
         tree::{Node, Value},
     },
     originator::{Clients, HttpLimits, KnownClient, Limits, Right, SocketSettings, TokenHash},
@@ -15,6 +15,8 @@ use crate::{
 
 /// Where HTTP listens unless the config says otherwise.
 const LISTEN: &str = "127.0.0.1:9093";
+/// Shorter tokens can be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
 /// Clients may not call themselves what ams2 calls itself and this machine.
 const RESERVED_CLIENTS: [&str; 2] = ["ams2", "local"];
 
@@ -26,7 +28,10 @@ impl Reader<'_> {
     ) -> (Option<Http>, Option<SocketSettings>, Clients, Limits) {
         let empty = Node { place: Default::default(), value: Value::Map(Vec::new()) };
         let mut fields = self.found.fields(node.unwrap_or(&empty));
+        let before = self.found.list.len();
         let clients = fields.take("clients").map(|node| self.clients(node)).unwrap_or_default();
+        // Whom a client with a mistake would have let in is not known: what follows from that is not said as well.
+        let clients_are_wrong = self.found.list[before..].iter().any(|found| found.gravity == Gravity::Error);
         let clients = Clients { known: clients, severities: self.severities.clone() };
         let limits = fields.take("limits").map(|node| self.alert_limits(node)).unwrap_or_default();
         let http = fields.take("http");
@@ -34,8 +39,8 @@ impl Reader<'_> {
         fields.end(&mut self.found);
         let http = match http {
             Some(Node { value: Value::Bool(false), .. }) => None,
-            Some(node) => self.http(node, &clients),
-            None => self.http(&empty, &clients),
+            Some(node) => self.http(node, &clients, clients_are_wrong),
+            None => self.http(&empty, &clients, clients_are_wrong),
         };
         let socket = match socket {
             Some(Node { value: Value::Bool(false), .. }) => None,
@@ -45,14 +50,15 @@ impl Reader<'_> {
         (http, socket, clients, limits)
     }
 
-    pub(super) fn http(&mut self, node: &Node, clients: &Clients) -> Option<Http> {
+    pub(super) fn http(&mut self, node: &Node, clients: &Clients, clients_are_wrong: bool) -> Option<Http> {
         let mut fields = self.found.fields(node);
         let listen_node = fields.take("listen");
         let listen = match listen_node {
             Some(node) => self.listen(node),
             None => LISTEN.parse().ok(),
         };
-        let tls = fields.take("tls").and_then(|node| self.tls(node));
+        let tls_node = fields.take("tls");
+        let tls = tls_node.and_then(|node| self.tls(node));
         let insecure = fields.take("insecure").and_then(|node| self.found.flag(node)).unwrap_or(false);
         let mut hosts = Vec::new();
         if let Some(node) = fields.take("hosts") {
@@ -65,16 +71,17 @@ impl Reader<'_> {
         let listen = self.overrides.listen.or(listen)?;
         if !listen.ip().is_loopback() && !insecure {
             let place = listen_node.unwrap_or(node).place;
-            if tls.is_none() {
+            // What is wrong with it is said above.
+            if tls.is_none() && tls_node.is_none() {
                 let mend = "add `tls: {cert_file, key_file}`, listen on 127.0.0.1, or say `insecure: true`";
                 self.found.error(place, format!("{listen} can be reached from outside without TLS"), mend);
             }
-            if !clients.have_tokens() {
+            if !clients.have_tokens() && !clients_are_wrong {
                 let mend = "add `clients:` with tokens, listen on 127.0.0.1, or say `insecure: true`";
                 self.found.error(place, format!("{listen} can be reached from outside by anybody"), mend);
             }
         }
-        if insecure && !listen.ip().is_loopback() && !clients.need_names() {
+        if insecure && !listen.ip().is_loopback() && !clients.need_names() && !clients_are_wrong {
             let place = listen_node.unwrap_or(node).place;
             let message = format!(
                 "everybody who reaches {listen} may send alerts, acknowledge, retry, drop and reload"
@@ -192,7 +199,7 @@ impl Reader<'_> {
             let mut fields = self.found.fields(item);
             let name_node = fields.demand("name", &mut self.found);
             let name: Option<SmolStr> = name_node.and_then(|node| self.found.plain(node)).map(Into::into);
-            let token = fields.take("token_file").and_then(|node| self.secret(node));
+            let token = fields.take("token_file").and_then(|node| self.token(node));
             let hash = fields.take("token_sha256").and_then(|node| self.token_hash(node));
             let uid = fields.take("uid").and_then(|node| self.found.number(node, 0..=u64::from(u32::MAX)));
             let allow = match fields.take("allow") {
@@ -228,9 +235,34 @@ impl Reader<'_> {
                 self.found.error(item.place, format!("nothing says how to know the client `{name}`"), mend);
             }
             let token = token.as_deref().map(TokenHash::of).or(hash);
-            clients.push(KnownClient { name, token, uid: uid.map(|uid| uid as u32), allow, may });
+            let uid = uid.map(|uid| uid as u32);
+            for (what, other) in [
+                ("token", clients.iter().find(|other| token.is_some() && other.token == token)),
+                ("uid", clients.iter().find(|other| uid.is_some() && other.uid == uid)),
+            ] {
+                if let Some(other) = other {
+                    let message = format!("the clients `{}` and `{name}` have the same {what}", other.name);
+                    self.found.error(item.place, message, "nobody could tell them apart: give each its own");
+                }
+            }
+            clients.push(KnownClient { name, token, uid, allow, may });
         }
         clients
+    }
+
+    /// A client's token: one line.
+    fn token(&mut self, node: &Node) -> Option<String> {
+        let token = self.secret(node)?;
+        if token.contains(['\r', '\n']) {
+            let mend = "write one token into it, and give each client a file of its own";
+            self.found.error(node.place, "the file holds several lines", mend);
+            return None;
+        }
+        if token.len() < TOKEN_BYTES_MIN {
+            let message = format!("the token has {} bytes, and could be guessed", token.len());
+            self.found.warning(node.place, message, "make a longer one: openssl rand -hex 32");
+        }
+        Some(token)
     }
 
     fn rights(&mut self, node: &Node) -> Vec<Right> {

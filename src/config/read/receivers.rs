@@ -1,6 +1,9 @@
 //! Receivers and their actions, and what becomes of deliveries of actions that are gone.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use ams2_core::config::{ActionId, ActionSpec, Receiver, Removed};
 use ams2_handlers::{ActionSettings, BuildContext, FileSetting, Kind, Limits as ActionLimits, TABLE};
@@ -25,6 +28,7 @@ impl Reader<'_> {
     ) -> (Vec<Receiver>, Vec<(ActionId, ActionSettings, ActionLimits)>) {
         let (mut receivers, mut all): (Vec<Receiver>, Vec<_>) = Default::default();
         let mut places: BTreeMap<SmolStr, Place> = BTreeMap::new();
+        let mut files: BTreeMap<PathBuf, ActionId> = BTreeMap::new();
         for item in self.found.list(node) {
             let mut fields = self.found.fields(item);
             let name_node = fields.demand("name", &mut self.found);
@@ -51,7 +55,10 @@ impl Reader<'_> {
             for (position, item) in
                 actions_node.map(|node| self.found.list(node)).unwrap_or_default().iter().enumerate()
             {
-                let Some((settings, limits)) = self.action(item, data_dir) else { continue };
+                let Some((settings, limits)) = self.action(item, data_dir) else {
+                    self.mistaken_receivers.push(name.clone());
+                    continue;
+                };
                 let action_name = limits.name.clone().unwrap_or_else(|| position.to_string().into());
                 let kind = SmolStr::new_static(settings.kind().key);
                 let id = ActionId { receiver: name.clone(), kind, name: action_name };
@@ -69,6 +76,7 @@ impl Reader<'_> {
                     timeout_ms: limits.timeout_ms,
                     patient: false,
                 });
+                self.warn_of_one_file_for_two(item, &id, &settings, data_dir, &mut files);
                 all.push((id, settings, limits));
             }
             receivers.push(Receiver { name, actions: specs });
@@ -77,6 +85,25 @@ impl Reader<'_> {
             self.found.error(node.place, "there is no receiver", "add one: `- name: log`");
         }
         (receivers, all)
+    }
+
+    /// Two that write one file rotate it under each other.
+    fn warn_of_one_file_for_two(
+        &mut self,
+        item: &Node,
+        id: &ActionId,
+        settings: &ActionSettings,
+        data_dir: &Path,
+        files: &mut BTreeMap<PathBuf, ActionId>,
+    ) {
+        let Some(file) = settings.file(data_dir) else { return };
+        if let Some(first) = files.get(&file) {
+            let message = format!("`{first}` and `{id}` write to one file, {}", file.display());
+            let mend = "give each a `path` of its own: each rotates the file without the other's knowledge";
+            self.found.warning(item.place, message, mend);
+            return;
+        }
+        files.insert(file, id.clone());
     }
 
     /// One action: a map with its key and its settings.
@@ -160,8 +187,9 @@ impl Reader<'_> {
         }
         if !self.is_former {
             for warning in settings.warnings() {
-                let place = settings_node.key_place(&warning.field).unwrap_or(key.place);
-                self.found.warning(place, warning.message, warning.mend);
+                let place =
+                    settings_node.key_place(&warning.field).unwrap_or(settings_node.at(&warning.field).place);
+                self.found.warning(place, format!("{}: {}", warning.field, warning.message), warning.mend);
             }
         }
         let limits = settings.limits();
