@@ -240,7 +240,7 @@ async fn what_is_no_answer_to_an_inform_waits_within_bounds() {
 
 #[tokio::test]
 async fn a_silent_manager_costs_one_wait_for_the_whole_batch() {
-    let (_manager, place) = manager();
+    let (manager, place) = manager();
     let action = build(&format!("{{to: '{place}', inform: true, community: example, timeout: 300ms}}"));
     let batch = vec![sample::delivery(); 100];
     let results =
@@ -250,6 +250,9 @@ async fn a_silent_manager_costs_one_wait_for_the_whole_batch() {
         let failure = result.expect_err("nobody answered");
         assert_eq!((failure.kind, failure.reason), (FailureKind::Transient, format!("{place}: no answer")));
     }
+    manager.set_nonblocking(true).expect("set");
+    let sent = std::iter::from_fn(|| manager.recv(&mut [0; 2048]).ok()).count();
+    assert!((1..=3 * INFORMS_AT_ONCE).contains(&sent), "{sent} messages: the rest is not tried");
 }
 
 #[tokio::test]

@@ -390,6 +390,7 @@ mod tests {
         let ended = one(&notifications(1400), ended);
         assert_eq!(ended.oid.last(), Some(&2));
         assert_eq!(of_object(&ended, "ams2State"), Value::Integer(2));
+        assert_eq!(of_object(&ended, "ams2Severity"), Value::Integer(1));
         assert_eq!(
             of_object(&ended, "ams2Ends"),
             Value::Octets(vec![7, 234, 11, 24, 10, 15, 1, 5, 43, 0, 0])
