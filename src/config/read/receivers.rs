@@ -187,9 +187,15 @@ impl Reader<'_> {
         }
         if !self.is_former {
             for warning in settings.warnings() {
-                let place =
-                    settings_node.key_place(&warning.field).unwrap_or(settings_node.at(&warning.field).place);
-                self.found.warning(place, format!("{}: {}", warning.field, warning.message), warning.mend);
+                // Of a setting that is not there the action itself is the place.
+                let field = &warning.field;
+                let top = field.split('[').next().unwrap_or(field);
+                let place = match settings_node.key_place(top) {
+                    Some(place) if top == field => place,
+                    Some(_) => settings_node.at(field).place,
+                    None => key.place,
+                };
+                self.found.warning(place, warning.message, warning.mend);
             }
         }
         let limits = settings.limits();
