@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// Longest time for which a refused client may go on sending.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes of it that are read, twice a body of the usual limit: who sends more is cut off.
 const LINGER_BYTES_MAX: usize = 16 << 20;
 
