@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod console;
+mod denied;
 pub mod handler;
 pub mod history;
 pub mod journal;

@@ -335,19 +335,25 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn tcp_counts_octets() {
-        let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let port = server.local_addr().expect("bound").port();
-        let log = syslog(Address::Tcp(HostPort { host: "127.0.0.1".into(), port }));
+    /// What a server takes when a batch is sent to it, which is then sent.
+    async fn taken_by(server: &TcpListener, log: &Syslog) -> String {
         let reader = async {
             let mut all = String::new();
             server.accept().await.expect("a connection").0.read_to_string(&mut all).await.expect("text");
             all
         };
         let deliveries = batch();
-        let (results, text) = tokio::join!(deliver(&log, &deliveries, end()), reader);
+        let (results, text) = tokio::join!(deliver(log, &deliveries, end()), reader);
         assert_eq!(results, vec![Ok(Receipt::Sent); 2]);
+        text
+    }
+
+    #[tokio::test]
+    async fn tcp_counts_octets() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let port = server.local_addr().expect("bound").port();
+        let log = syslog(Address::Tcp(HostPort { host: "127.0.0.1".into(), port }));
+        let text = taken_by(&server, &log).await;
         assert!(text.starts_with(&format!("{} {}", first().len(), first())), "{text}");
         assert_eq!(text.matches(">1 2026").count(), 3);
         drop(server);
@@ -360,14 +366,7 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = server.local_addr().expect("bound").port();
         let log = syslog_of(Protocol::Rfc3164, Address::Tcp(HostPort { host: "127.0.0.1".into(), port }));
-        let reader = async {
-            let mut all = String::new();
-            server.accept().await.expect("a connection").0.read_to_string(&mut all).await.expect("text");
-            all
-        };
-        let deliveries = batch();
-        let (results, text) = tokio::join!(deliver(&log, &deliveries, end()), reader);
-        assert_eq!(results, vec![Ok(Receipt::Sent); 2]);
+        let text = taken_by(&server, &log).await;
         assert_eq!(text.lines().filter(|line| line.starts_with("<25>")).count(), 3, "{text}");
         assert!(text.ends_with('\n'), "{text}");
     }
