@@ -328,11 +328,12 @@ impl Oracle {
         let before = self.deliveries.values().filter(heard).filter(|d| d.lane.as_ref() == Some(&lane));
         let before = before.max_by_key(|delivery| delivery.made).map(|delivery| delivery.says.clone());
         let fires = |alert: &usize| before.as_ref().is_some_and(|says| says.get(alert).is_some_and(|s| s.0));
-        let still: Vec<usize> =
-            ended.into_iter().filter(|alert| self.alerts[*alert].firing && fires(alert)).collect();
-        for alert in still {
+        for alert in ended.into_iter().filter(|alert| fires(alert)).collect::<Vec<_>>() {
+            // Also if it fired again and is over by now: that is held as an end, which they are not told.
             self.owed.remove(&(lane.clone(), alert, Owed::Firing));
-            self.newest.entry(lane.clone()).or_default().insert(alert);
+            if self.alerts[alert].firing {
+                self.newest.entry(lane.clone()).or_default().insert(alert);
+            }
         }
     }
 
