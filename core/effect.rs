@@ -256,6 +256,8 @@ pub enum Decided {
         firing: u32,
         /// How many are resolved in it.
         resolved: u32,
+        /// Where the text of its first alert stands.
+        first: Position,
     },
     /// Nothing was told, for this reason. Recorded when the reason changes, not at each look.
     Hold {

@@ -97,6 +97,7 @@ impl Machine {
             reason,
             firing,
             resolved: told.alerts().len() as u32 - firing,
+            first: told.alerts().first().map(|noted| noted.position).unwrap_or_default(),
         });
     }
 

@@ -167,6 +167,9 @@ pub struct Query {
     /// Only alerts that match, such as `severity>=major`; may be given more than once
     #[arg(value_name = "MATCHER")]
     pub matchers: Vec<String>,
+    /// Which deliveries: unless given, those that wait or are under way
+    #[arg(long, value_enum)]
+    pub state: Option<DeliveryState>,
     /// Most rows
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
@@ -191,6 +194,19 @@ pub enum What {
     DeadLetters,
     /// The newest decisions with their reasons; of an alert, delivery or group if its fingerprint, id or key is given
     Decisions,
+}
+
+/// Which deliveries to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeliveryState {
+    /// They wait or are under way
+    Pending,
+    /// They were given up
+    Dead,
+    /// They ended well, as far back as the newest decisions reach
+    Done,
+    /// Any
+    All,
 }
 
 /// `ams2 reload`.

@@ -7,7 +7,7 @@ use hyper::Method;
 
 use super::{
     CliError, Exit,
-    args::{Ack, ActionDo, ActionVerb, DeliveryVerb, Query, Reload, RetryOrDrop, Server, What},
+    args::{Ack, ActionDo, ActionVerb, DeliveryState, DeliveryVerb, Query, Reload, RetryOrDrop, Server, What},
     client::Client,
     say, talk,
 };
@@ -30,11 +30,21 @@ pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
     if let Some(limit) = query.limit {
         parameters.push(format!("limit={limit}"));
     }
+    if query.state.is_some() && query.what != What::Deliveries {
+        let mend = "write `ams2 query deliveries --state ...`";
+        return Err(CliError::new(Exit::Usage, "only deliveries have a `--state`", mend));
+    }
     let path = match query.what {
         What::Alerts => "alerts",
         What::Groups => "groups",
         What::Deliveries => {
-            parameters.push("state=pending".into());
+            let state = match query.state.unwrap_or(DeliveryState::Pending) {
+                DeliveryState::Pending => "pending",
+                DeliveryState::Dead => "dead",
+                DeliveryState::Done => "done",
+                DeliveryState::All => "all",
+            };
+            parameters.push(format!("state={state}"));
             "deliveries"
         }
         What::DeadLetters => {
@@ -154,7 +164,7 @@ fn deliveries(rows: Vec<views::Delivery>) {
                 about(&row.labels),
                 row.decided,
                 row.next_attempt.unwrap_or_else(|| "-".into()),
-                row.dead_reason.or(row.last_failure).unwrap_or(row.reason),
+                row.dead_reason.or(row.reply).or(row.last_failure).unwrap_or(row.reason),
             ]
         }),
     );

@@ -22,7 +22,11 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::{Decision, views};
+use super::{
+    Decision,
+    done::{Done as Ended, done},
+    views,
+};
 use crate::{
     handler::{Handler, Texts},
     router::{Router, Unanswered},
@@ -145,7 +149,7 @@ pub struct RowQuery {
     filter: Option<String>,
     /// Most rows.
     limit: Option<usize>,
-    /// For deliveries: `pending` or `dead`.
+    /// For deliveries: `pending`, `dead`, `done` or `all`; pending and dead ones unless set.
     state: Option<String>,
 }
 
@@ -217,15 +221,40 @@ async fn decisions(
     Ok(listed(&rows, More::Rows(more)))
 }
 
+/// A delivery that was found.
+enum Found {
+    Known(DeliveryView),
+    Ended(Ended),
+}
+
+impl Found {
+    fn positions(&self) -> Vec<Position> {
+        match self {
+            Found::Known(delivery) => delivery.positions.clone(),
+            Found::Ended(delivery) => delivery.positions(),
+        }
+    }
+
+    fn view(&self) -> views::Delivery {
+        match self {
+            Found::Known(delivery) => views::Delivery::of(delivery),
+            Found::Ended(delivery) => delivery.view(),
+        }
+    }
+}
+
 async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
     let Query(query) = query?;
     let (limit, filter) = (query.limit(), query.filter()?);
-    let dead = match query.state.as_deref() {
-        None => None,
-        Some("dead") => Some(true),
-        Some("pending") => Some(false),
+    let (pending, dead, ended) = match query.state.as_deref() {
+        None => (true, true, false),
+        Some("all") => (true, true, true),
+        Some("pending") => (true, false, false),
+        Some("dead") => (false, true, false),
+        Some("done") => (false, false, true),
         Some(other) => {
-            return Err(Problem::bad(format!("state is `{other}`"), "write state=pending or state=dead"));
+            let mend = "write state=pending, state=dead, state=done or state=all";
+            return Err(Problem::bad(format!("state is `{other}`"), mend));
         }
     };
     let all = !filter.is_empty();
@@ -234,17 +263,21 @@ async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Respons
         .ask(move |folded| {
             let (matchers, severities) = compile(&filter, &folded.machine)?;
             let is_dead = |delivery: &DeliveryView| matches!(delivery.standing, DeliveryStanding::Dead(_));
-            let mut wanted =
-                folded.machine.deliveries().filter(|one| dead.is_none_or(|dead| dead == is_dead(one)));
+            let known = folded.machine.deliveries();
+            let known = known.filter(|one| if is_dead(one) { dead } else { pending }).map(Found::Known);
+            let offset = folded.machine.wall_offset_ms();
+            let ended = if ended { done(folded.decisions.iter(), offset) } else { Vec::new() };
+            let mut wanted = known.chain(ended.into_iter().map(Found::Ended));
             let most = if all { usize::MAX } else { limit };
             let found: Vec<_> = wanted
                 .by_ref()
                 .take(most)
                 .map(|delivery| {
-                    let own = delivery.positions.iter().filter(|position| position.is_raised());
+                    let positions = delivery.positions();
+                    let own = positions.iter().filter(|position| position.is_raised());
                     let own: Vec<_> =
                         own.filter_map(|at| Some((*at, folded.machine.own_text(*at)?))).collect();
-                    (delivery, own)
+                    (delivery, positions, own)
                 })
                 .collect();
             Ok::<_, Problem>((found, wanted.count(), matchers, severities))
@@ -253,7 +286,7 @@ async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Respons
     // Texts are read from the disk: neither the router nor other clients wait for that.
     let read = tokio::task::spawn_blocking(move || {
         let told = Told { texts: &*api.texts, matchers: &matchers, severities: &severities };
-        let mut rows = found.iter().filter_map(|(delivery, own)| told.row(delivery, own));
+        let mut rows = found.iter().filter_map(|(delivery, at, own)| told.row(delivery, at, own));
         let shown: Vec<_> = rows.by_ref().take(limit).collect();
         let more = match uncounted {
             // The texts of the rest are not read just to count them.
@@ -276,7 +309,12 @@ struct Told<'a> {
 
 impl Told<'_> {
     /// The delivery as the API shows it, if one of its alerts matches.
-    fn row(&self, delivery: &DeliveryView, own: &[(Position, Arc<AlertBatch>)]) -> Option<views::Delivery> {
+    fn row(
+        &self,
+        delivery: &Found,
+        positions: &[Position],
+        own: &[(Position, Arc<AlertBatch>)],
+    ) -> Option<views::Delivery> {
         let text = |position: &Position| match own.iter().find(|(known, _)| known == position) {
             Some((_, batch)) => Some((**batch).clone()),
             // What is lost, or cannot be read now, is shown without its labels.
@@ -287,12 +325,12 @@ impl Told<'_> {
                 self.matchers.iter().all(|m| m.matches(alert.label(&m.matcher.name), self.severities))
             })
         };
-        let mut batches = delivery.positions.iter().map(text);
+        let mut batches = positions.iter().map(text);
         let first = batches.next().flatten();
         let shown = self.matchers.is_empty()
             || first.as_ref().is_some_and(matches)
             || batches.flatten().any(|batch| matches(&batch));
-        let mut row = views::Delivery::of(delivery);
+        let mut row = delivery.view();
         if let Some(alert) = first.as_ref().and_then(|batch| batch.alert(0)) {
             row.labels = alert.labels().map(|(name, value)| (name.into(), value.into())).collect();
         }

@@ -3,6 +3,7 @@
 
 mod api;
 mod decisions;
+mod done;
 mod status;
 pub mod views;
 

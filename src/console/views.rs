@@ -86,8 +86,8 @@ pub struct GroupAction {
     pub held: Option<String>,
 }
 
-/// One delivery that is pending or dead.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One delivery: pending, dead, or ended well not long ago.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// 32 hex digits, the same on every attempt.
     pub id: String,
@@ -97,7 +97,7 @@ pub struct Delivery {
     pub group: String,
     /// Why it was made.
     pub reason: String,
-    /// `waiting`, `in_flight`, `in_digest` or `dead`.
+    /// `waiting`, `in_flight`, `in_digest`, `dead`, `delivered` or `sent`.
     pub state: String,
     /// When it is tried next, RFC 3339 in UTC; only while waiting.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -108,6 +108,9 @@ pub struct Delivery {
     /// What the last failed attempt said.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_failure: Option<String>,
+    /// The far end's words; only when delivered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reply: Option<String>,
     /// Attempts so far.
     pub attempts: u32,
     /// How many alerts it tells of.
@@ -209,6 +212,7 @@ impl Delivery {
             next_attempt,
             dead_reason,
             last_failure: delivery.last_failure.clone(),
+            reply: None,
             attempts: delivery.attempts,
             alerts: delivery.alerts,
             labels: BTreeMap::new(),
