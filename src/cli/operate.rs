@@ -7,7 +7,9 @@ use hyper::Method;
 
 use super::{
     CliError, Exit,
-    args::{Ack, ActionDo, ActionVerb, DeliveryState, DeliveryVerb, Query, Reload, RetryOrDrop, Server, What},
+    args::{
+        Ack, ActionDo, ActionVerb, DeliveryState, DeliveryVerb, Query, Reload, RetryOrDrop, Server, What,
+    },
     client::Client,
     say, talk,
 };

@@ -52,7 +52,8 @@ pub(super) fn done<'a>(
     }
     let mut rows = Vec::new();
     for record in decisions.rev() {
-        let Decided::Attempt { delivery, action, attempt, result, next: Next::Done, .. } = &record.what else {
+        let Decided::Attempt { delivery, action, attempt, result, next: Next::Done, .. } = &record.what
+        else {
             continue;
         };
         let reply = match result {
@@ -145,7 +146,13 @@ mod tests {
         ];
         let rows: Vec<views::Delivery> = done(records.iter(), 0).iter().map(Done::view).collect();
         let short = |row: &views::Delivery| {
-            (u128::from_str_radix(&row.id, 16), row.state.clone(), row.reply.clone(), row.attempts, row.alerts)
+            (
+                u128::from_str_radix(&row.id, 16),
+                row.state.clone(),
+                row.reply.clone(),
+                row.attempts,
+                row.alerts,
+            )
         };
         let shown: Vec<_> = rows.iter().map(short).collect();
         let reply = |words: &str| Some(words.to_owned());

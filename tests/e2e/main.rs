@@ -20,6 +20,7 @@ mod postfix;
 mod power;
 mod readme;
 mod reload;
+mod rsyslog;
 mod schema;
 mod snmp;
 mod snmptrapd;
