@@ -11,6 +11,7 @@ mod check;
 mod disk;
 mod examples;
 mod files;
+mod four_actions;
 mod harness;
 mod isolation;
 mod kill;
