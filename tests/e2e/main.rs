@@ -13,6 +13,7 @@ mod examples;
 mod files;
 mod four_actions;
 mod harness;
+mod hostile;
 mod isolation;
 mod kill;
 mod mail;
