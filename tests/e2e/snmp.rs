@@ -10,9 +10,11 @@ use super::{
 const AUTH_PASSWORD: &str = "canary auth password";
 const PRIV_PASSWORD: &str = "canary priv password";
 /// Users: name, our words for its algorithms, snmptrapd's.
-const USERS: [(&str, &str, &str, &str, &str); 3] = [
+const USERS: [(&str, &str, &str, &str, &str); 5] = [
     ("old", "sha1", "aes128", "SHA", "AES"),
+    ("short", "sha224", "aes192", "SHA-224", "AES-192"),
     ("usual", "sha256", "aes128", "SHA-256", "AES"),
+    ("long", "sha384", "aes192", "SHA-384", "AES-192"),
     ("strong", "sha512", "aes256", "SHA-512", "AES-256"),
 ];
 
@@ -173,11 +175,15 @@ fn snmptrapd_names_what_every_version_says() {
         );
     }
     server.until_quiet();
-    for action in ["v1", "v2c", "old-trap", "usual-trap", "strong-trap"] {
+    let all = |kind: &str, first: &[&str]| {
+        let users = USERS.iter().map(|(name, ..)| format!("{name}-{kind}"));
+        first.iter().map(|name| (*name).to_owned()).chain(users).collect::<Vec<String>>()
+    };
+    for action in &all("trap", &["v1", "v2c"]) {
         assert_eq!(attempts(&server, action, "delivered"), 0, "{action}");
         assert!(attempts(&server, action, "sent") >= 2, "{action}");
     }
-    for action in ["v2c-inform", "old-inform", "usual-inform", "strong-inform"] {
+    for action in &all("inform", &["v2c-inform"]) {
         assert_eq!(
             (attempts(&server, action, "sent"), attempts(&server, action, "delivered")),
             (0, 2),
@@ -186,6 +192,77 @@ fn snmptrapd_names_what_every_version_says() {
         assert_eq!(attempts(&server, action, "transient"), 0, "{action}");
     }
     assert!(!site.log().contains("canary"), "{}", site.log());
+}
+
+#[test]
+fn a_manager_on_ipv6_is_told_like_any_other() {
+    let site = site();
+    let port = free_port();
+    let here = format!("127.0.0.1:{port}");
+    let ipv6 = |action: String| action.replace(&here, &format!("[::1]:{port}"));
+    site.configure(&config(&[
+        ipv6(community(port, "v1", "version: 1")),
+        ipv6(community(port, "v2c-inform", "inform: true")),
+        ipv6(user(port, "v3-inform", "usual", "sha256", "aes128", "inform: true")),
+    ]));
+    let snmptrapd = Snmptrapd::start_on_ipv6(&site, port, &create_users(None));
+    let server = site.start();
+    server.post(&alert("Virus Found", "first")).is(200);
+    let v1 = snmptrapd.messages("TRAP, SNMP v1, community canary-community", 1).remove(0);
+    // RFC 3584 section 3.2: an agent's address of version 1 has no room for IPv6.
+    let of = ("0.0.0.0".into(), "Enterprise Specific".into(), "AMS2-MIB::ams2AlertFiring".into());
+    assert_eq!(v1.v1, of);
+    for security in ["INFORM, SNMP v2c, community canary-community", "INFORM, SNMP v3, user usual, context "]
+    {
+        let found = snmptrapd.messages(security, 1).remove(0);
+        assert_eq!(found.value("ams2Event"), "STRING: Virus Found", "{security}");
+    }
+    server.until_quiet();
+    let said = site.client(&["query", "deliveries", "--state", "done"]).ends(0).stdout;
+    assert_eq!(said.matches(&format!("[::1]:{port} answered")).count(), 2, "{said}");
+    assert_eq!(said.matches("  sent  ").count(), 1, "{said}");
+}
+
+/// A manager that starts again counts its boots anew and says so in a way that we can trust: that costs no attempt. One whose
+/// state is lost is another engine, which anybody could claim: the attempt fails, and the next asks again who is there.
+#[test]
+fn a_manager_that_started_again_is_told_and_another_in_its_place_at_the_next_attempt() {
+    let site = site();
+    let port = free_port();
+    let server =
+        start_with(&site, &user(port, "inform", "usual", "sha256", "aes128", "inform: true, timeout: 3s"));
+    // Its engine id, its boots, and attempts that failed by the end.
+    let rounds =
+        [("0x80001f8880aabbcc01", 7, 0), ("0x80001f8880aabbcc01", 20, 0), ("0x80001f8880aabbcc02", 1, 1)];
+    for (round, (engine_id, boots, failures)) in (1..).zip(rounds) {
+        let engine = format!("exactEngineID {engine_id}\nengineBoots {boots}\n");
+        let snmptrapd = Snmptrapd::start(&site, port, &format!("{engine}{}", create_users(None)));
+        let event = format!("Round {round}");
+        server.post(&alert(&event, "waits")).is(200);
+        let found = snmptrapd.messages("INFORM, SNMP v3, user usual, context ", round);
+        assert!(found.iter().any(|message| message.value("ams2Event") == format!("STRING: {event}")));
+        server.until_quiet();
+        let told = (attempts(&server, "inform", "delivered"), attempts(&server, "inform", "transient"));
+        assert_eq!(told, (round as u64, failures), "{event}");
+    }
+}
+
+/// Nobody confirms a trap: where nothing listens it is sent all the same, and says so.
+#[test]
+fn a_trap_to_nobody_is_sent_and_an_inform_to_nobody_waits() {
+    let site = site();
+    let port = free_port();
+    site.configure(&config(&[
+        community(port, "trap", ""),
+        community(port, "inform", "inform: true, timeout: 300ms"),
+    ]));
+    let server = site.start();
+    for n in 1..=3 {
+        server.post(&alert(&format!("Down {n}"), "1")).is(200);
+        until_true("the trap is sent", || attempts(&server, "trap", "sent") == n);
+    }
+    until_true("the inform is tried", || attempts(&server, "inform", "transient") > 0);
+    assert_eq!(attempts(&server, "trap", "transient") + attempts(&server, "inform", "delivered"), 0);
 }
 
 /// A config with one action, and a server that runs it.

@@ -19,6 +19,21 @@ pub struct Snmptrapd {
 impl Snmptrapd {
     /// Starts it on `port` with these lines in its config.
     pub fn start(site: &Site, port: u16, config: &str) -> Snmptrapd {
+        Snmptrapd::start_at(site, &format!("udp:127.0.0.1:{port}"), config, || {
+            let sockets = fs::read_to_string("/proc/net/udp").expect("readable");
+            sockets.contains(&format!(" 0100007F:{port:04X} "))
+        })
+    }
+
+    /// The same on IPv6's loopback.
+    pub fn start_on_ipv6(site: &Site, port: u16, config: &str) -> Snmptrapd {
+        Snmptrapd::start_at(site, &format!("udp6:[::1]:{port}"), config, || {
+            let sockets = fs::read_to_string("/proc/net/udp6").expect("readable");
+            sockets.contains(&format!(" 00000000000000000000000001000000:{port:04X} "))
+        })
+    }
+
+    fn start_at(site: &Site, place: &str, config: &str, listens: impl FnMut() -> bool) -> Snmptrapd {
         let folder = site.path().join("snmptrapd");
         fs::create_dir_all(&folder).expect("made");
         fs::write(folder.join("conf"), format!("disableAuthorization yes\n{config}")).expect("written");
@@ -31,15 +46,12 @@ impl Snmptrapd {
             .env("SNMP_PERSISTENT_DIR", folder.join("state"))
             .args(["-f", "-Lo", "-n", "-C", "-m", "AMS2-MIB", "-F", "%P|%a|%W|%q|%v\n", "-c"])
             .arg(folder.join("conf"))
-            .arg(format!("udp:127.0.0.1:{port}"))
+            .arg(place)
             .stdin(Stdio::null())
             .stdout(said)
             .stderr(Stdio::null());
         let process = Ward(command.spawn().expect("snmptrapd runs (Debian package snmptrapd)"));
-        until_true("snmptrapd listens", || {
-            let sockets = fs::read_to_string("/proc/net/udp").expect("readable");
-            sockets.contains(&format!(" 0100007F:{port:04X} "))
-        });
+        until_true("snmptrapd listens", listens);
         Snmptrapd { _process: process, received }
     }
 
