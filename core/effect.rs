@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use crate::{
     At, Fingerprint, Wall,
     config::ActionId,
-    input::{DeliveryId, FailureKind, Position},
+    input::{DeliveryId, FailureKind, Position, Recipient},
 };
 
 /// What the shell must do, in order.
@@ -32,14 +32,14 @@ pub struct Deliver {
     pub action: ActionId,
     /// Which attempt this is, counted from 1.
     pub attempt: u32,
-    /// Whether the far end may have it already: an earlier attempt's outcome was lost in a crash.
+    /// Whether the far end may have it already: an earlier attempt's outcome was lost, in a crash or with the connection.
     pub maybe_duplicate: bool,
     /// What to say. One, or for a digest several, oldest first.
     pub notifications: Vec<Arc<Notification>>,
     /// For a digest: the deliveries in it, in the order of `notifications`; empty for any other.
     pub digest_of: Vec<DeliveryId>,
-    /// Recipients still to be told, by position in the action's list; `None` means all.
-    pub unfinished: Option<Vec<u16>>,
+    /// Recipients still to be told; `None` means all.
+    pub unfinished: Option<Vec<Recipient>>,
     /// What the far end gave back with the last delivery of this group and action.
     pub memo: Option<Vec<u8>>,
     /// Whether resolved alerts are to be shown.

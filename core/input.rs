@@ -161,10 +161,10 @@ pub enum Receipt {
         reply: String,
         /// At most 1 KiB that the next delivery for this group and action gets back: a ticket's key.
         memo: Option<Vec<u8>>,
-        /// Recipients it refused for now, by position in the action's list; they alone are tried again.
-        unfinished: Vec<u16>,
+        /// Recipients it refused for now; they alone are tried again.
+        unfinished: Vec<Recipient>,
         /// Recipients it refused for good, with its words: dead letters of their own.
-        refused: Vec<(u16, String)>,
+        refused: Vec<(Recipient, String)>,
     },
 }
 
@@ -172,6 +172,23 @@ impl Receipt {
     /// Everybody was told; `reply` is the far end's word on it.
     pub fn delivered(reply: impl Into<String>) -> Receipt {
         Receipt::Delivered { reply: reply.into(), memo: None, unfinished: Vec::new(), refused: Vec::new() }
+    }
+}
+
+/// One recipient of an action: a hash of its address, which stays the same whatever becomes of the action's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Recipient(pub u64);
+
+impl Recipient {
+    /// The recipient with this address (FNV-1a). The highest bit is set: no position is as large.
+    pub fn of(address: &str) -> Recipient {
+        let feed = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(1_099_511_628_211);
+        Recipient(address.as_bytes().iter().fold(14_695_981_039_346_656_037, feed) | 1 << 63)
+    }
+
+    /// The recipient at this position of the list: what was kept before addresses were.
+    pub fn at(position: u16) -> Recipient {
+        Recipient(position.into())
     }
 }
 
@@ -192,6 +209,16 @@ impl Failure {
         Failure { kind: FailureKind::Transient, reason: reason.into(), retry_after_ms: None }
     }
 
+    /// It may work later, and says nothing of how the far end is: a mailbox that is full, or greylists.
+    pub fn deferred(reason: impl Into<String>) -> Failure {
+        Failure { kind: FailureKind::Deferred, ..Failure::transient(reason) }
+    }
+
+    /// The far end may have it, but its answer was lost: the next attempt may tell it twice.
+    pub fn uncertain(reason: impl Into<String>) -> Failure {
+        Failure { kind: FailureKind::Uncertain, ..Failure::transient(reason) }
+    }
+
     /// It will never work like this.
     pub fn permanent(reason: impl Into<String>) -> Failure {
         Failure { kind: FailureKind::Permanent, reason: reason.into(), retry_after_ms: None }
@@ -201,13 +228,17 @@ impl Failure {
 /// Longest reply or reason that the journal keeps, in bytes.
 pub const REPLY_BYTES_MAX: usize = 4 * 1024;
 
-/// Whether another try can help.
+/// Whether another try can help. New variants go to the end: the journal names them by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FailureKind {
     /// Yes, later.
     Transient,
     /// No.
     Permanent,
+    /// Yes, later, and the far end is well: it puts off this delivery alone.
+    Deferred,
+    /// Yes, later, though the far end may have it already.
+    Uncertain,
 }
 
 /// Somebody takes charge: repeats stop until the alert changes or the time is up.

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use ams2_core::{At, Fingerprint, Severity, Wall, effect::NotifyReason, input::DeliveryId};
+use ams2_core::{
+    At, Fingerprint, Severity, Wall,
+    effect::NotifyReason,
+    input::{DeliveryId, Recipient},
+};
 use smol_str::SmolStr;
 
 /// One delivery as an action sees it. Everything in it is the same on every attempt but `attempt`,
@@ -13,7 +17,7 @@ pub struct Delivery {
     pub id: DeliveryId,
     /// Which attempt this is, counted from 1.
     pub attempt: u32,
-    /// Whether the far end may have it already: an earlier attempt's outcome was lost in a crash.
+    /// Whether the far end may have it already: an earlier attempt's outcome was lost, in a crash or with the connection.
     pub maybe_duplicate: bool,
     /// Whether it is a test from `ams2 action test`, to be marked as one.
     pub test: bool,
@@ -25,8 +29,8 @@ pub struct Delivery {
     pub groups: Vec<Group>,
     /// Set when this is a digest of what was over the action's rate limit.
     pub digest: Option<Digest>,
-    /// Recipients still to be told, by position in the action's list; `None` means all.
-    pub unfinished: Option<Vec<u16>>,
+    /// Recipients still to be told; `None` means all.
+    pub unfinished: Option<Vec<Recipient>>,
     /// What the far end gave back with the last delivery of this group and action.
     pub memo: Option<Vec<u8>>,
 }

@@ -7,7 +7,10 @@
 mod letter;
 mod smtp;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use lettre::{
     Address,
@@ -16,7 +19,8 @@ use lettre::{
 use tokio::time::Instant;
 
 use crate::{
-    Action, BuildContext, Defaults, Delivery, Failure, FileSetting, Kind, Receipt, Secret, SettingsError,
+    Action, BuildContext, Defaults, Delivery, Failure, FileSetting, Kind, Receipt, Recipient, Secret,
+    SettingsError,
     net::HostPort,
     render::{Scope, Template},
     settings::{Warnings, settings},
@@ -357,38 +361,65 @@ impl Action for Email {
 impl Email {
     async fn tell(&self, delivery: &Delivery, end: Instant) -> Result<Receipt, Failure> {
         let Letter { bytes, memo } = self.letters.write(delivery).map_err(Failure::permanent)?;
-        let wanted = |position: &u16| delivery.unfinished.as_ref().is_none_or(|some| some.contains(position));
-        let recipients: Vec<(u16, Address)> = (0u16..)
-            .zip(self.letters.addresses())
-            .filter(|(position, _)| wanted(position))
-            .map(|(position, address)| (position, address.clone()))
-            .collect();
+        let recipients = self.recipients(delivery.unfinished.as_deref());
+        // The config was changed since these were refused for now: it is the admin's word that they are not told.
+        let left = delivery.unfinished.as_ref().map_or(0, Vec::len);
+        let mut sum = Sum { gone: left.saturating_sub(recipients.len()), ..Sum::default() };
         if recipients.is_empty() {
-            // The list is shorter now than when these were refused for now.
-            return Err(Failure::permanent("the recipients that were left are not in the config any more"));
+            let (reply, memo) = (format!("nobody is left to be told: {}", gone(sum.gone)), Some(memo));
+            return Ok(Receipt::Delivered { reply, memo, unfinished: Vec::new(), refused: Vec::new() });
         }
-        let mut sum = Sum::default();
         for (done, some) in recipients.chunks(RECIPIENTS_MAX).enumerate() {
             match self.server.send(&self.letters.from.email, some, &bytes, end).await {
                 Ok(told) => sum.add(told),
                 Err(Trouble::ForGood(words)) => {
                     sum.words.clone_from(&words);
-                    sum.refused.extend(some.iter().map(|(position, _)| (*position, words.clone())));
+                    sum.refused.extend(some.iter().map(|(recipient, _)| (*recipient, words.clone())));
                 }
                 Err(Trouble::ForNow(words)) => {
-                    sum.words = words;
-                    sum.unfinished.extend(some.iter().map(|(position, _)| *position));
+                    (sum.words, sum.of_the_server) = (words, true);
+                    sum.unfinished.extend(some.iter().map(|(recipient, _)| *recipient));
                 }
-                Err(Trouble::Server(words)) => {
+                Err(trouble @ (Trouble::Server(_) | Trouble::Lost(_))) => {
                     // No better luck with the rest of them.
-                    sum.words = words;
+                    sum.is_lost = matches!(trouble, Trouble::Lost(_));
+                    (sum.words, sum.of_the_server) = (trouble.words(), true);
                     let rest = &recipients[done * RECIPIENTS_MAX..];
-                    sum.unfinished.extend(rest.iter().map(|(position, _)| *position));
+                    sum.unfinished.extend(rest.iter().map(|(recipient, _)| *recipient));
                     break;
                 }
             }
         }
         sum.outcome(&self.server.place, memo)
+    }
+
+    /// Those of the list that are to be told, each once.
+    fn recipients(&self, unfinished: Option<&[Recipient]>) -> Vec<(Recipient, Address)> {
+        let wanted: Option<BTreeSet<Recipient>> = unfinished.map(|some| some.iter().copied().collect());
+        let is_wanted = |position, recipient| {
+            wanted.as_ref().is_none_or(|some: &BTreeSet<Recipient>| {
+                some.contains(&recipient) || some.contains(&Recipient::at(position))
+            })
+        };
+        let mut known = BTreeSet::new();
+        (0u16..)
+            .zip(self.letters.addresses())
+            .map(|(position, address)| (position, recipient(address), address))
+            .filter(|(position, recipient, _)| is_wanted(*position, *recipient) && known.insert(*recipient))
+            .map(|(_, recipient, address)| (recipient, address.clone()))
+            .collect()
+    }
+}
+
+/// Who has this address. Domains are the same in capitals; what stands before the `@` is the domain's own business.
+fn recipient(address: &Address) -> Recipient {
+    Recipient::of(&format!("{}@{}", address.user(), address.domain().to_ascii_lowercase()))
+}
+
+fn gone(count: usize) -> String {
+    match count {
+        1 => "1 recipient that was left is not in `to` any more".into(),
+        count => format!("{count} recipients that were left are not in `to` any more"),
     }
 }
 
@@ -396,9 +427,15 @@ impl Email {
 #[derive(Default)]
 struct Sum {
     reply: Option<String>,
-    unfinished: Vec<u16>,
-    refused: Vec<(u16, String)>,
+    unfinished: Vec<Recipient>,
+    refused: Vec<(Recipient, String)>,
     words: String,
+    /// Whether it is the server, or the mail as a whole, that some have to wait for, and not each of them.
+    of_the_server: bool,
+    /// Whether the server may have what it did not answer.
+    is_lost: bool,
+    /// Recipients that were left and that the config has no more.
+    gone: usize,
 }
 
 impl Sum {
@@ -409,15 +446,23 @@ impl Sum {
         if is_why && !told.words.is_empty() {
             self.words = told.words;
         }
+        self.of_the_server |= told.as_a_whole;
         self.unfinished.extend(told.unfinished);
         self.refused.extend(told.refused);
     }
 
     /// A mail that nobody has is a failure; else some have it, and each of the others has a fate of its own.
     fn outcome(self, place: &HostPort, memo: Vec<u8>) -> Result<Receipt, Failure> {
-        let Sum { reply, unfinished, refused, words } = self;
+        let Sum { reply, unfinished, refused, words, of_the_server, is_lost, gone: gone_count } = self;
         match reply {
-            None if refused.is_empty() => Err(Failure::transient(format!("{place}: {words}"))),
+            None if refused.is_empty() => {
+                let words = format!("{place}: {words}");
+                Err(match (is_lost, of_the_server) {
+                    (true, _) => Failure::uncertain(words),
+                    (false, true) => Failure::transient(words),
+                    (false, false) => Failure::deferred(words),
+                })
+            }
             None if unfinished.is_empty() => Err(Failure::permanent(format!("{place}: {words}"))),
             reply => {
                 let reply = match reply {
@@ -426,6 +471,7 @@ impl Sum {
                     Some(reply) if !unfinished.is_empty() => format!("{reply}; {words}"),
                     Some(reply) => reply,
                 };
+                let reply = if gone_count == 0 { reply } else { format!("{reply}; {}", gone(gone_count)) };
                 Ok(Receipt::Delivered { reply, memo: Some(memo), unfinished, refused })
             }
         }

@@ -23,7 +23,7 @@ pub mod event_log;
 pub mod program;
 pub mod snmp_trap;
 
-pub use ams2_core::input::{Failure, FailureKind, Receipt};
+pub use ams2_core::input::{Failure, FailureKind, Receipt, Recipient};
 pub use delivery::{Alert, Delivery, Digest, Group};
 pub use json::notification;
 pub use secret::Secret;

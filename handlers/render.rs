@@ -521,8 +521,12 @@ mod tests {
     fn every_attempt_reads_the_same() {
         let template = Template::compile("{{ text }}{{ alerts | json }}", Scope::Delivery).expect("compiles");
         let first = sample::delivery();
-        let again =
-            Delivery { attempt: 7, maybe_duplicate: true, unfinished: Some(vec![1]), ..first.clone() };
+        let again = Delivery {
+            attempt: 7,
+            maybe_duplicate: true,
+            unfinished: Some(vec![crate::Recipient::at(1)]),
+            ..first.clone()
+        };
         assert_eq!(template.render(&first), template.render(&again));
     }
 

@@ -401,6 +401,8 @@ pub struct Counts {
     pub held: Mutex<HashMap<String, u64>>,
     /// Attempts by action and outcome.
     pub attempts: Mutex<HashMap<(String, &'static str), u64>>,
+    /// Attempts whose outcome nobody knows, by action.
+    pub maybe_duplicates: Mutex<HashMap<String, u64>>,
     /// Dead letters by action and reason.
     pub dead: Mutex<HashMap<(String, &'static str), u64>>,
     /// Decisions in all.
@@ -409,17 +411,21 @@ pub struct Counts {
 
 impl Counts {
     fn count(&self, record: &Record) {
-        use ams2_core::effect::AttemptResult;
+        use ams2_core::{effect::AttemptResult, input::FailureKind};
         self.decisions.fetch_add(1, Ordering::Relaxed);
         match &record.what {
             Decided::Notify { reason, .. } => add(&self.notified, reason.word()),
             Decided::Hold { reason, .. } => add(&self.held, reason.word().to_owned()),
             Decided::Attempt { action, result, .. } => {
+                use FailureKind::{Deferred, Permanent, Transient, Uncertain};
+                if let AttemptResult::Unknown | AttemptResult::Failed(Uncertain, _) = result {
+                    add(&self.maybe_duplicates, action.to_string());
+                }
                 let outcome = match result {
                     AttemptResult::Sent => "sent",
                     AttemptResult::Delivered(_) => "delivered",
-                    AttemptResult::Failed(ams2_core::input::FailureKind::Transient, _) => "transient",
-                    AttemptResult::Failed(ams2_core::input::FailureKind::Permanent, _) => "permanent",
+                    AttemptResult::Failed(Transient | Deferred | Uncertain, _) => "transient",
+                    AttemptResult::Failed(Permanent, _) => "permanent",
                     AttemptResult::Unknown => "unknown",
                 };
                 add(&self.attempts, (action.to_string(), outcome));

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     At, Effect,
     effect::{AttemptResult, DeadReason, Decided, Deliver, HoldReason, Next, NotifyReason},
-    input::{DeliveryId, Failure, FailureKind, Outcome, Receipt},
+    input::{DeliveryId, Failure, FailureKind, Outcome, Receipt, Recipient},
 };
 
 /// Transient failures in a row after which an action is probed with one delivery at a time.
@@ -262,7 +262,7 @@ impl Machine {
                 || notifications.iter().any(|n| n.reason == NotifyReason::Short),
             notifications,
             digest_of,
-            unfinished: row.unfinished().map(<[u16]>::to_vec),
+            unfinished: row.unfinished().map(<[Recipient]>::to_vec),
             memo: memo.map(Into::into),
         };
         self.effects.push(Effect::Deliver(Box::new(deliver)));
@@ -321,8 +321,10 @@ impl Machine {
             }
             Err(failure) => {
                 match failure.kind {
-                    FailureKind::Permanent => self.far_end_answered(number, false),
-                    FailureKind::Transient => self.far_end_failed(number, failure, outcome),
+                    FailureKind::Permanent | FailureKind::Deferred => self.far_end_answered(number, false),
+                    FailureKind::Transient | FailureKind::Uncertain => {
+                        self.far_end_failed(number, failure, outcome);
+                    }
                 }
                 self.failed(delivery, failure, outcome.took_ms);
             }
@@ -362,7 +364,10 @@ impl Machine {
                 self.record_attempt(delivery, result, took_ms, Next::DeadLetter);
                 self.give_up(delivery, DeadReason::Permanent(failure.reason.clone()));
             }
-            FailureKind::Transient => self.retry_or_give_up(delivery, failure, result, took_ms),
+            FailureKind::Transient | FailureKind::Deferred | FailureKind::Uncertain => {
+                self.state.deliveries[delivery].maybe_duplicate |= failure.kind == FailureKind::Uncertain;
+                self.retry_or_give_up(delivery, failure, result, took_ms);
+            }
         }
     }
 
@@ -509,7 +514,7 @@ impl Machine {
     }
 
     /// A recipient was refused for good: a dead letter of its own.
-    fn refused(&mut self, delivery: u32, recipient: u16, words: &str) {
+    fn refused(&mut self, delivery: u32, recipient: Recipient, words: &str) {
         let row = &self.state.deliveries[delivery];
         let (notification, action, created) = (row.notification, row.action, row.created);
         let critical = row.critical;

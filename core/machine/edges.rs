@@ -12,7 +12,7 @@ use crate::{
     effect::{AlertChange, DeadReason, Deliver, HoldReason, NotifyReason},
     input::{
         Arrival, DeliveryCommand, DeliverySelection, DeliveryVerb, Failure, Outcome, OwnEvent, Receipt,
-        Started,
+        Recipient, Started,
     },
     matcher::Matcher,
 };
@@ -227,7 +227,7 @@ fn a_recipient_refused_in_a_digest_misses_none_of_its_parts() {
     for number in 0..5 {
         world.send(&[("event", "E"), ("host", &format!("{number}"))], Some(&format!("{number}")), None);
     }
-    let refused = vec![(1, "550 no such user".into())];
+    let refused = vec![(Recipient::at(1), "550 no such user".into())];
     let reply = "250".into();
     world.far_end = Some(Ok(Receipt::Delivered { reply, memo: None, unfinished: vec![], refused }));
     world.wait(61_000);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     At, Wall,
     effect::{DeadReason, GroupName, Noted, Notification, NotifyReason},
-    input::{DeliveryId, Position},
+    input::{DeliveryId, Position, Recipient},
 };
 
 /// A notification and how many deliveries carry it. What an attempt gets is made from it: [`Self::notification`].
@@ -82,7 +82,7 @@ pub(crate) struct Delivery {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rare {
     /// Recipients still to be told; `None` means all.
-    pub unfinished: Option<Box<[u16]>>,
+    pub unfinished: Option<Box<[Recipient]>>,
     /// The start of what the last failed attempt said.
     pub last_failure: Option<Box<str>>,
     /// Why it was given up.
@@ -221,7 +221,7 @@ impl Delivery {
         self.rare.get_or_insert_default()
     }
 
-    pub fn unfinished(&self) -> Option<&[u16]> {
+    pub fn unfinished(&self) -> Option<&[Recipient]> {
         self.rare.as_ref()?.unfinished.as_deref()
     }
 

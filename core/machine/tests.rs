@@ -16,7 +16,7 @@ use crate::{
     effect::{AlertChange, DeadReason, Deliver, HoldReason, NotifyReason},
     input::{
         Acknowledge, Arrival, DeliveryCommand, DeliverySelection, DeliveryVerb, Failure, Outcome, Receipt,
-        Started,
+        Recipient, Started,
     },
     matcher::Matcher,
 };

@@ -20,7 +20,7 @@ use crate::{
     At,
     config::{ActionSpec, Config, Removed},
     effect::{DeadReason, GroupName, HoldReason, Notification},
-    input::{DeliveryId, Position},
+    input::{DeliveryId, Position, Recipient},
 };
 
 #[derive(Deserialize)]
@@ -184,7 +184,9 @@ fn delivery(number: u32, old: Delivery) -> pending::Delivery {
         DeliveryState::InDigest(digest) => (pending::DeliveryState::InDigest(digest), None),
         DeliveryState::Dead(reason) => (pending::DeliveryState::Dead, Some(*reason)),
     };
-    let rare = Rare { unfinished: old.unfinished, last_failure: old.last_failure, dead };
+    let unfinished =
+        old.unfinished.map(|some| some.iter().map(|position| Recipient::at(*position)).collect());
+    let rare = Rare { unfinished, last_failure: old.last_failure, dead };
     pending::Delivery {
         id: old.id,
         number: old.number,

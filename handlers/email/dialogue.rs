@@ -148,25 +148,58 @@ async fn each_recipient_has_an_outcome_of_its_own() {
         panic!("not delivered");
     };
     assert_eq!(reply, "250 2.0.0 queued as 4711; b@example.com: 451 4.7.1 greylisted", "both sides of it");
-    assert_eq!(unfinished, [1]);
-    assert_eq!(refused, [(2, "c@example.com: 550 5.1.1 no such user".to_owned())]);
+    let of = |text: &str| recipient(&text.parse().expect("an address"));
+    assert_eq!(unfinished, [of("b@example.com")]);
+    assert_eq!(refused, [(of("c@example.com"), "c@example.com: 550 5.1.1 no such user".to_owned())]);
     // The next attempt is for the one that is left, and nobody gets it yet.
-    let again = Delivery { unfinished: Some(vec![1]), attempt: 2, ..sample::delivery() };
+    let again = Delivery { unfinished: Some(unfinished), attempt: 2, ..sample::delivery() };
     let failure = tell(&email, &again).await.expect_err("greylisted still");
-    assert_eq!(failure.kind, FailureKind::Transient);
+    assert_eq!(failure.kind, FailureKind::Deferred, "that says nothing of the server");
     assert!(failure.reason.ends_with("b@example.com: 451 4.7.1 greylisted"), "{}", failure.reason);
     assert_eq!(server.heard("RCPT TO:<a@example.com>"), 1);
     assert_eq!((server.heard("DATA"), server.heard("RSET")), (1, 1));
-    let gone = Delivery { unfinished: Some(vec![2]), ..sample::delivery() };
+    let gone = Delivery { unfinished: Some(vec![of("c@EXAMPLE.com")]), ..sample::delivery() };
     let failure = tell(&email, &gone).await.expect_err("no such user");
     assert_eq!(failure.kind, FailureKind::Permanent);
-    let shorter = Delivery { unfinished: Some(vec![9]), ..sample::delivery() };
-    assert_eq!(tell(&email, &shorter).await.expect_err("nobody").kind, FailureKind::Permanent);
+    // Builds before this one kept the place in the list.
+    let old = Delivery { unfinished: Some(vec![Recipient::at(2)]), ..sample::delivery() };
+    assert_eq!(tell(&email, &old).await.expect_err("no such user").kind, FailureKind::Permanent);
+}
+
+#[tokio::test]
+async fn who_is_in_the_list_no_more_is_dropped_and_the_receipt_says_so() {
+    let server = Scripted::start(friendly).await;
+    let email = server.email("");
+    let of = |text: &str| recipient(&text.parse().expect("an address"));
+    let words = |told: Result<Receipt, Failure>| match told {
+        Ok(Receipt::Delivered { reply, memo: Some(_), unfinished, refused }) => {
+            assert_eq!((unfinished, refused), (vec![], vec![]));
+            reply
+        }
+        told => panic!("{told:?}"),
+    };
+    let left = vec![of("b@example.com"), of("x@example.com"), of("y@example.com")];
+    let said = words(tell(&email, &Delivery { unfinished: Some(left), ..sample::delivery() }).await);
+    assert_eq!(said, "250 2.0.0 queued as 4711; 2 recipients that were left are not in `to` any more");
+    assert_eq!((server.heard("RCPT TO:"), server.heard("RCPT TO:<b@example.com>")), (1, 1));
+    let left = vec![of("x@example.com")];
+    let said = words(tell(&email, &Delivery { unfinished: Some(left), ..sample::delivery() }).await);
+    assert_eq!(said, "nobody is left to be told: 1 recipient that was left is not in `to` any more");
+    assert_eq!(server.heard("RCPT TO:"), 1);
+}
+
+#[tokio::test]
+async fn who_is_in_the_list_twice_gets_one_mail() {
+    let server = Scripted::start(friendly).await;
+    let mut email = server.email("");
+    email.letters.to[2] = "a@EXAMPLE.com".parse().expect("a mailbox");
+    tell(&email, &sample::delivery()).await.expect("delivered");
+    assert_eq!(server.heard("RCPT TO:"), 2);
 }
 
 #[tokio::test]
 async fn refusals_are_told_apart() {
-    use FailureKind::{Permanent, Transient};
+    use FailureKind::{Deferred, Permanent, Transient};
     // Told, answered, and what that means; 5xx about us (RFC 4954) waits for the setting to be mended.
     let rows = [
         ("", "554 no service\r\n", Transient, "554 no service"),
@@ -177,7 +210,8 @@ async fn refusals_are_told_apart() {
         ("MAIL", "530 5.7.0 must issue STARTTLS first\r\n", Transient, "530 5.7.0"),
         ("MAIL", "550 we do not know you\r\n", Permanent, "550 we do not know you"),
         ("RCPT", "550 nobody here\r\n", Permanent, "c@example.com: 550 nobody here"),
-        ("RCPT", "452 too many recipients\r\n", Transient, "452 too many recipients"),
+        ("RCPT", "452 too many recipients\r\n", Deferred, "452 too many recipients"),
+        ("RCPT", "421 too many connections\r\n", Transient, "421 too many connections"),
         ("DATA", "451 no room\r\n", Transient, "451 no room"),
         ("DATA", "554 no valid recipients\r\n", Permanent, "554 no valid recipients"),
         ("mail", "452 disk full\r\n", Transient, "452 disk full"),
@@ -201,7 +235,8 @@ async fn a_connection_lost_after_the_mail_is_tried_again_with_the_same_message_i
     let email = server.email("");
     for _ in 0..2 {
         let failure = tell(&email, &sample::delivery()).await.expect_err("nobody knows");
-        assert_eq!(failure.kind, FailureKind::Transient, "{failure:?}");
+        assert_eq!(failure.kind, FailureKind::Uncertain, "{failure:?}");
+        assert!(failure.reason.contains("it may have the mail"), "{failure:?}");
     }
     let heard = server.heard.lock().expect("no panic");
     let mails: Vec<&String> = heard.iter().filter(|line| line.contains("Message-ID")).collect();
@@ -230,7 +265,8 @@ async fn silence_and_nonsense_fail_in_time_and_in_bounds() {
         let soon = Duration::from_millis(300);
         let mut results = server.email("").deliver(&[sample::delivery()], soon).await;
         let failure = results.remove(0).expect_err("no answer");
-        assert_eq!(failure.kind, FailureKind::Transient);
+        let kind = if at == "mail" { FailureKind::Uncertain } else { FailureKind::Transient };
+        assert_eq!(failure.kind, kind, "{at}");
         assert!(failure.reason.contains(words), "{at}: {failure:?}");
     }
     for (at, flood) in [("", nonsense), ("EHLO", endless)] {

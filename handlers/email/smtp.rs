@@ -30,7 +30,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{Secret, net::HostPort, text};
+use crate::{Recipient, Secret, net::HostPort, text};
 
 /// Most bytes that a server may say in one answer: its greeting, its extensions, its words on a refusal. The library
 /// reads an answer anew with each of its lines, so a long one costs its square.
@@ -88,6 +88,8 @@ struct Idle {
 pub(super) enum Trouble {
     /// The server, the way to it, or our login: it may work later, for whatever mail.
     Server(String),
+    /// As that, and the server may have the mail: its answer was lost.
+    Lost(String),
     /// This mail was refused for now.
     ForNow(String),
     /// This mail was refused for good.
@@ -100,11 +102,13 @@ pub(super) struct Told {
     /// The server's word on the mail that it took; `None` if no recipient was left.
     pub(super) reply: Option<String>,
     /// Recipients that the mail was taken for.
-    pub(super) taken: Vec<u16>,
+    pub(super) taken: Vec<Recipient>,
     /// Recipients that were refused for now.
-    pub(super) unfinished: Vec<u16>,
+    pub(super) unfinished: Vec<Recipient>,
     /// Recipients that were refused for good, with the server's words.
-    pub(super) refused: Vec<(u16, String)>,
+    pub(super) refused: Vec<(Recipient, String)>,
+    /// Whether it was the mail that was refused for now, and not a recipient of it.
+    pub(super) as_a_whole: bool,
     /// The last words of a refusal; of one for now, if there was any.
     pub(super) words: String,
 }
@@ -130,7 +134,7 @@ impl Server {
     pub(super) async fn send(
         &self,
         from: &Address,
-        recipients: &[(u16, Address)],
+        recipients: &[(Recipient, Address)],
         mail: &[u8],
         end: Instant,
     ) -> Result<Told, Trouble> {
@@ -159,12 +163,12 @@ impl Server {
     async fn go_on(
         &self,
         mut connection: AsyncSmtpConnection,
-        recipients: &[(u16, Address)],
+        recipients: &[(Recipient, Address)],
         mail: &[u8],
         end: Instant,
     ) -> Result<Told, Trouble> {
         let told = transact(&mut connection, recipients, mail, end).await;
-        if !matches!(told, Err(Trouble::Server(_))) {
+        if !matches!(told, Err(Trouble::Server(_) | Trouble::Lost(_))) {
             self.keep(connection, end).await;
         }
         told
@@ -266,7 +270,10 @@ impl Server {
 impl Trouble {
     pub(super) fn words(self) -> String {
         match self {
-            Trouble::Server(words) | Trouble::ForNow(words) | Trouble::ForGood(words) => words,
+            Trouble::Server(words)
+            | Trouble::Lost(words)
+            | Trouble::ForNow(words)
+            | Trouble::ForGood(words) => words,
         }
     }
 
@@ -291,7 +298,7 @@ async fn step<T>(end: Instant, what: &str, doing: impl Future<Output = T>) -> Re
 async fn begin(
     connection: &mut AsyncSmtpConnection,
     from: &Address,
-    recipients: &[(u16, Address)],
+    recipients: &[(Recipient, Address)],
     end: Instant,
 ) -> Result<(), Trouble> {
     let utf8 = connection.server_info().supports_feature(Extension::SmtpUtfEight);
@@ -314,31 +321,31 @@ async fn begin(
 /// `RCPT TO` for each, then `DATA` and the mail for those that are left.
 async fn transact(
     connection: &mut AsyncSmtpConnection,
-    recipients: &[(u16, Address)],
+    recipients: &[(Recipient, Address)],
     mail: &[u8],
     end: Instant,
 ) -> Result<Told, Trouble> {
     let utf8 = connection.server_info().supports_feature(Extension::SmtpUtfEight);
     let mut told = Told::default();
-    for (position, to) in recipients {
+    for (recipient, to) in recipients {
         if !utf8 && !AsRef::<str>::as_ref(to).is_ascii() {
-            told.refused.push((*position, format!("{to}: the server knows no SMTPUTF8")));
+            told.refused.push((*recipient, format!("{to}: the server knows no SMTPUTF8")));
             continue;
         }
         match step(end, "RCPT TO", connection.command(Rcpt::new(to.clone(), Vec::new()))).await? {
-            Ok(_) => told.taken.push(*position),
+            Ok(_) => told.taken.push(*recipient),
             Err(error) => match Trouble::of(&error) {
-                Trouble::Server(words) => return Err(Trouble::Server(words)),
+                trouble @ (Trouble::Server(_) | Trouble::Lost(_)) => return Err(trouble),
                 Trouble::ForNow(words) => {
                     told.words = format!("{to}: {words}");
-                    told.unfinished.push(*position);
+                    told.unfinished.push(*recipient);
                 }
                 Trouble::ForGood(words) => {
                     let words = format!("{to}: {words}");
                     if told.unfinished.is_empty() {
                         told.words.clone_from(&words);
                     }
-                    told.refused.push((*position, words));
+                    told.refused.push((*recipient, words));
                 }
             },
         }
@@ -349,26 +356,35 @@ async fn transact(
     }
     let sent = async {
         step(end, "DATA", connection.command(Data)).await?.map_err(|error| Trouble::of(&error))?;
-        // Cut off here, nobody knows whether it has the mail: the next attempt has the same Message-ID.
-        step(end, "the mail", connection.message(mail)).await?.map_err(|error| Trouble::of(&error))
+        match step(end, "the mail", connection.message(mail)).await {
+            Ok(Err(error)) if error.status().is_some() => Err(Trouble::of(&error)),
+            Ok(Err(error)) => Err(lost(&words(&error))),
+            Ok(Ok(reply)) => Ok(reply),
+            Err(late) => Err(lost(&late.words())),
+        }
     };
     match sent.await {
         Ok(reply) => {
             told.reply = Some(said(&reply));
             Ok(told)
         }
-        Err(Trouble::Server(words)) => Err(Trouble::Server(words)),
+        Err(trouble @ (Trouble::Server(_) | Trouble::Lost(_))) => Err(trouble),
         Err(Trouble::ForNow(words)) => {
             told.unfinished.append(&mut told.taken);
-            told.words = words;
+            (told.words, told.as_a_whole) = (words, true);
             Ok(told)
         }
         Err(Trouble::ForGood(words)) => {
-            told.refused.extend(told.taken.drain(..).map(|position| (position, words.clone())));
+            told.refused.extend(told.taken.drain(..).map(|recipient| (recipient, words.clone())));
             told.words = words;
             Ok(told)
         }
     }
+}
+
+/// Cut off behind the mail: nobody knows whether the server has it.
+fn lost(words: &str) -> Trouble {
+    Trouble::Lost(format!("{words}; it may have the mail, which is sent again with the same Message-ID"))
 }
 
 /// Greets in the clear and asks for TLS. Whatever the server said beyond its answer is an injection: it ends here.

@@ -199,8 +199,12 @@ fn a_group_is_one_thread_from_its_first_mail_to_its_end() {
 #[test]
 fn retries_say_the_same_bytes() {
     let letters = letters("");
-    let again =
-        Delivery { attempt: 4, maybe_duplicate: true, unfinished: Some(vec![0]), ..sample::delivery() };
+    let again = Delivery {
+        attempt: 4,
+        maybe_duplicate: true,
+        unfinished: Some(vec![Recipient::at(0)]),
+        ..sample::delivery()
+    };
     assert_eq!(written(&letters, &sample::delivery()), written(&letters, &again));
 }
 

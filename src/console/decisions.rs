@@ -154,8 +154,11 @@ fn attempt_words(result: &AttemptResult, next: Next) -> String {
         AttemptResult::Sent => "sent".to_owned(),
         AttemptResult::Delivered(words) if words.is_empty() => "delivered".to_owned(),
         AttemptResult::Delivered(words) => format!("delivered: {words}"),
-        AttemptResult::Failed(FailureKind::Transient, words) => format!("failed for now: {words}"),
         AttemptResult::Failed(FailureKind::Permanent, words) => format!("failed for good: {words}"),
+        AttemptResult::Failed(FailureKind::Deferred, words) => format!("put off: {words}"),
+        AttemptResult::Failed(FailureKind::Transient | FailureKind::Uncertain, words) => {
+            format!("failed for now: {words}")
+        }
         AttemptResult::Unknown => "the process ended before the outcome was kept".to_owned(),
     };
     match next {

@@ -161,6 +161,14 @@ fn decisions(text: &mut Text, counts: &Counts) {
     for ((action, outcome), count) in sorted(&counts.attempts) {
         text.sample("ams2_attempts_total", &[("action", &action), ("outcome", outcome)], count);
     }
+    text.family(
+        "ams2_maybe_duplicates",
+        "counter",
+        "Attempts that the far end may have acted on though no answer came, so that the next tells it twice, by action.",
+    );
+    for (action, count) in sorted(&counts.maybe_duplicates) {
+        text.sample("ams2_maybe_duplicates_total", &[("action", &action)], count);
+    }
     text.family("ams2_dead_letters", "counter", "Deliveries given up, by action and reason.");
     for ((action, reason), count) in sorted(&counts.dead) {
         text.sample("ams2_dead_letters_total", &[("action", &action), ("reason", reason)], count);

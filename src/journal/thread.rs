@@ -339,7 +339,7 @@ impl Shared {
 
 /// About how much memory an input of our own, or an operator's, holds.
 fn memory_bytes(input: &Input) -> usize {
-    use ams2_core::input::{CarriedText, OwnEvent, Receipt};
+    use ams2_core::input::{CarriedText, OwnEvent, Receipt, Recipient};
     const BASE: usize = 256;
     BASE + match input {
         Input::Alerts(arrival) => arrival.batch.memory_bytes(),
@@ -347,7 +347,10 @@ fn memory_bytes(input: &Input) -> usize {
             Ok(Receipt::Sent) => 0,
             Ok(Receipt::Delivered { reply, memo, unfinished, refused }) => {
                 let refused = refused.iter().map(|(_, words)| words.len() + 8).sum::<usize>();
-                reply.len() + memo.as_ref().map_or(0, Vec::len) + unfinished.len() * 2 + refused
+                reply.len()
+                    + memo.as_ref().map_or(0, Vec::len)
+                    + unfinished.len() * size_of::<Recipient>()
+                    + refused
             }
             Err(failure) => failure.reason.len(),
         },

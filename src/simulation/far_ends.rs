@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ams2_core::{
     config::ActionId,
     effect::NotifyReason,
-    input::{DeliveryId, Failure, Receipt},
+    input::{DeliveryId, Failure, FailureKind, Receipt, Recipient},
 };
 use ams2_handlers::Delivery;
 
@@ -138,7 +138,7 @@ impl FarEnds {
 
 fn answer(random: &mut Random, action: &PlanAction, mood: Mood, delivery: &Delivery) -> Answer {
     let asked: BTreeSet<u16> = match &delivery.unfinished {
-        Some(unfinished) => unfinished.iter().copied().collect(),
+        Some(unfinished) => unfinished.iter().map(|recipient| recipient.0 as u16).collect(),
         None => (0..action.recipients).collect(),
     };
     let none = BTreeSet::new();
@@ -149,12 +149,14 @@ fn answer(random: &mut Random, action: &PlanAction, mood: Mood, delivery: &Deliv
         }
         Mood::Failing => {
             let retry_after_ms = random.one_in(4).then(|| random.below(120 * SECOND));
-            let failure = Failure { retry_after_ms, ..Failure::transient("451 later") };
+            let kind = *random.pick(&[FailureKind::Transient, FailureKind::Deferred]);
+            let failure = Failure { kind, retry_after_ms, ..Failure::transient("451 later") };
             Answer { result: Err(failure), told: none }
         }
         Mood::Hanging => {
             let told = if random.one_in(2) { asked } else { none };
-            Answer { result: Err(Failure::transient("no answer")), told }
+            let kind = *random.pick(&[FailureKind::Transient, FailureKind::Uncertain]);
+            Answer { result: Err(Failure { kind, ..Failure::transient("no answer") }), told }
         }
         Mood::Lying => Answer { result: Err(Failure::transient("451 later")), told: asked },
         Mood::Refusing => Answer { result: Err(Failure::permanent("550 never")), told: none },
@@ -162,8 +164,8 @@ fn answer(random: &mut Random, action: &PlanAction, mood: Mood, delivery: &Deliv
             let (mut told, mut unfinished, mut refused) = (none, Vec::new(), Vec::new());
             for recipient in asked {
                 match random.below(3) {
-                    0 => unfinished.push(recipient),
-                    1 => refused.push((recipient, "550 no such person".to_owned())),
+                    0 => unfinished.push(Recipient::at(recipient)),
+                    1 => refused.push((Recipient::at(recipient), "550 no such person".to_owned())),
                     _ => drop(told.insert(recipient)),
                 }
             }

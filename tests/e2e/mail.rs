@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::{BufRead, BufReader, Write},
     net::TcpListener,
     sync::{
         Arc,
@@ -271,6 +272,106 @@ fn each_of_three_recipients_has_a_fate_of_its_own() {
     assert_eq!(recipients, ["ops@example.com", "later@example.com"]);
     assert_eq!(mails[0].id(), mails[1].id());
     assert_eq!(deliveries(&server, "dead").len(), 1);
+}
+
+/// The list changes while a mail waits for two of its recipients: they are known by their addresses, not by their places.
+#[test]
+fn who_waits_is_known_by_address_whatever_becomes_of_the_list() {
+    let mut postfix = Postfix::start();
+    postfix.kill();
+    let busy = "450 4.2.1 mailbox busy";
+    postfix.start_again(&format!("{{later@example.com = {busy}}}, {{left@example.com = {busy}}}"));
+    let port = postfix.port;
+    let list = |to: &str| config(port, &format!("to: [{to}]"), EACH_ONE);
+    let site = Site::new(&list("ops@example.com, later@example.com, left@example.com"));
+    let server = site.start();
+    server.post(&alert("Down", "1")).is(200);
+    assert_eq!(postfix.until_mails(1)[0].recipient(), "ops@example.com");
+    until_true("two recipients wait", || {
+        let waits = deliveries(&server, "pending");
+        waits.len() == 1 && waits[0]["state"] == "waiting" && waits[0]["attempts"] != 0
+    });
+    // One is in another place, one is gone, and in their old places stand others.
+    site.configure(&list("later@example.com, new@example.com, ops@example.com"));
+    site.client(&["reload"]).ends(0);
+    postfix.kill();
+    postfix.start_again("");
+    postfix.until_mails(2);
+    server.until_quiet();
+    let mails = postfix.mails();
+    let recipients: Vec<&str> = mails.iter().map(Mail::recipient).collect();
+    assert_eq!(recipients, ["ops@example.com", "later@example.com"]);
+    assert_eq!(deliveries(&server, "dead").len(), 0);
+    let done = deliveries(&server, "done");
+    let reply =
+        done.iter().find(|row| row["action"] == "mail/email/0").expect("it ended well")["reply"].clone();
+    let reply = reply.as_str().expect("words");
+    assert!(reply.starts_with("250 2.0.0 Ok: queued as "), "{reply}");
+    assert!(reply.ends_with("; 1 recipient that was left is not in `to` any more"), "{reply}");
+}
+
+/// A mailbox that is full or greylists says nothing of the server: no mail for others waits for it.
+#[test]
+fn a_recipient_that_is_put_off_again_and_again_holds_up_no_other_mail() {
+    let mut postfix = Postfix::start();
+    postfix.kill();
+    postfix.start_again("{ops@example.com = 450 4.2.0 greylisted}");
+    let site = Site::new(&config(postfix.port, TO_ONE, EACH_ONE));
+    let server = site.start();
+    post_numbers(&server, "Down", 0..20);
+    let way = "ams2_attempts_total{action=\"mail/email/0\",outcome=\"transient\"}";
+    until_true("each was put off", || server.metric(way) >= Some(20));
+    assert_eq!(server.metric("ams2_action_failing{action=\"mail/email/0\"}"), Some(0));
+    let waits = deliveries(&server, "pending");
+    assert!(waits.iter().all(|row| row["attempts"] != 0), "none waits without an attempt: {waits:?}");
+    postfix.kill();
+    postfix.start_again("");
+    postfix.until_mails(20);
+    server.until_quiet();
+    assert_eq!(postfix.count(), 20);
+}
+
+/// The server has the mail and its answer is lost: it is sent again, and whoever looks sees that it may be there twice.
+#[test]
+fn a_mail_that_may_arrive_twice_is_counted_and_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let site = Site::new(&config(listener.local_addr().expect("bound").port(), TO_ONE, EACH_ONE));
+    let mails = std::thread::spawn(move || {
+        let taken: Vec<String> = (0..2).map(|turn| take_mail(&listener, turn == 1)).collect();
+        taken
+    });
+    let server = site.start();
+    server.post(&alert("Down", "1")).is(200);
+    let mails = mails.join().expect("two mails");
+    assert_eq!(mails[0], mails[1], "the same, by Message-ID too");
+    assert!(mails[0].contains("Message-ID: <"), "{}", mails[0]);
+    server.until_quiet();
+    assert_eq!(server.metric("ams2_maybe_duplicates_total{action=\"mail/email/0\"}"), Some(1));
+    let said = server.get("/api/v1/decisions").text();
+    assert!(said.contains("it may have the mail, which is sent again with the same Message-ID"), "{said}");
+}
+
+/// Takes one mail over one connection, answers it or hangs up, and says what it was.
+fn take_mail(listener: &TcpListener, answers: bool) -> String {
+    let (stream, _) = listener.accept().expect("a connection");
+    let mut write = stream.try_clone().expect("a socket");
+    let mut lines = BufReader::new(stream).lines();
+    let mut say = |words: &str| write.write_all(format!("{words}\r\n").as_bytes()).expect("said");
+    say("220 mail.example.com");
+    loop {
+        let command = lines.next().expect("a command").expect("text");
+        if command == "DATA" {
+            break;
+        }
+        say("250 fine");
+    }
+    say("354 go on");
+    let mail: Vec<String> =
+        lines.by_ref().map(|line| line.expect("text")).take_while(|line| line != ".").collect();
+    if answers {
+        say("250 queued");
+    }
+    mail.join("\n")
 }
 
 #[test]

@@ -210,6 +210,57 @@ fn an_hour_without_the_far_end_costs_few_attempts_however_much_waits() {
     }
 }
 
+/// A full mailbox says nothing of the server that it is on.
+#[test]
+fn who_is_put_off_keeps_nobody_else_waiting() {
+    let mut world = World::new(config(vec![action("ops", "mail")], grouped()));
+    world.far_end = Some(Err(Failure::deferred("450 mailbox full")));
+    for event in ["A", "B", "C", "D", "E", "F", "G", "H"] {
+        world.alert(&[("event", event)], Some(1000 * HOUR));
+    }
+    world.wait(600_000);
+    assert!(world.delivered.len() > 8 * 5, "{} attempts", world.delivered.len());
+    assert!(!world.records().any(|what| matches!(what, Decided::Breaker { .. })), "the server is well");
+    // It is given up by its age like any other, and the probe of a server that was away brings the server back.
+    world.wait(25 * HOUR as u64);
+    assert!(
+        world.records().any(|what| matches!(what, Decided::DeadLetter { reason: DeadReason::TooOld(_), .. }))
+    );
+    world.far_end = Some(Err(Failure::transient("connection refused")));
+    for event in ["I", "J", "K", "L", "M", "N"] {
+        world.alert(&[("event", event)], Some(1000 * HOUR));
+    }
+    world.wait(600_000);
+    let breaker = |world: &World| {
+        let last = world.records().filter_map(|what| match what {
+            Decided::Breaker { open, .. } => Some(*open),
+            _ => None,
+        });
+        last.last()
+    };
+    assert_eq!(breaker(&world), Some(true));
+    world.far_end = Some(Err(Failure::deferred("450 mailbox full")));
+    world.wait(600_000);
+    assert_eq!(breaker(&world), Some(false));
+}
+
+#[test]
+fn who_may_have_been_told_is_told_again_and_knows_it() {
+    let mut world = World::new(config(vec![action("ops", "mail")], grouped()));
+    world.far_end = Some(Err(Failure::uncertain("connection lost behind the mail")));
+    world.alert(A, Some(1000 * HOUR));
+    world.wait(30_000);
+    world.far_end = Some(Err(Failure::transient("connection refused")));
+    world.wait(1_000);
+    world.far_end = Some(Ok(Receipt::delivered("250")));
+    world.wait(10_000);
+    let told: Vec<(u32, bool)> =
+        world.delivered.iter().map(|(_, deliver)| (deliver.attempt, deliver.maybe_duplicate)).collect();
+    assert_eq!(told, [(1, false), (2, true), (3, true)]);
+    let ids: Vec<DeliveryId> = world.delivered.iter().map(|(_, deliver)| deliver.delivery).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "under one name");
+}
+
 #[test]
 fn what_is_over_the_rate_limit_becomes_one_digest() {
     let route = Route { notify: Some(Notify::Each), ..Route::default() };

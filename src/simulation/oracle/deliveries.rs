@@ -174,7 +174,7 @@ impl Oracle {
             let parts =
                 if delivery.parts.is_empty() { vec![outcome.delivery] } else { delivery.parts.clone() };
             for (recipient, _) in refused {
-                self.refused.extend(parts.iter().map(|part| (*part, *recipient)));
+                self.refused.extend(parts.iter().map(|part| (*part, recipient.0 as u16)));
             }
         }
     }
