@@ -13,12 +13,14 @@ use crate::{FailureKind, sample};
 /// What a server does next.
 enum Next {
     Say(&'static str),
+    /// The same, each byte in a packet of its own.
+    Spell(&'static str),
     /// Closes the connection.
     Drop,
     /// Says nothing more, and stays.
     Silence,
 }
-use Next::{Drop as Close, Say, Silence};
+use Next::{Drop as Close, Say, Silence, Spell};
 
 /// A server whose answers are a function of what it is told; the greeting answers `""`, the mail itself `"mail"`.
 struct Scripted {
@@ -62,6 +64,7 @@ async fn serve<F: Fn(&str) -> Next>(
     script: Arc<F>,
     log: Arc<Mutex<Vec<String>>>,
 ) {
+    stream.set_nodelay(true).expect("set");
     let mut stream = BufReader::new(stream);
     let mut told = String::new();
     loop {
@@ -72,9 +75,13 @@ async fn serve<F: Fn(&str) -> Next>(
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 return;
             }
-            Say(words) => {
-                if stream.write_all(words.as_bytes()).await.is_err() {
-                    return;
+            next @ (Say(words) | Spell(words)) => {
+                let piece = if matches!(next, Spell(_)) { 1 } else { words.len().max(1) };
+                for piece in words.as_bytes().chunks(piece) {
+                    if stream.write_all(piece).await.is_err() || stream.flush().await.is_err() {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
                 }
                 if words.starts_with("354") {
                     let mut mail = Vec::new();
@@ -277,6 +284,29 @@ async fn silence_and_nonsense_fail_in_time_and_in_bounds() {
         let failure = tell(&server.email(""), &sample::delivery()).await.expect_err("a flood");
         assert!(failure.reason.contains("more than any mail server has to say"), "{failure:?}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_spells_its_answers_is_understood() {
+    let server = Scripted::start(|told| match friendly(told) {
+        Say(words) => Spell(words),
+        other => other,
+    })
+    .await;
+    let told = tell(&server.email(""), &sample::delivery()).await;
+    let Ok(Receipt::Delivered { reply, .. }) = told else { panic!("{told:?}") };
+    assert_eq!(reply, "250 2.0.0 queued as 4711");
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_waits() {
+    let yaml =
+        "{to: [a@example.com], from: ams2@example.com, smtp: 'smtp://no-such-host.invalid', tls: none}";
+    let settings = settings(yaml);
+    let (letters, server) = (settings.letters().expect("right"), settings.server().expect("right"));
+    let failure = tell(&Email { letters, server }, &sample::delivery()).await.expect_err("nowhere");
+    assert_eq!(failure.kind, FailureKind::Transient);
+    assert!(failure.reason.starts_with("no-such-host.invalid:587: "), "{failure:?}");
 }
 
 #[tokio::test]
