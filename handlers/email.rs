@@ -4,6 +4,7 @@
 //! good becomes a dead letter alone. What the server says of itself or of our login (421, 530, 535, no TLS) is never the
 //! mail's fault: it waits. Without TLS nothing leaves this machine unless the config says `tls: none`.
 
+mod guard;
 mod letter;
 mod smtp;
 

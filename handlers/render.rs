@@ -24,6 +24,8 @@
 //! `is http` for links.
 //! A missing label is an error unless `default` takes care of it, or an `if` only asks whether it is there.
 
+mod context;
+
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
@@ -35,9 +37,9 @@ use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior,
     value::{Kwargs, Serde, Value},
 };
-use serde::Serialize;
 
-use crate::{Alert, Delivery, Group, delivery::state_word, json::Pairs, text};
+use crate::{Alert, Delivery, text};
+use context::{AlertContext, Context};
 
 /// Most steps that one text for a whole delivery may take: 135 ms measured without optimisation.
 pub const FUEL: u64 = 500_000;
@@ -316,125 +318,6 @@ impl io::Write for Limited {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[derive(Serialize)]
-struct Context<'a> {
-    delivery_id: String,
-    receiver: &'a str,
-    external_url: &'a str,
-    test: bool,
-    state: &'static str,
-    firing: u64,
-    resolved: u64,
-    hidden: u64,
-    event: &'a str,
-    severity: &'static str,
-    reason: &'static str,
-    number: u64,
-    decided: String,
-    group_labels: Pairs<'a>,
-    common_labels: Pairs<'a>,
-    common_annotations: Pairs<'a>,
-    alerts: Vec<AlertContext<'a>>,
-    groups: Vec<GroupContext<'a>>,
-    digest: Option<Vec<String>>,
-    title: String,
-    text: String,
-}
-
-#[derive(Serialize)]
-struct AlertContext<'a> {
-    state: &'static str,
-    firing: bool,
-    event: &'a str,
-    severity: &'a str,
-    rank: &'static str,
-    labels: Pairs<'a>,
-    annotations: Pairs<'a>,
-    starts_at: String,
-    ends_at: Option<String>,
-    generator_url: &'a str,
-    fingerprint: String,
-    sequence: u64,
-    client: &'a str,
-}
-
-#[derive(Serialize)]
-struct GroupContext<'a> {
-    key: &'a str,
-    labels: Pairs<'a>,
-    reason: &'static str,
-    number: u64,
-    decided: String,
-    firing: u32,
-    resolved: u32,
-    alerts: Vec<AlertContext<'a>>,
-}
-
-impl<'a> Context<'a> {
-    fn of(delivery: &'a Delivery) -> Context<'a> {
-        let first = delivery.groups.first();
-        let digest = delivery.digest.as_ref();
-        Context {
-            delivery_id: delivery.id.to_string(),
-            receiver: &delivery.receiver,
-            external_url: &delivery.external_url,
-            test: delivery.test,
-            state: delivery.state(),
-            firing: delivery.firing(),
-            resolved: delivery.resolved(),
-            hidden: delivery.hidden(),
-            event: delivery.event(),
-            severity: delivery.severity().map_or("", |severity| severity.word()),
-            reason: first.map_or("", |group| group.reason.word()),
-            number: first.map_or(0, |group| group.number),
-            decided: text::rfc3339(delivery.decided()),
-            group_labels: Pairs(delivery.group_labels()),
-            common_labels: Pairs(delivery.common_labels()),
-            common_annotations: Pairs(delivery.common_annotations()),
-            alerts: delivery.alerts().map(AlertContext::of).collect(),
-            groups: delivery.groups.iter().map(GroupContext::of).collect(),
-            digest: digest.map(|digest| digest.deliveries.iter().map(|id| id.to_string()).collect()),
-            title: text::title(delivery),
-            text: text::plain(delivery),
-        }
-    }
-}
-
-impl<'a> AlertContext<'a> {
-    fn of(alert: &'a Alert) -> AlertContext<'a> {
-        AlertContext {
-            state: state_word(alert.firing),
-            firing: alert.firing,
-            event: alert.event(),
-            severity: alert.label("severity"),
-            rank: alert.severity.map_or("", |severity| severity.word()),
-            labels: Pairs::of(&alert.labels),
-            annotations: Pairs::of(&alert.annotations),
-            starts_at: text::rfc3339(alert.starts_at),
-            ends_at: alert.ends_at.map(text::rfc3339),
-            generator_url: &alert.generator_url,
-            fingerprint: alert.fingerprint.to_string(),
-            sequence: alert.sequence,
-            client: &alert.client,
-        }
-    }
-}
-
-impl<'a> GroupContext<'a> {
-    fn of(group: &'a Group) -> GroupContext<'a> {
-        GroupContext {
-            key: &group.key,
-            labels: Pairs::of(&group.labels),
-            reason: group.reason.word(),
-            number: group.number,
-            decided: text::rfc3339(group.decided),
-            firing: group.firing,
-            resolved: group.resolved,
-            alerts: group.alerts.iter().map(AlertContext::of).collect(),
-        }
     }
 }
 

@@ -28,11 +28,13 @@ use tokio::{
 };
 
 use super::{
-    Authentication, Privacy, engine,
+    access::{Access, Authentication, Privacy},
+    engine,
+    fit::oid_bytes,
     mib::object_oids,
-    varbinds::{Notification, Value, oid_bytes},
+    varbinds::{Notification, Value},
 };
-use crate::{Secret, net::HostPort, text};
+use crate::{net::HostPort, text};
 
 /// Largest message over UDP over IPv4: what we take, and what a config may let us send.
 pub(super) const MESSAGE_BYTES_MAX: usize = 65_507;
@@ -42,24 +44,6 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(60);
 const RESENDS: u32 = 2;
 /// Longest reason for a failure, in bytes.
 const WORDS_BYTES_MAX: usize = 500;
-
-/// Who we are to the manager.
-#[derive(Clone, Debug)]
-pub(super) enum Access {
-    V1(Secret),
-    V2c(Secret),
-    V3(User),
-}
-
-/// A user of the User-based Security Model (RFC 3414), always with authentication and privacy.
-#[derive(Clone, Debug)]
-pub(super) struct User {
-    pub(super) name: String,
-    pub(super) authentication: Authentication,
-    pub(super) authentication_password: Secret,
-    pub(super) privacy: Privacy,
-    pub(super) privacy_password: Secret,
-}
 
 /// The way to one manager.
 #[derive(Debug)]
@@ -111,18 +95,6 @@ impl std::fmt::Debug for Open {
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Credentials(..)")
-    }
-}
-
-impl Access {
-    /// What stands in a message before the varbinds of the alert, at most, in bytes, without the trap's own OID.
-    pub(super) fn head_bytes(&self) -> usize {
-        match self {
-            // Message and PDU headers 35, sysUpTime.0 20, the name of snmpTrapOID.0 18.
-            Access::V1(community) | Access::V2c(community) => 80 + community.expose().len(),
-            // As well: global data 25, twice an engine id of 32, digest 50, salt 10, boots and time 12, padding.
-            Access::V3(user) => 280 + user.name.len(),
-        }
     }
 }
 

@@ -5,7 +5,10 @@
 
 use ams2_core::{Severities, Severity, Wall, matcher::Compiled};
 
-use super::mib::{self, OBJECT_COUNT, OBJECTS, Which};
+use super::{
+    fit::{Texts, oid_bytes},
+    mib::{self, OBJECT_COUNT, Which},
+};
 use crate::{Alert, Delivery, Group, render::Template, text};
 
 /// The event that is a sign of life.
@@ -16,7 +19,7 @@ const HEARTBEAT: &str = "Heartbeat";
 pub(super) struct Notification {
     /// snmpTrapOID.0.
     pub(super) oid: Vec<u32>,
-    /// The values in the order of [`OBJECTS`].
+    /// The values in the order of [`mib::OBJECTS`].
     pub(super) values: [Value; OBJECT_COUNT],
 }
 
@@ -148,78 +151,6 @@ fn matches(matcher: &Compiled, alert: &Alert) -> bool {
     matcher.matches(value, &Severities::default())
 }
 
-/// The texts that may be cut.
-struct Texts {
-    severity_word: String,
-    event: String,
-    event_id: String,
-    source: String,
-    summary: String,
-    labels: String,
-    group: String,
-    url: String,
-}
-
-impl Texts {
-    fn lengths(&self) -> [usize; 8] {
-        let Texts { severity_word, event, event_id, source, summary, labels, group, url } = self;
-        [severity_word, event, event_id, source, summary, labels, group, url].map(String::len)
-    }
-
-    fn longest(&self) -> usize {
-        self.lengths().into_iter().max().unwrap_or(0)
-    }
-
-    /// How long the longest of them may be, so that all varbinds fit into `room` bytes; `object` bytes is what the OID
-    /// of each varbind takes.
-    fn bytes_max(&self, room: usize, object: usize) -> usize {
-        let varbind = |value: usize| tlv(tlv(object) + tlv(value));
-        // Numbers take at most five bytes; the longest of the others is the delivery id.
-        let fixed: usize = OBJECTS
-            .iter()
-            .map(|object| match object.syntax {
-                "Ams2Text" => 0,
-                "OCTET STRING (SIZE (32))" => varbind(32),
-                "OCTET STRING (SIZE (16))" => varbind(16),
-                "DateAndTime" => varbind(11),
-                _ => varbind(5),
-            })
-            .sum();
-        let fits = |bytes_max: usize| {
-            let texts = self.lengths().map(|length| varbind(length.min(bytes_max)));
-            fixed + texts.into_iter().sum::<usize>() <= room
-        };
-        let longest = self.longest();
-        if fits(longest) {
-            return longest;
-        }
-        // The last that fits: `room` is the first that does not.
-        let (mut fit, mut not) = (0, longest);
-        while not - fit > 1 {
-            let middle = fit.midpoint(not);
-            if fits(middle) { fit = middle } else { not = middle }
-        }
-        fit
-    }
-}
-
-/// Bytes of a value of so many bytes with its tag and length (X.690 section 8.1).
-fn tlv(value: usize) -> usize {
-    let length = match value {
-        0..0x80 => 1,
-        0x80..0x100 => 2,
-        0x100..0x1_0000 => 3,
-        _ => 4,
-    };
-    1 + length + value
-}
-
-/// Bytes of an OID's value (X.690 section 8.19): the first two arcs share one, each other takes one for every seven bits.
-pub(super) fn oid_bytes(oid: &[u32]) -> usize {
-    let arc = |arc: &u32| (32 - (arc | 1).leading_zeros()).div_ceil(7) as usize;
-    1 + oid.iter().skip(2).map(arc).sum::<usize>()
-}
-
 fn summary(alert: &Alert) -> &str {
     match alert.annotation("summary") {
         "" => alert.annotation("description"),
@@ -280,7 +211,7 @@ fn date_and_time(wall: Option<Wall>) -> Vec<u8> {
 mod tests {
     use ams2_core::matcher::Matcher;
 
-    use super::*;
+    use super::{super::mib::OBJECTS, *};
     use crate::{render::Scope, sample};
 
     fn notifications(bytes_max: usize) -> Notifications {
@@ -463,15 +394,5 @@ mod tests {
         let found = one(&notifications, sample::alert());
         assert_eq!(octets(&of_object(&found, "ams2Summary")), r"Virus Found\non ws-042");
         assert_eq!(octets(&of_object(&found, "ams2Url")), "http://192.0.2.7/graph");
-    }
-
-    #[test]
-    fn sizes_are_x_690s() {
-        for (value, bytes) in [(0, 2), (127, 129), (128, 131), (255, 258), (256, 260), (65_535, 65_539)] {
-            assert_eq!(tlv(value), bytes, "{value}");
-        }
-        let oid = [1, 3, 6, 1, 4, 1, 32_473, 2004, 1, 17, 0];
-        assert_eq!(oid_bytes(&oid), 4 + 1 + 3 + 2 + 3);
-        assert_eq!(oid_bytes(&[1, 3, u32::MAX, 127, 128]), 1 + 5 + 1 + 2);
     }
 }
