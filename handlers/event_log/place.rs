@@ -26,7 +26,7 @@ pub(super) fn inside(data_dir: &Path, path: &Path) -> Result<PathBuf, SettingsEr
 }
 
 /// What the journal's files, and what else ams2 keeps in the data folder, are called.
-const OUR_NAMES: [&str; 3] = ["lock", "panics", "run"];
+const OUR_NAMES: [&str; 5] = ["lock", "panics", "run", "snmp-engine", "snmp-engine.new"];
 /// How they end.
 const OUR_ENDINGS: [&str; 7] = [".seg", ".snap", ".free", ".damaged", ".poison", ".tmp", ".sock"];
 
@@ -83,6 +83,7 @@ mod tests {
                     "panics",
                     "lock",
                     "run",
+                    "snmp-engine",
                 ] {
                     let refused = |path: &str| {
                         // Where a link leads to nothing, nobody can say what it will lead to.
