@@ -157,6 +157,8 @@ fn deliveries(rows: Vec<views::Delivery>) {
     table(
         &["ID", "ACTION", "STATE", "ATTEMPTS", "ALERTS", "ABOUT", "DECIDED", "NEXT", "WHY"],
         rows.into_iter().map(|row| {
+            let words = row.dead_reason.or(row.reply).or(row.last_failure);
+            let words = words.or_else(|| (row.state == "sent").then(|| "nobody will confirm".into()));
             vec![
                 row.id,
                 row.action,
@@ -166,7 +168,7 @@ fn deliveries(rows: Vec<views::Delivery>) {
                 about(&row.labels),
                 row.decided,
                 row.next_attempt.unwrap_or_else(|| "-".into()),
-                row.dead_reason.or(row.reply).or(row.last_failure).unwrap_or(row.reason),
+                words.unwrap_or(row.reason),
             ]
         }),
     );

@@ -388,6 +388,13 @@ fn a_route_that_an_earlier_one_hides_is_warned_about() {
 }
 
 #[test]
+fn a_default_receiver_that_reaches_nobody_is_warned_about() {
+    let found = mistakes("receivers: [{name: nobody}]\nroute: {receiver: nobody}\n");
+    assert!(found.contains("2:8: warning: the default receiver `nobody` has no action"), "{found}");
+    assert_eq!(mistakes(&format!("{RECEIVERS}route: {{receiver: log}}\n")), "");
+}
+
+#[test]
 fn severities_that_no_route_is_about_are_noted() {
     let with = |routes: &str| mistakes(&format!("{RECEIVERS}route: {{receiver: log, routes: [{routes}]}}\n"));
     let found = with(

@@ -1,11 +1,11 @@
 //! `email` against a real mail server: what arrives there, for whom, how often, and what becomes of what it does not take.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Write},
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -458,6 +458,22 @@ fn a_mail_server_that_never_answers_holds_up_nobody_else() {
             count.fetch_add(1, Ordering::Relaxed);
         }
     });
+    // A manager that takes traps: their labels end with the number that we gave them.
+    let manager = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let manager_place = manager.local_addr().expect("bound");
+    let trapped = Arc::new(Mutex::new(BTreeSet::new()));
+    let traps = trapped.clone();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok(length) = manager.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let number = text
+                .split("event=Down n=")
+                .nth(1)
+                .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+            traps.lock().expect("no panic").extend(number);
+        }
+    });
     let site = Site::new(&format!(
         "
 receivers:
@@ -465,9 +481,11 @@ receivers:
     actions:
       - email: {{to: [ops@example.com], from: ams2@example.com, smtp: 'smtp://127.0.0.1:{port}', timeout: 10m, max_in_flight: 3}}
       - event_log: {{to: file, path: events.log}}
+      - snmp_trap: {{to: '{manager_place}', community_file: community}}
 route: {{receiver: both, notify: each}}
 "
     ));
+    site.secret("community", "example");
     let server = site.start();
     let ids: Vec<String> = (0..200).map(|n| n.to_string()).collect();
     until_true("mails are on their way", || {
@@ -476,6 +494,7 @@ route: {{receiver: both, notify: each}}
     });
     post_numbers(&server, "Down", 1..200);
     site.until_told(&ids);
+    until_true("traps keep flowing", || trapped.lock().expect("no panic").len() == ids.len());
     let way = "ams2_attempts_total{action=\"both/email/0\",outcome=\"transient\"}";
     assert!(matches!(server.metric(way), None | Some(0)), "the mails still wait for their answer");
     assert_eq!(connections.load(Ordering::Relaxed), 3, "and take no more connections than they may");
