@@ -176,10 +176,12 @@ mod tests {
         let path = folder.path().join("journal");
         let journal = Journald::new(path.clone(), Facility::Daemon, "ams2");
         assert!(journal.probe().await.is_err(), "nobody listens");
+        let end = Instant::now() + Duration::from_secs(20);
+        let waits = journal.send(&[journal.texts(&LINES, &sample::delivery())], end).await.remove(0);
+        assert_eq!(waits.expect_err("nobody listens").kind, crate::FailureKind::Transient);
         let server = UnixDatagram::bind(&path).expect("bound");
         let mut delivery = sample::delivery();
         delivery.groups[0].alerts[0].annotations.push(("text".into(), "two\nlines".into()));
-        let end = Instant::now() + Duration::from_secs(20);
         assert_eq!(journal.send(&[journal.texts(&LINES, &delivery)], end).await, [Ok(Receipt::Sent)]);
         let mut buffer = [0; 9000];
         let length = server.recv(&mut buffer).await.expect("a datagram");
