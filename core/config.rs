@@ -1,18 +1,19 @@
 //! What the admin wants, as data: the part of the configuration that decisions depend on.
 //!
 //! The shell reads YAML, merges includes and checks it; what reaches the core is this. It travels in the journal
-//! (`config installed`) and in snapshots, so fields are added at the end and never change their meaning. It holds
-//! no secret and nothing read from the environment.
+//! (`config installed`) and in snapshots as JSON, so that a later program reads what an earlier one wrote: fields may
+//! be added, with a default, and never change their meaning. It holds no secret and nothing read from the environment.
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::{Severities, Severity, matcher::Matcher};
+use crate::{Severities, Severity, calendar::TimeInterval, matcher::Matcher, silence::SilenceRules};
 
 /// The decision part of one configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Config {
     /// Receivers in the order of the file; names are unique.
     pub receivers: Vec<Receiver>,
@@ -26,10 +27,62 @@ pub struct Config {
     pub give_up: GiveUp,
     /// Labels that every own alert carries, such as the server's name.
     pub own_labels: BTreeMap<SmolStr, SmolStr>,
+    /// Sets of times that routes name.
+    pub time_intervals: Vec<TimeInterval>,
+    /// TZif data (RFC 9636) of each time zone that they name.
+    pub zones: BTreeMap<SmolStr, Vec<u8>>,
+    /// Which alerts hold back which others.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// What must hold of silences.
+    pub silences: SilenceRules,
+    /// What becomes of alerts that are silenced, inhibited or muted by the time.
+    pub muting: Muting,
+}
+
+/// Firing alerts of one kind hold back those of another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InhibitRule {
+    /// Its name, for people; may be empty.
+    pub name: SmolStr,
+    /// Which alerts hold others back; none means all.
+    pub source_matchers: Vec<Matcher>,
+    /// Which alerts are held back; none means all.
+    pub target_matchers: Vec<Matcher>,
+    /// Labels that must have the same value in both; an absent label is empty.
+    pub equal: Vec<SmolStr>,
+}
+
+/// What becomes of alerts that are silenced, inhibited or muted by the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Muting {
+    /// Whether who was told that an alert fires is told of its end though it is muted then.
+    pub resolve_when_muted: bool,
+    /// Whether who was not told of an alert that still fires is told at once when its silence or mute time ends,
+    /// rather than at the group's next turn.
+    pub notify_when_unmuted: bool,
+    /// Whether who was told that an alert fires is not told so again when it is no longer muted. Alertmanager forgets
+    /// it with the next notification that leaves the alert out.
+    pub remember_told: bool,
+}
+
+impl Muting {
+    /// What Alertmanager does: an end that comes while muted is told to nobody, and nothing happens when a silence ends
+    /// before the group's next turn.
+    pub const ALERTMANAGER: Muting =
+        Muting { resolve_when_muted: false, notify_when_unmuted: false, remember_told: false };
+}
+
+impl Default for Muting {
+    fn default() -> Muting {
+        Muting { resolve_when_muted: true, notify_when_unmuted: true, remember_told: true }
+    }
 }
 
 /// The age at which a delivery that fails transiently becomes a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GiveUp {
     /// Age in milliseconds for deliveries without a critical alert.
     pub after_ms: u64,
@@ -45,7 +98,8 @@ impl Default for GiveUp {
 }
 
 /// A named set of actions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Receiver {
     /// Its name, unique.
     pub name: SmolStr,
@@ -55,7 +109,7 @@ pub struct Receiver {
 
 /// Which action of which receiver. It survives edits of the action's settings, and its place in the file if it
 /// has a name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ActionId {
     /// The receiver's name.
     pub receiver: SmolStr,
@@ -73,7 +127,8 @@ impl fmt::Display for ActionId {
 }
 
 /// What the router must know of one action. How it acts is the handler's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ActionSpec {
     /// Which action this is.
     pub id: ActionId,
@@ -93,6 +148,7 @@ pub struct ActionSpec {
 
 /// One node of the routing tree. `None` means the parent's value; the root's `None` is Alertmanager's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Route {
     /// Who is told. The root must name one.
     pub receiver: Option<SmolStr>,
@@ -114,6 +170,12 @@ pub struct Route {
     pub tell_short: Option<bool>,
     /// Children in the order of the file.
     pub routes: Vec<Route>,
+    /// Time intervals in which nothing is told by this route. Not inherited.
+    pub mute_time_intervals: Vec<SmolStr>,
+    /// Time intervals outside which nothing is told by this route; none means always. Not inherited.
+    pub active_time_intervals: Vec<SmolStr>,
+    /// Whether a later alert of a group waits no longer than group_wait of its own. Inherited; default no.
+    pub group_wait_each: Option<bool>,
 }
 
 /// Which labels make the group.
@@ -148,6 +210,7 @@ pub enum Removed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Install {
     /// The decision part.
+    #[serde(with = "as_json")]
     pub config: Config,
     /// The merged text after includes, with secret references, never values.
     pub text: String,
@@ -157,6 +220,41 @@ pub struct Install {
     pub removed: Vec<(ActionId, Removed)>,
     /// Who installed it: `start`, `signal`, `http`, or a client's name.
     pub by: SmolStr,
+}
+
+/// A value as JSON inside a format that is not self-describing: fields that it lacks take their default, fields that
+/// are not known are passed over.
+pub(crate) mod as_json {
+    use core::{fmt, marker::PhantomData};
+    use serde::{
+        Deserializer, Serialize, Serializer,
+        de::{DeserializeOwned, Visitor},
+        ser::Error as _,
+    };
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&serde_json::to_vec(value).map_err(S::Error::custom)?)
+    }
+
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        deserializer.deserialize_bytes(Bytes(PhantomData))
+    }
+
+    struct Bytes<T>(PhantomData<T>);
+
+    impl<'de, T: DeserializeOwned> Visitor<'de> for Bytes<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("JSON")
+        }
+
+        fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<T, E> {
+            serde_json::from_slice(bytes).map_err(E::custom)
+        }
+    }
 }
 
 /// The version of the decision rules in this crate. A change of any rule raises it, so that the change takes
@@ -183,6 +281,11 @@ impl Config {
             resolve_timeout_ms: RESOLVE_TIMEOUT_MS,
             give_up: GiveUp::default(),
             own_labels: BTreeMap::new(),
+            time_intervals: Vec::new(),
+            zones: BTreeMap::new(),
+            inhibit_rules: Vec::new(),
+            silences: SilenceRules::default(),
+            muting: Muting::default(),
         }
     }
 

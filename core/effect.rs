@@ -9,6 +9,7 @@ use crate::{
     At, Fingerprint, Wall,
     config::ActionId,
     input::{DeliveryId, FailureKind, Position, Recipient},
+    silence::{SilenceError, SilenceId},
 };
 
 /// What the shell must do, in order.
@@ -183,7 +184,29 @@ pub enum HoldReason {
     AboutItself,
     /// The receiver has no action.
     NobodyToTell,
+    /// Silences hold it back.
+    Silenced {
+        /// Which, in the order of their ids.
+        by: Vec<SilenceId>,
+    },
+    /// Firing alerts hold it back.
+    Inhibited {
+        /// Which, in order; at most [`INHIBITORS_MAX`].
+        by: Vec<Fingerprint>,
+        /// How many more there are.
+        more: u32,
+    },
+    /// A time interval mutes the route.
+    MuteTime {
+        /// Its name.
+        interval: SmolStr,
+    },
+    /// None of the route's active time intervals holds.
+    OutsideActiveTimes,
 }
+
+/// Most inhibiting alerts that are named; the rest is counted.
+pub const INHIBITORS_MAX: usize = 16;
 
 impl HoldReason {
     /// The word in JSON, logs and metrics.
@@ -196,6 +219,10 @@ impl HoldReason {
             HoldReason::Acknowledged { .. } => "acknowledged",
             HoldReason::AboutItself => "about_itself",
             HoldReason::NobodyToTell => "nobody_to_tell",
+            HoldReason::Silenced { .. } => "silenced",
+            HoldReason::Inhibited { .. } => "inhibited",
+            HoldReason::MuteTime { .. } => "mute_time_interval",
+            HoldReason::OutsideActiveTimes => "active_time_interval",
         }
     }
 }
@@ -361,6 +388,50 @@ pub enum Decided {
         /// How far it moved against the journal's clock, in milliseconds.
         moved_ms: i64,
     },
+    /// A silence was made, changed or ended.
+    Silence {
+        /// Which.
+        id: SilenceId,
+        /// What happened to it.
+        change: SilenceChange,
+        /// Who did it; empty where time did.
+        by: SmolStr,
+    },
+    /// An order about a silence could not be followed: something changed after it was checked.
+    SilenceRefused {
+        /// Why.
+        error: SilenceError,
+        /// Who wanted it.
+        by: SmolStr,
+    },
+}
+
+/// What happened to a silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SilenceChange {
+    /// It was made.
+    Created,
+    /// It was changed in place.
+    Updated,
+    /// Somebody ended it.
+    Expired,
+    /// It was ended because a new one, made in the same step, takes its place.
+    Replaced,
+    /// Its time was over.
+    Ended,
+}
+
+impl SilenceChange {
+    /// The word in JSON and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            SilenceChange::Created => "created",
+            SilenceChange::Updated => "updated",
+            SilenceChange::Expired => "expired",
+            SilenceChange::Replaced => "replaced",
+            SilenceChange::Ended => "ended",
+        }
+    }
 }
 
 /// What an alert did.

@@ -9,6 +9,7 @@ use crate::{
     At, Wall,
     batch::AlertBatch,
     config::{ActionId, Install},
+    silence::SilenceOrder,
 };
 
 /// Something that happened. Each variant carries all that the decision needs. New variants go to the end: the
@@ -37,6 +38,8 @@ pub enum Input {
     Advanced,
     /// Texts that would go away with their segment, written again in this record.
     Carried(Carried),
+    /// Somebody makes, changes or ends a silence.
+    Silence(SilenceOrder),
 }
 
 impl Input {

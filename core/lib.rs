@@ -11,6 +11,7 @@
 extern crate alloc;
 
 pub mod batch;
+pub mod calendar;
 pub mod config;
 pub mod decimal;
 pub mod effect;
@@ -21,6 +22,7 @@ pub mod matcher;
 mod printable;
 mod re2;
 pub mod severity;
+pub mod silence;
 pub mod time;
 
 pub use batch::{AlertBatch, AlertError, AlertRef, BatchBuilder};

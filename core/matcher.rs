@@ -51,6 +51,11 @@ impl Op {
         }
     }
 
+    /// Whether it is `=` or `=~`.
+    pub fn is_positive(self) -> bool {
+        matches!(self, Op::Equal | Op::Regex)
+    }
+
     /// Whether it compares order.
     pub fn is_order(self) -> bool {
         matches!(self, Op::AtLeast | Op::More | Op::AtMost | Op::Less)
@@ -102,8 +107,10 @@ pub struct Compiled {
 enum Test {
     Equal,
     NotEqual,
-    /// The regex, and whether it must match.
-    Regex(regex::Regex, bool),
+    /// The regex, and how each value that matches begins, where that can be said in few words.
+    Regex(regex::Regex, Vec<SmolStr>),
+    /// The regex that must not match.
+    NotRegex(regex::Regex),
     /// A regex that is only literals joined by `|`, and whether one of them must equal.
     OneOf(Vec<SmolStr>, bool),
     Rank(Severity),
@@ -161,18 +168,53 @@ impl Matcher {
             ));
         }
         if is_literal_choice(&self.value) {
-            return Ok(Test::OneOf(self.value.split('|').map(SmolStr::new).collect(), must));
+            let mut values: Vec<SmolStr> = self.value.split('|').map(SmolStr::new).collect();
+            values.sort_unstable();
+            values.dedup();
+            return Ok(Test::OneOf(values, must));
         }
         let invalid = |error: &dyn fmt::Display| format!("the regex `{}` is not valid: {error}", self.value);
-        let regex = re2::translate(&self.value).map_err(|error| invalid(&error))?;
-        regex::RegexBuilder::new(&format!("^(?:{regex})$"))
+        let pattern = re2::translate(&self.value).map_err(|error| invalid(&error))?;
+        let regex = regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
             .size_limit(REGEX_COMPILED_BYTES_MAX)
             .dfa_size_limit(REGEX_COMPILED_BYTES_MAX)
             .nest_limit(64)
             .build()
-            .map(|regex| Test::Regex(regex, must))
-            .map_err(|error| invalid(&error))
+            .map_err(|error| invalid(&error))?;
+        Ok(if must { Test::Regex(regex, beginnings(&pattern)) } else { Test::NotRegex(regex) })
     }
+}
+
+/// Most texts that a regex may begin with, and their longest length in bytes: more is not worth an index.
+const BEGINNINGS_MAX: usize = 64;
+const BEGINNING_BYTES_MAX: usize = 32;
+
+/// How every value that the pattern matches begins, from the first character on; empty where that cannot be said.
+fn beginnings(pattern: &str) -> Vec<SmolStr> {
+    use regex_syntax::hir::literal::{ExtractKind, Extractor};
+    let Ok(parsed) = regex_syntax::parse(pattern) else { return Vec::new() };
+    let mut extractor = Extractor::new();
+    extractor.kind(ExtractKind::Prefix).limit_total(BEGINNINGS_MAX);
+    let found = extractor.extract(&parsed);
+    let Some(literals) = found.literals() else { return Vec::new() };
+    let mut texts: Vec<SmolStr> = Vec::with_capacity(literals.len());
+    for literal in literals {
+        let bytes = literal.as_bytes();
+        // The longest whole characters of it.
+        let text = match core::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => core::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
+        };
+        let end = (0..=BEGINNING_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+        let text = &text[..end.unwrap_or(0)];
+        if text.is_empty() {
+            return Vec::new();
+        }
+        texts.push(text.into());
+    }
+    texts.sort_unstable();
+    texts.dedup();
+    texts
 }
 
 /// Only letters, digits and characters without meaning, joined by `|`.
@@ -241,21 +283,42 @@ impl Compiled {
         match &self.test {
             Test::Equal => value == self.matcher.value,
             Test::NotEqual => value != self.matcher.value,
-            Test::Regex(regex, must) => regex.is_match(value) == *must,
-            Test::OneOf(values, must) => values.iter().any(|known| known == value) == *must,
+            Test::Regex(regex, _) => regex.is_match(value),
+            Test::NotRegex(regex) => !regex.is_match(value),
+            Test::OneOf(values, must) => {
+                values.binary_search_by(|known| known.as_str().cmp(value)).is_ok() == *must
+            }
             Test::Rank(rank) => ordered(severities.rank(value).map(|have| have.cmp(rank))),
             Test::Number(number) => ordered(Decimal::parse(value).map(|have| have.cmp(number))),
         }
     }
 
-    /// The values one of which the label must have, where that is all the matcher says; never with `""` in it.
-    pub(crate) fn choices(&self) -> Option<&[SmolStr]> {
-        let choices = match &self.test {
-            Test::Equal => core::slice::from_ref(&self.matcher.value),
-            Test::OneOf(values, true) => values,
+    /// What a value must be, or begin with, to match, where that is known and `""` cannot match.
+    pub(crate) fn demand(&self) -> Option<Demand<'_>> {
+        let demand = match &self.test {
+            Test::Equal => Demand::OneOf(core::slice::from_ref(&self.matcher.value)),
+            Test::OneOf(values, true) => Demand::OneOf(values),
+            Test::Regex(_, beginnings) if !beginnings.is_empty() => Demand::StartsWith(beginnings),
             _ => return None,
         };
-        choices.iter().all(|value| !value.is_empty()).then_some(choices)
+        demand.texts().iter().all(|text| !text.is_empty()).then_some(demand)
+    }
+}
+
+/// What a value must be like to match.
+pub(crate) enum Demand<'a> {
+    /// One of these.
+    OneOf(&'a [SmolStr]),
+    /// Something that begins with one of these.
+    StartsWith(&'a [SmolStr]),
+}
+
+impl<'a> Demand<'a> {
+    /// The texts.
+    pub fn texts(&self) -> &'a [SmolStr] {
+        match self {
+            Demand::OneOf(texts) | Demand::StartsWith(texts) => texts,
+        }
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) fn recover_by(
         let mut opened = Opened::open(storage.clone(), options.clone(), random)?;
         let snapshot = opened.snapshot(|body| {
             Machine::restore(body).map_err(|error| match error {
-                SnapshotError::Newer { version } => Unusable::Newer(version),
+                SnapshotError::Unknown { version } => Unusable::Newer(version),
                 SnapshotError::Damaged { .. } => Unusable::Damaged(error.to_string()),
             })
         })?;

@@ -176,6 +176,9 @@ impl Machine {
         }
         self.own_text_uses(position, 1);
         self.arm_alert(row);
+        if firing {
+            self.source_changed(row);
+        }
         self.changed(row, if firing { AlertChange::Fired } else { AlertChange::ArrivedResolved });
     }
 
@@ -234,6 +237,9 @@ impl Machine {
             self.own_text_uses(old_position, -1);
         }
         self.arm_alert(row);
+        if was_firing != is_firing {
+            self.source_changed(row);
+        }
         match change {
             None => self.state.totals.refreshed += 1,
             Some(change) => self.changed(row, change),
@@ -267,6 +273,9 @@ impl Machine {
                     self.touch(group);
                 }
             }
+        }
+        if change == AlertChange::Fired {
+            self.wait_no_longer(row);
         }
         self.tell_each(row, change);
         self.forget_if_over(row);
@@ -328,6 +337,7 @@ impl Machine {
         let alert = &mut self.state.alerts[row];
         if alert.firing && alert.ends <= now {
             alert.firing = false;
+            self.source_changed(row);
             self.changed(row, AlertChange::TimedOut);
         }
         if self.state.alerts.find(row).is_some() {
@@ -356,6 +366,7 @@ impl Machine {
         }
         self.state.strings.release(alert.client);
         self.state.about.remove(&row);
+        self.forget_alert_mutes(row);
         self.own_text_uses(alert.position, -1);
     }
 

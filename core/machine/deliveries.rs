@@ -550,11 +550,13 @@ impl Machine {
     }
 
     fn write_entry(&mut self, delivery: u32, memo: Option<&[u8]>) {
-        let LaneRef::Group { group, lane } = self.state.deliveries[delivery].lane else { return };
+        let LaneRef::Group { group, lane: lane_number } = self.state.deliveries[delivery].lane else {
+            return;
+        };
         let (firing, resolved) = self.told_by(delivery);
         let number = self.state.notifications[self.state.deliveries[delivery].notification].number;
         let now = self.now;
-        let lane = &mut self.state.groups[group].lanes[lane as usize];
+        let lane = &mut self.state.groups[group].lanes[lane_number as usize];
         let (mut firing, mut resolved) = (firing, resolved);
         if lane.hold == Some(HoldReason::ResolvesNotSent) {
             // All of it ended while this waited, and the action is not told of that: it believes nothing any more.
@@ -562,6 +564,10 @@ impl Machine {
             resolved.sort_unstable();
         }
         let kept = lane.entry.take();
+        if let Some(kept) = &kept {
+            firing = self.with_remembered(firing, &resolved, &kept.firing);
+        }
+        let lane = &mut self.state.groups[group].lanes[lane_number as usize];
         // Alertmanager forgets receiver data when a group is told for the first time again.
         let memo = memo.map(Into::into).or_else(|| {
             kept.filter(|entry| !entry.firing.is_empty()).and_then(|mut entry| entry.memo.take())
@@ -728,7 +734,7 @@ impl Machine {
             }
             DeliveryState::Waiting => {
                 for part in self.parts(delivery) {
-                    self.let_go(part);
+                    self.let_delivery_go(part);
                 }
                 true
             }
@@ -741,14 +747,14 @@ impl Machine {
                         self.parts(digest);
                     }
                 }
-                self.let_go(delivery);
+                self.let_delivery_go(delivery);
                 true
             }
             DeliveryState::InFlight | DeliveryState::InDigest(_) => false,
         }
     }
 
-    fn let_go(&mut self, delivery: u32) {
+    fn let_delivery_go(&mut self, delivery: u32) {
         self.write_entry(delivery, None);
         self.leave(delivery);
         self.drop_row(delivery);

@@ -3,7 +3,7 @@
 //! The grid is Alertmanager's: the first look after group_wait, later ones at multiples of group_interval after
 //! the first. Looks that could change nothing do not happen: a group at rest is due when its repeat is.
 
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{cmp::Ordering, hash::Hasher};
 use siphasher::sip::SipHasher13;
 use smol_str::SmolStr;
@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 use super::{
     Machine,
     interner::{Interner, Sym},
+    muting::Muted,
     pending::{DeliveryState, LaneRef, NotificationRow, Told},
     state::{Alert, Group, Lane, Member},
     timers::Due,
@@ -35,11 +36,30 @@ pub(super) struct Sets {
 #[derive(Debug)]
 pub(super) struct Looking {
     group: u32,
-    sets: Sets,
-    /// The lane that is next.
-    lane: usize,
-    /// Notifications made by it: reason, action whose own alerts they leave out, row.
-    made: Vec<(NotifyReason, Option<u32>, u32)>,
+    stage: Stage,
+}
+
+/// How far a look has come.
+#[derive(Debug)]
+enum Stage {
+    /// Which members are held back is being found out, from this one on.
+    Muting(usize, Muted),
+    /// Each action is decided for.
+    Lanes {
+        sets: Sets,
+        /// The lane that is next.
+        next: usize,
+        /// Notifications made: reason and row.
+        made: Vec<(NotifyReason, u32)>,
+    },
+}
+
+/// What an action believes: identities of alerts that it was told, or is to be told, as firing and as resolved.
+struct Base<'a> {
+    firing: Cow<'a, [u64]>,
+    resolved: Cow<'a, [u64]>,
+    /// Whether it was or is to be told anything at all.
+    known: bool,
 }
 
 /// From this many alerts on a look pauses after each action.
@@ -99,6 +119,7 @@ impl Machine {
             number: 0,
             lanes,
             hold: None,
+            muted: None,
             armed: At::NEVER,
         });
         self.group_table.insert(hash, group);
@@ -176,75 +197,131 @@ impl Machine {
         }
     }
 
+    /// The group is looked at in this very moment, unless it still waits for its first look.
+    pub(super) fn look_at_once(&mut self, group: u32) {
+        let now = self.now;
+        let row = &mut self.state.groups[group];
+        if row.anchor.is_some() {
+            row.next = row.next.min(now);
+            self.arm_group(group);
+        }
+    }
+
+    /// An alert began to fire: where the route says so, its groups wait for it no longer than group_wait.
+    pub(super) fn wait_no_longer(&mut self, row: u32) {
+        for index in 0..self.state.alerts[row].members.len() {
+            let Member::Group(group) = self.state.alerts[row].members[index] else { continue };
+            let node = &self.routing.nodes[self.state.groups[group].route as usize];
+            if node.group_wait_each {
+                let latest = self.now.plus(node.group_wait_ms);
+                let row = &mut self.state.groups[group];
+                row.next = row.next.min(latest);
+                self.arm_group(group);
+            }
+        }
+    }
+
     fn arm_group(&mut self, group: u32) {
         let row = &mut self.state.groups[group];
         let next = row.next;
         self.timers.arm(&mut row.armed, next, Due::Group(group));
     }
 
-    /// Looks at a group: decides for each of its actions, and makes what notifications that takes.
-    /// A large group takes a piece of work for each action.
+    /// Looks at a group: sees what is held back, decides for each of its actions, and makes what notifications that
+    /// takes. A large group takes several pieces of work.
     pub(super) fn look(&mut self, group: u32, left: &mut i64) {
         let now = self.now;
         let row = &mut self.state.groups[group];
         row.anchor.get_or_insert(now);
         row.next = At::NEVER;
-        *left -= row.members.len() as i64 / 32;
+        if self.mutes_nothing() && self.state.groups[group].muted.is_none() {
+            self.looking = Some(self.decide_on(group, left));
+        } else {
+            self.looking = Some(Looking { group, stage: Stage::Muting(0, Muted::default()) });
+        }
+        let small = self.state.groups[group].members.len() < LARGE;
+        while small && let Some(looking) = self.looking.take() {
+            self.look_on(looking, left);
+        }
+    }
+
+    /// What is held back is known.
+    fn decide_on(&mut self, group: u32, left: &mut i64) -> Looking {
+        *left -= self.state.groups[group].members.len() as i64 / 32;
         let sets = self.sets(group, None);
         if self.state.groups[group].lanes.is_empty() {
             self.hold_group(group, HoldReason::NobodyToTell);
         }
-        let looking = Looking { group, sets, lane: 0, made: Vec::new() };
-        if looking.sets.rows.len() < LARGE {
-            self.look_on(looking, left);
-        } else {
-            self.looking = Some(looking);
+        Looking { group, stage: Stage::Lanes { sets, next: 0, made: Vec::new() } }
+    }
+
+    /// Goes on with a look, by one piece of work.
+    pub(super) fn look_on(&mut self, looking: Looking, left: &mut i64) {
+        let Looking { group, stage } = looking;
+        match stage {
+            Stage::Muting(first, mut muted) => {
+                self.looking = Some(if self.mute_members(group, first, &mut muted, left) {
+                    self.note_muted(group, muted);
+                    self.decide_on(group, left)
+                } else {
+                    Looking { group, stage: Stage::Muting(first + super::muting::MEMBERS, muted) }
+                });
+            }
+            Stage::Lanes { sets, next, mut made } => {
+                *left -= sets.rows.len() as i64 / 32;
+                if next < self.state.groups[group].lanes.len() {
+                    self.look_at_lane(group, next, &sets, &mut made);
+                    self.looking =
+                        Some(Looking { group, stage: Stage::Lanes { sets, next: next + 1, made } });
+                } else {
+                    self.state.groups[group].looked = self.state.next_moment();
+                    self.sweep(group);
+                    self.schedule_look(group);
+                }
+            }
         }
     }
 
-    /// Goes on with a look: with one lane of a large group, with all of another.
-    pub(super) fn look_on(&mut self, mut looking: Looking, left: &mut i64) {
-        let Looking { group, sets, lane: next, made } = &mut looking;
-        let group = *group;
-        for lane in *next..self.state.groups[group].lanes.len() {
-            if *next < lane && sets.rows.len() >= LARGE {
-                *next = lane;
-                self.looking = Some(looking);
-                return;
-            }
-            *left -= sets.rows.len() as i64 / 32;
-            let own;
-            let seen = match self.excluded(group, lane) {
-                false => (&*sets, None),
-                true => {
-                    let action = self.state.groups[group].lanes[lane].action;
-                    own = self.sets(group, Some(action));
-                    (&own, Some(action))
-                }
-            };
-            let decided = self.decide(group, lane, seen.0);
-            let short = self.short(group, lane, seen.0);
-            match decided.clone() {
-                Ok(reason) => {
-                    let known = made.iter().find(|(r, without, _)| *r == reason && *without == seen.1);
-                    let notification = match known {
-                        Some((_, _, notification)) => *notification,
-                        None => {
-                            let notification = self.notification(group, reason, seen.0);
-                            made.push((reason, seen.1, notification));
-                            notification
-                        }
-                    };
-                    self.notify(group, lane, notification, seen.0, reason);
-                }
-                Err(hold) => self.hold(group, lane, hold, seen.0),
-            }
-            self.hold_short(group, lane, &decided, short);
+    /// Decides for one action.
+    fn look_at_lane(&mut self, group: u32, lane: usize, all: &Sets, made: &mut Vec<(NotifyReason, u32)>) {
+        let own = self.sees_its_own(group, lane).then(|| self.sets(group, Some(lane)));
+        let sets = own.as_ref().unwrap_or(all);
+        if sets.rows.is_empty() && self.state.groups[group].muted.is_some() {
+            // The reason is on record with the group.
+            return;
         }
-        *left -= sets.rows.len() as i64 / 32;
-        self.state.groups[group].looked = self.state.next_moment();
-        self.sweep(group);
-        self.schedule_look(group);
+        let decided = self.decide(group, lane, sets);
+        let short = self.short(group, lane, sets);
+        match decided.clone() {
+            Ok(reason) => {
+                let same = |(known, row): &&(NotifyReason, u32)| {
+                    *known == reason && self.state.notifications[*row].rows() == sets.rows
+                };
+                let notification = match made.iter().find(same) {
+                    Some((_, notification)) => *notification,
+                    None => {
+                        let notification = self.notification(group, reason, sets);
+                        made.push((reason, notification));
+                        notification
+                    }
+                };
+                self.notify(group, lane, notification, sets, reason);
+            }
+            Err(hold) => self.hold(group, lane, hold, sets),
+        }
+        self.hold_short(group, lane, &decided, short);
+    }
+
+    /// Whether the action sees the group in another way than others do: without own alerts about itself, or with ends
+    /// that are muted for those who were not told of the beginning.
+    fn sees_its_own(&self, group: u32, lane: usize) -> bool {
+        self.excluded(group, lane)
+            || self.tells_muted_ends()
+                && self.state.groups[group].muted.as_ref().is_some_and(|muted| muted.ended)
+    }
+
+    fn tells_muted_ends(&self) -> bool {
+        self.state.config().is_none_or(|config| config.muting.resolve_when_muted)
     }
 
     /// Whether the group holds own alerts about the lane's action, which it must not tell.
@@ -255,14 +332,27 @@ impl Machine {
             && group.members.iter().any(|row| self.state.about.get(row) == Some(&action))
     }
 
-    /// The group as it is now, without own alerts about `without`.
-    fn sets(&self, group: u32, without: Option<u32>) -> Sets {
+    /// The group as it is now, without what is held back. As one action sees it: without own alerts about itself, and
+    /// with the ends of what it was told of before that was held back.
+    fn sets(&self, group: u32, lane: Option<usize>) -> Sets {
         let mut sets = Sets::default();
-        for &row in &self.state.groups[group].members {
-            if without.is_some() && self.state.about.get(&row) == without.as_ref() {
+        let row = &self.state.groups[group];
+        let muted = row.muted.as_deref();
+        let action = lane.map(|lane| row.lanes[lane].action);
+        let told =
+            lane.filter(|_| muted.is_some() && self.tells_muted_ends()).map(|lane| self.base(group, lane));
+        for &row in &row.members {
+            if action.is_some() && self.state.about.get(&row) == action.as_ref() {
                 continue;
             }
             let alert = &self.state.alerts[row];
+            if muted.is_some_and(|muted| muted.holds(row)) {
+                let told =
+                    told.as_ref().is_some_and(|told| told.firing.binary_search(&alert.identity).is_ok());
+                if alert.firing || !told {
+                    continue;
+                }
+            }
             sets.noted.push(self.noted(alert));
             sets.rows.push(row);
             if alert.firing { sets.firing.push(alert.identity) } else { sets.resolved.push(alert.identity) }
@@ -270,6 +360,49 @@ impl Machine {
         sets.firing.sort_unstable();
         sets.resolved.sort_unstable();
         sets
+    }
+
+    /// What an action believes of a group: the newest pending notification stands in for what was told.
+    fn base(&self, group: u32, lane: usize) -> Base<'_> {
+        let lane = &self.state.groups[group].lanes[lane];
+        let Some(newest) = self.state.last(lane.head) else {
+            let entry = lane.entry.as_ref();
+            let (firing, resolved): (&[u64], &[u64]) =
+                entry.map_or((&[], &[]), |entry| (&entry.firing, &entry.resolved));
+            return Base { firing: firing.into(), resolved: resolved.into(), known: entry.is_some() };
+        };
+        let (mut firing, resolved) = self.told_by(newest);
+        if let Some(entry) = &lane.entry {
+            firing = self.with_remembered(firing, &resolved, &entry.firing);
+        }
+        Base { firing: firing.into(), resolved: resolved.into(), known: true }
+    }
+
+    /// Whether an action was told, or is to be told, that the alert of this identity fires.
+    #[cfg(test)]
+    pub(super) fn knows(&self, group: u32, lane: usize, identity: u64) -> bool {
+        self.base(group, lane).firing.binary_search(&identity).is_ok()
+    }
+
+    /// What a notification tells as firing, with what was told before and it leaves out, since that is held back.
+    pub(super) fn with_remembered(&self, firing: Vec<u64>, resolved: &[u64], before: &[u64]) -> Vec<u64> {
+        if !self.state.config().is_none_or(|config| config.muting.remember_told) || is_subset(before, &firing)
+        {
+            return firing;
+        }
+        let told = |id: &u64| firing.binary_search(id).is_ok() || resolved.binary_search(id).is_ok();
+        let still_fires = |id: &u64| {
+            let row = self.alert_table.find(*id, |row| self.state.alerts[row].identity == *id);
+            row.is_some_and(|row| self.state.alerts[row].firing)
+        };
+        let left_out: Vec<u64> = before.iter().filter(|id| !told(id) && still_fires(id)).copied().collect();
+        if left_out.is_empty() {
+            return firing;
+        }
+        let mut all = firing;
+        all.extend(left_out);
+        all.sort_unstable();
+        all
     }
 
     /// The alert as a notification decided now shows it.
@@ -289,37 +422,32 @@ impl Machine {
         let spec = &self.state.actions[lane.action as usize].spec;
         let send_resolved = spec.send_resolved;
         let node = &self.routing.nodes[row.route as usize];
-        let pending = self.state.last(lane.head).map(|delivery| self.told_by(delivery));
-        let (base_firing, base_resolved): (&[u64], &[u64]) = match (&pending, &lane.entry) {
-            (Some((firing, resolved)), _) => (firing, resolved),
-            (None, Some(entry)) => (&entry.firing, &entry.resolved),
-            (None, None) => (&[], &[]),
-        };
-        let known = pending.is_some() || lane.entry.is_some();
-        if !is_subset(&sets.firing, base_firing) {
-            return Ok(if base_firing.is_empty() {
+        let base = self.base(group, number);
+        if !is_subset(&sets.firing, &base.firing) {
+            return Ok(if base.firing.is_empty() {
                 NotifyReason::FirstTime
             } else {
                 NotifyReason::NewAlerts
             });
         }
-        if sets.firing.is_empty() && known && !base_firing.is_empty() {
+        if sets.firing.is_empty() && base.known && base.firing.iter().any(|id| !self.is_held(group, *id)) {
             return if send_resolved {
                 Ok(NotifyReason::AllResolved)
             } else {
                 Err(HoldReason::ResolvesNotSent)
             };
         }
-        if !sets.firing.is_empty() && send_resolved && !is_subset(&sets.resolved, base_resolved) {
+        if !sets.firing.is_empty() && send_resolved && !is_subset(&sets.resolved, &base.resolved) {
             return Ok(NotifyReason::SomeResolved);
         }
         let short = !self.short(group, number, sets).is_empty();
         if short && node.tell_short {
             return Ok(NotifyReason::Short);
         }
+        let pending = lane.head.is_some();
         let repeat_due =
             lane.entry.as_ref().is_some_and(|entry| entry.at.plus(node.repeat_interval_ms) < self.now);
-        let hold = if pending.is_some() {
+        let hold = if pending {
             HoldReason::AlreadyPending
         } else if sets.firing.is_empty() || !repeat_due {
             HoldReason::NothingNew
@@ -330,6 +458,13 @@ impl Machine {
             }
         };
         Err(if short { HoldReason::ResolvedBeforeTold } else { hold })
+    }
+
+    /// Whether the alert of this identity fires and is held back in this group.
+    fn is_held(&self, group: u32, identity: u64) -> bool {
+        let Some(muted) = &self.state.groups[group].muted else { return false };
+        let row = self.alert_table.find(identity, |row| self.state.alerts[row].identity == identity);
+        row.is_some_and(|row| self.state.alerts[row].firing && muted.holds(row))
     }
 
     /// Who took charge, if somebody did of every alert that fires.
@@ -406,22 +541,16 @@ impl Machine {
     /// Alerts that fired and ended without the lane telling that they fire: since the last look, or altogether.
     fn short(&self, group: u32, lane: usize, sets: &Sets) -> Vec<Fingerprint> {
         let looked = self.state.groups[group].looked;
-        let lane = &self.state.groups[group].lanes[lane];
-        let pending = self.state.last(lane.head).map(|delivery| self.told_by(delivery));
-        let (firing, resolved): (&[u64], &[u64]) = match (&pending, &lane.entry) {
-            (Some((firing, resolved)), _) => (firing, resolved),
-            (None, Some(entry)) => (&entry.firing, &entry.resolved),
-            (None, None) => (&[], &[]),
-        };
+        let base = self.base(group, lane);
         let told = |alert: &Alert| {
-            let ended = resolved.binary_search(&alert.identity).is_ok() && alert.changed <= looked;
-            ended || firing.binary_search(&alert.identity).is_ok()
+            let ended = base.resolved.binary_search(&alert.identity).is_ok() && alert.changed <= looked;
+            ended || base.firing.binary_search(&alert.identity).is_ok()
         };
         let ended = sets.rows.iter().map(|row| &self.state.alerts[*row]).filter(|alert| !alert.firing);
         ended.filter(|alert| !told(alert)).map(|alert| alert.fingerprint).collect()
     }
 
-    fn hold_group(&mut self, group: u32, reason: HoldReason) {
+    pub(super) fn hold_group(&mut self, group: u32, reason: HoldReason) {
         let row = &mut self.state.groups[group];
         if row.hold.as_ref() != Some(&reason) {
             row.hold = Some(reason.clone());
@@ -545,6 +674,7 @@ impl Machine {
         let hash = self.group_hash(row.route, &row.labels);
         self.group_table.remove(hash, group);
         let row = self.state.groups.remove(group)?;
+        self.forget_group_mutes(group, &row);
         self.state.behind.retain(|_, (waits, _)| *waits != group);
         for (name, value) in &row.labels {
             self.state.strings.release(*name);
@@ -558,7 +688,9 @@ impl Machine {
         let Some(row) = self.state.groups.find(group) else { return };
         let Some(anchor) = row.anchor else { return };
         let node = &self.routing.nodes[row.route as usize];
-        if !row.members.iter().any(|alert| self.state.alerts[*alert].firing) {
+        let held = |alert: &u32| row.muted.as_ref().is_some_and(|muted| muted.holds(*alert));
+        if !row.members.iter().any(|alert| self.state.alerts[*alert].firing && !held(alert)) {
+            // Whoever holds it back lets it go.
             return;
         }
         let mut next = row.next;
@@ -585,6 +717,9 @@ impl Machine {
         if actions.is_empty() {
             let reason = HoldReason::NobodyToTell;
             self.record(Decided::Hold { group: name, action: None, reason, alerts: [fingerprint].into() });
+            return;
+        }
+        if self.hold_each(row, route, reason) {
             return;
         }
         let mut notification = None;

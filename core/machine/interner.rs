@@ -7,8 +7,8 @@ use siphasher::sip::SipHasher13;
 
 use super::table::Table;
 
-/// The number of a string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The number of a string. Its order is for lookups only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Sym(u32);
 
 #[derive(Debug, Default, Serialize, Deserialize)]

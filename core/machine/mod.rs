@@ -8,8 +8,11 @@
 mod alerts;
 mod deliveries;
 mod groups;
+mod index;
+mod inhibition;
 mod interner;
 mod lanes;
+mod muting;
 mod operate;
 mod own;
 mod pending;
@@ -18,12 +21,12 @@ mod query;
 mod queue;
 mod ready;
 mod routing;
+mod silences;
 mod slab;
 mod snapshot;
 mod state;
 mod table;
 mod timers;
-mod version1;
 
 #[cfg(test)]
 mod edges;
@@ -31,11 +34,14 @@ mod edges;
 mod tests;
 
 pub use own::{OWN_CLIENT, OWN_LABEL};
-pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf};
+pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf, SilenceView};
 pub use snapshot::SnapshotError;
 pub use state::Totals;
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
 use crate::{
     At, Effect, Record,
@@ -43,6 +49,7 @@ use crate::{
     input::{Input, JournalRecord, Position},
 };
 use groups::Looking;
+use muting::Held;
 use pieces::Pieces;
 use queue::Queue;
 use routing::Routing;
@@ -51,7 +58,7 @@ use table::Table;
 use timers::{Due, Timers};
 
 /// The router. See the module's head.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Machine {
     state: State,
     /// Compiled from the state's config.
@@ -81,6 +88,10 @@ pub struct Machine {
     moving: Option<operate::Moving>,
     /// A look at a group that is under way.
     looking: Option<Looking>,
+    /// What was let go by who held it back, and whether it may be looked at at once.
+    unmuting: VecDeque<(Held, bool)>,
+    /// The earliest entry for [`Due::Times`].
+    times_armed: At,
     /// What long work knows between its pieces.
     pieces: Pieces,
     /// Whether the process before the one that starts ended without a word, and how many attempts of it are forgotten.
@@ -88,6 +99,35 @@ pub struct Machine {
     unknown_outcomes: u32,
     /// A start is under way: until attempts of the process before are forgotten, none is made.
     starting: bool,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine {
+            state: State::default(),
+            routing: Routing::default(),
+            alert_table: Table::default(),
+            group_table: Table::default(),
+            delivery_table: Table::default(),
+            timers: Timers::default(),
+            job: None,
+            effects: Queue::default(),
+            now: At::default(),
+            seq: 0,
+            reached: At::default(),
+            raised: 0,
+            to_raise: Vec::new(),
+            given_up: BTreeMap::new(),
+            moving: None,
+            looking: None,
+            unmuting: VecDeque::new(),
+            times_armed: At::NEVER,
+            pieces: Pieces::default(),
+            crashed: false,
+            unknown_outcomes: 0,
+            starting: false,
+        }
+    }
 }
 
 /// A record that is being worked on.
@@ -101,10 +141,14 @@ struct Job {
 enum Phase {
     /// Timers due by the record's time.
     Before,
+    /// Alerts that may hold others back, of those that a client sent together, from this item on.
+    Sources(usize),
     /// The input itself, from this item on.
     Items(usize),
     /// The groups of before a config change are taken away.
     TakeGroups,
+    /// Who holds back whom is found anew after a config change, from this row on.
+    FindSources(u32),
     /// Alerts are routed anew after a config change, from this row on.
     Reroute(u32),
     /// What no new group took over is seen to.
@@ -224,12 +268,16 @@ impl Machine {
     /// Rows that went, or whose due time moved to and fro, leave entries behind: past twice of what there is to wait
     /// for they are made again.
     fn thin_timers(&mut self) {
-        let rows = self.state.alerts.len() + self.state.groups.len() + self.state.actions.len();
+        let rows = self.state.alerts.len()
+            + self.state.groups.len()
+            + self.state.actions.len()
+            + self.state.silences.len();
         if self.timers.len() > 2 * rows + 1024 {
             self.timers.clear();
             self.state.alerts.iter_mut().for_each(|(_, alert)| alert.armed = At::NEVER);
             self.state.groups.iter_mut().for_each(|(_, group)| group.armed = At::NEVER);
             self.state.actions.iter_mut().for_each(|action| action.armed = At::NEVER);
+            self.times_armed = At::NEVER;
             self.arm_rows();
             for (action, number) in self.state.actions.iter_mut().zip(0..) {
                 let next = action.next;
@@ -251,20 +299,27 @@ impl Machine {
     /// One piece of work; the phase that comes next, or `None` when the record is done.
     fn step_once(&mut self, job: &mut Job, left: &mut i64) -> Option<Phase> {
         match job.phase {
-            Phase::Before => {
-                Some(if self.fire_one(job.record.at, left) { Phase::Before } else { Phase::Items(0) })
-            }
+            Phase::Before => Some(if self.fire_one(job.record.at, left) {
+                Phase::Before
+            } else {
+                self.first_items(&job.record.input)
+            }),
             Phase::Settle => self.settle(left).is_none().then_some(Phase::Settle),
+            Phase::Sources(item) => {
+                self.now = job.record.at;
+                Some(self.apply_source(&job.record.input, item, left))
+            }
             Phase::Items(item) => {
                 self.now = job.record.at;
                 Some(self.apply_item(&job.record.input, item, left))
             }
             Phase::TakeGroups => Some(if self.take_groups(left) {
                 self.put_in_force(&job.record.input);
-                Phase::Reroute(0)
+                Phase::FindSources(0)
             } else {
                 Phase::TakeGroups
             }),
+            Phase::FindSources(row) => Some(self.find_sources(row, left)),
             Phase::Reroute(row) => Some(self.reroute(row, left)),
             Phase::FinishMove => Some(self.finish_move(left)),
             Phase::Clear(action) => Some(self.clear_actions(action, left)),
@@ -288,7 +343,10 @@ impl Machine {
                     return Phase::Items(item);
                 }
                 *left -= 1;
-                self.accept(&arrival.client, alert, Position::arrived(self.seq + item as u64), None);
+                // Whoever may hold others back was taken in before.
+                if !self.sources_go_first() || !self.goes_first(&alert) {
+                    self.accept(&arrival.client, alert, Position::arrived(self.seq + item as u64), None);
+                }
                 return if item + 1 < arrival.batch.len() { Phase::Items(item + 1) } else { Phase::Own };
             }
             Input::Own(event) => self.own_event(event),
@@ -312,14 +370,46 @@ impl Machine {
             Input::WallClock(offset) => self.wall_clock(*offset),
             Input::Advanced => {}
             Input::Carried(carried) => return self.carried(carried, item, left),
+            Input::Silence(order) => self.order_silence(order),
         }
         Phase::Own
+    }
+
+    /// Whether what arrives together is taken in twice over: first those alerts that may hold others back. Only where
+    /// something is told before the whole record is worked on.
+    fn sources_go_first(&self) -> bool {
+        self.routing.has_each && !self.routing.inhibition.is_empty()
+    }
+
+    fn first_items(&self, input: &Input) -> Phase {
+        match input {
+            Input::Alerts(arrival) if arrival.batch.len() > 1 && self.sources_go_first() => Phase::Sources(0),
+            _ => Phase::Items(0),
+        }
+    }
+
+    /// Takes in one alert of several if it may hold others back.
+    fn apply_source(&mut self, input: &Input, item: usize, left: &mut i64) -> Phase {
+        *left -= 1;
+        let Input::Alerts(arrival) = input else { return Phase::Items(0) };
+        let Some(alert) = arrival.batch.alert(item) else { return Phase::Items(0) };
+        if self.goes_first(&alert) {
+            if alert.id().is_some() && !self.expire_ids(left) {
+                return Phase::Sources(item);
+            }
+            *left -= 1;
+            self.accept(&arrival.client, alert, Position::arrived(self.seq + item as u64), None);
+        }
+        Phase::Sources(item + 1)
     }
 
     /// Fires the earliest timer due by `limit`; `false` if there is none.
     fn fire_one(&mut self, limit: At, left: &mut i64) -> bool {
         if let Some(looking) = self.looking.take() {
             self.look_on(looking, left);
+            return true;
+        }
+        if self.unmute_one(left) {
             return true;
         }
         let Some(due_at) = self.settle(left) else { return true };
@@ -337,6 +427,16 @@ impl Machine {
                 *left -= 1;
                 self.alert_due(row);
             }
+            Due::Silence(row) => {
+                if let Some(armed) = self.state.silences.armed(row) {
+                    *armed = At::NEVER;
+                }
+                self.silence_due(row);
+            }
+            Due::Times => {
+                self.times_armed = At::NEVER;
+                self.times_changed();
+            }
             Due::Group(row) => {
                 self.state.groups[row].armed = At::NEVER;
                 self.look(row, left);
@@ -353,6 +453,8 @@ impl Machine {
     fn due_time(&self, due: Due) -> At {
         match due {
             Due::Alert(row) => self.state.alerts.find(row).map_or(At::NEVER, alerts::due),
+            Due::Silence(row) => self.silence_due_at(row),
+            Due::Times => self.state.times_due.unwrap_or(At::NEVER),
             Due::Group(row) => self.state.groups.find(row).map_or(At::NEVER, |group| group.next),
             Due::Action(number) => {
                 self.state.actions.get(number as usize).map_or(At::NEVER, |action| action.next)
@@ -365,6 +467,8 @@ impl Machine {
         let true_due = self.due_time(due);
         let armed = match due {
             Due::Alert(row) => self.state.alerts.find_mut(row).map(|alert| &mut alert.armed),
+            Due::Silence(row) => self.state.silences.armed(row),
+            Due::Times => Some(&mut self.times_armed),
             Due::Group(row) => self.state.groups.find_mut(row).map(|group| &mut group.armed),
             Due::Action(number) => {
                 self.state.actions.get_mut(number as usize).map(|action| &mut action.armed)
@@ -395,6 +499,8 @@ impl Machine {
             let next = group.next;
             self.timers.arm(&mut group.armed, next, Due::Group(row));
         }
+        self.arm_silences();
+        self.arm_times();
     }
 
     fn record(&mut self, what: Decided) {

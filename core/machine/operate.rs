@@ -20,7 +20,7 @@ use super::{
 use crate::{
     At, Severity,
     config::{ActionId, ActionSpec, Install, Removed},
-    effect::{AlertChange, DeadReason, Decided},
+    effect::{AlertChange, DeadReason, Decided, NotifyReason},
     input::{
         Acknowledge, Acknowledged, DeliveryCommand, DeliverySelection, DeliveryVerb, Input, Position, Started,
     },
@@ -42,6 +42,8 @@ pub(super) struct Moving {
     strays: Vec<Lane>,
     /// The new config's, until the old groups are gone.
     routing: Option<Routing>,
+    /// Firings that `notify: each` has not told because they were held: by alert's row, the route's name and receiver.
+    untold: BTreeMap<u32, Vec<(String, SmolStr)>>,
 }
 
 impl Machine {
@@ -84,7 +86,11 @@ impl Machine {
         }
         self.crashed = !first && !self.state.stopping;
         self.state.incarnation = started.incarnation.max(1);
+        let clock_moved = self.state.wall_offset_ms != started.wall_offset_ms;
         self.state.wall_offset_ms = started.wall_offset_ms;
+        if clock_moved {
+            self.at_new_time();
+        }
         self.state.stopping = false;
         self.unknown_outcomes = 0;
         let deliveries = self.state.deliveries.iter();
@@ -105,9 +111,18 @@ impl Machine {
         let moved_ms = offset_ms.saturating_sub(self.state.wall_offset_ms);
         self.state.wall_offset_ms = offset_ms;
         self.record(Decided::WallClock { moved_ms });
+        self.at_new_time();
         if moved_ms.unsigned_abs() >= CLOCK_JUMP_MS {
             let summary = format!("the wall clock moved by {moved_ms} ms; timers are not affected");
             self.to_raise.push(OwnAlert::new("Clock Jumped", "", Severity::Warning, summary));
+        }
+    }
+
+    /// What goes by the wall clock is looked at again.
+    fn at_new_time(&mut self) {
+        self.silences_at_new_time();
+        if self.state.times_due.is_some() {
+            self.times_changed();
         }
     }
 
@@ -138,8 +153,21 @@ impl Machine {
             _ => None,
         };
         let install = install.expect("only a config takes groups away");
+        let untold: Vec<(u32, u32)> = core::mem::take(&mut self.state.untold).into_keys().collect();
+        for (row, route) in untold {
+            let name = (self.routing.nodes[route as usize].each.key.clone(), self.receiver_name(route));
+            let moving = self.moving.get_or_insert_default();
+            moving.untold.entry(row).or_default().push(name);
+        }
+        self.state.holders.clear();
+        self.state.times_due = None;
         let routing = self.moving.as_mut().and_then(|moving| moving.routing.take());
-        self.routing = routing.expect("it was compiled when the change began");
+        let routing = routing.expect("it was compiled when the change began");
+        let same_ranks = self.routing.severities() == routing.severities();
+        self.routing = routing;
+        if !same_ranks {
+            self.state.silences.rebuild(self.routing.severities());
+        }
         let position = Position::arrived(self.seq);
         self.state.config = Some((install.config.clone(), position));
         self.install_actions(&install.config.receivers, &install.removed);
@@ -196,10 +224,23 @@ impl Machine {
                     // It came before there was any config: nobody was told yet.
                     self.tell_each(row, AlertChange::Fired);
                 }
+                self.tell_what_was_held(row);
             }
             self.forget_if_over(row);
         }
         Phase::Reroute(row + 1)
+    }
+
+    /// A config change: what a route of the same name has not told because it was held is held on, or told.
+    fn tell_what_was_held(&mut self, row: u32) {
+        let Some(names) = self.moving.as_mut().and_then(|moving| moving.untold.remove(&row)) else { return };
+        for index in 0..self.state.alerts[row].members.len() {
+            let Member::Each(route) = self.state.alerts[row].members[index] else { continue };
+            let (name, receiver) = (&self.routing.nodes[route as usize].each.key, self.receiver_name(route));
+            if names.iter().any(|(key, known)| key == name && *known == receiver) {
+                self.notify_each(row, route, NotifyReason::Occurrence);
+            }
+        }
     }
 
     /// A new group takes over what the group of the same key and receiver knew.
@@ -215,6 +256,7 @@ impl Machine {
             if same_grid {
                 (row.anchor, row.looked, row.next) = (old.anchor, old.looked, old.next);
             }
+            let was_muted = old.muted.is_some();
             for lane in old.lanes {
                 let lanes = &self.state.groups[group].lanes;
                 let Some(place) = lanes.iter().position(|known| known.action == lane.action) else {
@@ -226,6 +268,10 @@ impl Machine {
                     self.state.deliveries[delivery].lane = LaneRef::Group { group, lane: place as u16 };
                 }
                 self.state.groups[group].lanes[place] = lane;
+            }
+            if was_muted {
+                // Whoever holds it now is to know of it.
+                self.look_at_once(group);
             }
         }
         self.moving = Some(moving);

@@ -16,6 +16,7 @@ use crate::{
     effect::{DeadReason, GroupName, HoldReason, NotifyReason},
     input::{Acknowledged, DeliveryId, Position},
     matcher::Compiled,
+    silence::{Silence, SilenceId, SilenceState},
 };
 
 /// One alert of the state.
@@ -85,7 +86,34 @@ pub struct PendingOf {
     pub open: bool,
 }
 
+/// One silence, and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct SilenceView<'a> {
+    /// The silence.
+    pub silence: &'a Silence,
+    /// Where it stands at the moment that was asked about.
+    pub state: SilenceState,
+}
+
 impl Machine {
+    /// Every silence that is kept, in the order of their ids, as it stands at this moment.
+    pub fn silences(&self, now: Wall) -> impl Iterator<Item = SilenceView<'_>> {
+        self.state
+            .silences
+            .iter()
+            .map(move |row| SilenceView { silence: &row.silence, state: row.silence.state(now) })
+    }
+
+    /// The silence of this id.
+    pub fn silence(&self, id: SilenceId) -> Option<&Silence> {
+        self.state.silences.find(id).map(|row| &row.silence)
+    }
+
+    /// The silence that the record with this sequence number made or changed.
+    pub fn silence_set_by(&self, seq: u64) -> Option<&Silence> {
+        self.state.silences.iter().find(|row| row.set_by == seq).map(|row| &row.silence)
+    }
+
     /// Every alert that fires, or that ended and is not told everywhere.
     pub fn alerts(&self) -> impl Iterator<Item = AlertView<'_>> {
         self.state.alerts.iter().map(|(_, alert)| AlertView { machine: self, alert })
@@ -284,7 +312,40 @@ impl<'a> AlertView<'a> {
     }
 }
 
+impl AlertView<'_> {
+    /// The silences that hold it back at this moment, in the order of their ids.
+    pub fn silenced_by(&self, now: Wall) -> Vec<SilenceId> {
+        match self.machine.silenced(self.alert, now) {
+            Some((HoldReason::Silenced { by }, _)) => by,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The firing alerts that hold it back, in order, at most [`crate::effect::INHIBITORS_MAX`].
+    pub fn inhibited_by(&self) -> Vec<Fingerprint> {
+        match self.machine.inhibited(self.alert) {
+            Some((HoldReason::Inhibited { by, .. }, _)) => by,
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl<'a> GroupView<'a> {
+    /// The time intervals that mute its route at this moment; with none that is active, the active ones.
+    pub fn muted_by(&self, now: Wall) -> Vec<SmolStr> {
+        let (routing, route) = (&self.machine.routing, self.group.route);
+        let node = &routing.nodes[route as usize];
+        let intervals = match self.machine.out_of_time(route, now) {
+            None => return Vec::new(),
+            Some(HoldReason::OutsideActiveTimes) => &node.active_times,
+            Some(_) => &node.mute_times,
+        };
+        let names = intervals.iter().filter(|interval| {
+            node.active_times.contains(interval) || routing.calendar.contains(**interval, now)
+        });
+        names.map(|interval| routing.calendar.name(*interval).clone()).collect()
+    }
+
     /// Its name.
     pub fn name(&self) -> &'a GroupName {
         &self.group.name

@@ -1,11 +1,12 @@
 //! The routing tree, compiled: inheritance worked out, siblings indexed by the label values they demand, so that
 //! an alert does not pay for routes that cannot match it.
 
-use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
-use smol_str::SmolStr;
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
+use super::{index::Index, inhibition::Inhibition};
 use crate::{
     Severities,
+    calendar::Calendar,
     config::{self, Config, GroupBy, Notify},
     effect::GroupName,
     matcher::{Compiled, MatcherError},
@@ -25,17 +26,15 @@ pub(crate) struct RouteNode {
     pub repeat_interval_ms: u64,
     pub notify: Notify,
     pub tell_short: bool,
+    pub group_wait_each: bool,
+    /// Numbers of the time intervals in which nothing is told.
+    pub mute_times: Vec<u32>,
+    /// Numbers of the time intervals outside which nothing is told; none means always.
+    pub active_times: Vec<u32>,
     /// Alertmanager's route key.
     pub key: String,
     /// The name of all that `notify: each` tells by this route.
     pub each: Arc<GroupName>,
-}
-
-/// Children by the value that one of their matchers demands, and those that demand none.
-#[derive(Debug, Default)]
-struct Index {
-    by_label: Vec<(SmolStr, BTreeMap<SmolStr, Vec<u32>>)>,
-    others: Vec<u32>,
 }
 
 /// The compiled tree. Node 0 is the root.
@@ -43,6 +42,12 @@ struct Index {
 pub(crate) struct Routing {
     pub nodes: Vec<RouteNode>,
     severities: Severities,
+    pub calendar: Calendar,
+    /// Whether any route is bound to times.
+    pub has_times: bool,
+    /// Whether any route tells each occurrence.
+    pub has_each: bool,
+    pub inhibition: Inhibition,
 }
 
 /// Whatever has labels.
@@ -60,9 +65,34 @@ impl Labels for crate::AlertRef<'_> {
 impl Routing {
     /// Compiles the tree. The shell has checked the config; what is broken all the same is answered as an error.
     pub fn compile(config: &Config) -> Result<Routing, MatcherError> {
-        let mut routing = Routing { nodes: Vec::new(), severities: config.severities.clone() };
+        let calendar = Calendar::new(&config.time_intervals, &config.zones)
+            .map_err(|message| MatcherError { column: 0, message })?;
+        let mut routing = Routing {
+            severities: config.severities.clone(),
+            calendar,
+            inhibition: Inhibition::compile(&config.inhibit_rules, &config.severities)?,
+            ..Routing::default()
+        };
         routing.add(config, &config.route, None)?;
+        let nodes = &routing.nodes;
+        routing.has_times = nodes.iter().any(|n| !(n.mute_times.is_empty() && n.active_times.is_empty()));
+        routing.has_each = nodes.iter().any(|n| n.notify == Notify::Each);
         Ok(routing)
+    }
+
+    /// Which words have which rank.
+    pub fn severities(&self) -> &Severities {
+        &self.severities
+    }
+
+    fn intervals(&self, names: &[smol_str::SmolStr]) -> Result<Vec<u32>, MatcherError> {
+        let number = |name: &smol_str::SmolStr| {
+            self.calendar.find(name).ok_or_else(|| MatcherError {
+                column: 0,
+                message: format!("a route names the time interval `{name}`, which is not defined"),
+            })
+        };
+        names.iter().map(number).collect()
     }
 
     fn add(
@@ -123,6 +153,9 @@ impl Routing {
             ),
             notify: route.notify.or(inherited.map(|p| p.notify)).unwrap_or_default(),
             tell_short: route.tell_short.or(inherited.map(|p| p.tell_short)).unwrap_or(false),
+            group_wait_each: route.group_wait_each.or(inherited.map(|p| p.group_wait_each)).unwrap_or(false),
+            mute_times: self.intervals(&route.mute_time_intervals)?,
+            active_times: self.intervals(&route.active_time_intervals)?,
             each: Arc::new(GroupName { key: format!("{key}:each"), labels: Vec::new() }),
             key,
         };
@@ -140,27 +173,7 @@ impl Routing {
         let mut index = Index::default();
         let node = &self.nodes[number as usize];
         for (position, child) in (0u32..).zip(&node.children) {
-            let matchers = &self.nodes[*child as usize].matchers;
-            // The matcher with the fewest choices keeps the lists short.
-            let demand = matchers
-                .iter()
-                .filter_map(|m| Some((m, m.choices()?)))
-                .min_by_key(|(_, choices)| choices.len());
-            let Some((matcher, choices)) = demand else {
-                index.others.push(position);
-                continue;
-            };
-            let name = &matcher.matcher.name;
-            let place = match index.by_label.iter().position(|(known, _)| known == name) {
-                Some(place) => place,
-                None => {
-                    index.by_label.push((name.clone(), BTreeMap::new()));
-                    index.by_label.len() - 1
-                }
-            };
-            for choice in choices {
-                index.by_label[place].1.entry(choice.clone()).or_default().push(position);
-            }
+            index.insert(position, &self.nodes[*child as usize].matchers);
         }
         self.nodes[number as usize].index = index;
     }
@@ -183,7 +196,7 @@ impl Routing {
     fn descend(&self, number: u32, labels: &impl Labels, found: &mut Vec<u32>) {
         let node = &self.nodes[number as usize];
         let before = found.len();
-        for position in self.candidates(node, labels) {
+        for position in node.index.candidates(labels) {
             let child_number = node.children[position as usize];
             let child = &self.nodes[child_number as usize];
             if self.matches(child, labels) {
@@ -196,17 +209,5 @@ impl Routing {
         if found.len() == before {
             found.push(number);
         }
-    }
-
-    fn candidates(&self, node: &RouteNode, labels: &impl Labels) -> Vec<u32> {
-        let mut positions = node.index.others.clone();
-        for (name, by_value) in &node.index.by_label {
-            if let Some(more) = by_value.get(labels.value(name)) {
-                positions.extend_from_slice(more);
-            }
-        }
-        positions.sort_unstable();
-        positions.dedup();
-        positions
     }
 }

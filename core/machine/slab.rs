@@ -103,15 +103,6 @@ impl<T> Slab<T> {
     pub fn bound(&self) -> u32 {
         self.rows.len() as u32
     }
-
-    /// The same rows made into others, under the same numbers.
-    pub fn map<U>(self, mut to: impl FnMut(u32, T) -> U) -> Slab<U> {
-        let mut rows = Pages { pages: Vec::new() };
-        for (row, number) in self.rows.pages.into_iter().flatten().zip(0u32..) {
-            rows.push(row.map(|row| to(number, row)));
-        }
-        Slab { rows, free: self.free }
-    }
 }
 
 /// A row that other rows point to, so that it must be there.

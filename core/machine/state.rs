@@ -13,8 +13,10 @@ use smol_str::SmolStr;
 use super::{
     interner::{Interner, Sym},
     lanes::Detached,
+    muting::{Held, Holder, Muted},
     pending::{Delivery, NotificationRow},
     ready::Ready,
+    silences::Silences,
     slab::Slab,
 };
 use crate::{
@@ -40,6 +42,7 @@ pub(crate) struct State {
     /// Whether the last process announced its end.
     pub stopping: bool,
     /// The config in force, and where it stands.
+    #[serde(with = "crate::config::as_json")]
     pub config: Option<(Config, Position)>,
     pub strings: Interner,
     pub alerts: Slab<Alert>,
@@ -62,6 +65,14 @@ pub(crate) struct State {
     pub totals: Totals,
     /// Lanes of groups that wait behind a detached lane of the same group and action, by that lane.
     pub behind: BTreeMap<(u64, u32), (u32, u16)>,
+    pub silences: Silences,
+    /// What each holder holds back.
+    pub holders: BTreeMap<Holder, BTreeSet<Held>>,
+    /// Firings that `notify: each` has not told by a route because they were held, with who holds them: rows of alert
+    /// and route.
+    pub untold: BTreeMap<(u32, u32), Vec<Holder>>,
+    /// When the times of a route that holds something back may change.
+    pub times_due: Option<At>,
 }
 
 /// Counts since the journal began, for people.
@@ -145,6 +156,8 @@ pub(crate) struct Group {
     pub lanes: Vec<Lane>,
     /// Why the whole group was last held, where it is not a lane's matter.
     pub hold: Option<HoldReason>,
+    /// What was held back at the last look.
+    pub muted: Option<Box<Muted>>,
     #[serde(skip, default = "never")]
     pub armed: At,
 }

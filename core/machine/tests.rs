@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod groups;
+mod muting;
 mod operate;
 mod property;
 mod routes;
@@ -88,16 +89,10 @@ impl World {
         world
     }
 
-    /// A world that goes on from a snapshot, with deliveries left as they are.
-    pub fn restored(machine: Machine) -> World {
-        World {
-            now: machine.at(),
-            machine,
-            journal: Vec::new(),
-            effects: Vec::new(),
-            far_end: None,
-            delivered: Vec::new(),
-        }
+    /// The same world, after the process wrote a snapshot and read it again.
+    pub fn restored(mut self) -> World {
+        self.machine = Machine::restore(&self.machine.snapshot()).expect("our own snapshot");
+        self
     }
 
     pub fn start(&mut self) {

@@ -13,6 +13,10 @@ use crate::At;
 pub(crate) enum Due {
     /// An alert's end, or the end of its acknowledgement.
     Alert(u32),
+    /// The end of a silence, or the end of the time that it is kept.
+    Silence(u32),
+    /// A time interval of a route that holds something back may begin or end.
+    Times,
     /// A look at a group.
     Group(u32),
     /// An action may make attempts.

@@ -35,6 +35,112 @@ struct ConfigFile {
     external_url: Option<String>,
     /// What becomes of deliveries that wait for actions which are no longer here.
     removed: Option<Vec<Removed>>,
+    /// Named sets of times that routes are bound to.
+    time_intervals: Option<Vec<TimeInterval>>,
+    /// Firing alerts that hold back others.
+    inhibit_rules: Option<Vec<InhibitRule>>,
+    /// What must hold of silences.
+    silences: Option<Silences>,
+    /// Decides as Alertmanager does where ams2 would do better.
+    compat: Option<Compat>,
+    /// Whether who was told of an alert is told of its end though it is muted then; true unless set.
+    resolve_when_muted: Option<bool>,
+    /// Whether who was never told of an alert is told at once when its silence or mute time ends; true unless set.
+    notify_when_unmuted: Option<bool>,
+}
+
+/// A named set of times: a moment in one of the entries is in it.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct TimeInterval {
+    /// Its name.
+    name: String,
+    /// What is given in an entry must hold together.
+    time_intervals: Vec<Span>,
+}
+
+/// Ranges that must hold together; what is not given holds always.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Span {
+    /// Times of the day; one over midnight belongs to the day on which it begins.
+    times: Option<Vec<TimeRange>>,
+    /// Such as `monday:friday`, or `sunday`.
+    weekdays: Option<Vec<String>>,
+    /// Such as `1:7`, or `-3:-1` for the last three.
+    days_of_month: Option<Vec<TextOrNumber>>,
+    /// Such as `march:may`, or `12`.
+    months: Option<Vec<TextOrNumber>>,
+    /// Such as `2026:2028`, or `2026`.
+    years: Option<Vec<TextOrNumber>>,
+    /// A time zone such as `Europe/Berlin`, or `Local` for this machine's; UTC unless set.
+    location: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code)]
+enum TextOrNumber {
+    Text(String),
+    Number(i16),
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct TimeRange {
+    /// `HH:MM`, inclusive.
+    start_time: String,
+    /// `HH:MM` up to `24:00`, exclusive.
+    end_time: String,
+}
+
+/// Firing alerts that match the source side hold back those that match the target side.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct InhibitRule {
+    /// For people.
+    name: Option<String>,
+    /// Which alerts hold others back.
+    source_matchers: Option<Vec<String>>,
+    /// Which alerts are held back.
+    target_matchers: Option<Vec<String>>,
+    /// Labels that must have the same value in both.
+    equal: Option<Vec<String>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Silences {
+    /// Most that are kept, expired ones included; no limit unless set.
+    max: Option<u32>,
+    /// Most bytes of one silence's texts; no limit unless set.
+    bytes_max: Option<units::Bytes>,
+    /// How long an expired one is kept; 5d unless set.
+    retention: Option<units::Duration>,
+    /// Whether each must say why.
+    comment: Option<Demand>,
+    /// Whether each must say who made it.
+    author: Option<Demand>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[allow(dead_code)]
+enum Demand {
+    Required,
+    Optional,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[allow(dead_code)]
+enum Compat {
+    Alertmanager,
 }
 
 /// A rank of X.733.
@@ -81,6 +187,12 @@ struct Route {
     notify: Option<Notify>,
     /// Whether an alert that fires and ends within group_wait is told once.
     tell_short: Option<bool>,
+    /// Whether a later alert of a group waits no longer than group_wait.
+    group_wait_each: Option<bool>,
+    /// Time intervals in which nothing is told.
+    mute_time_intervals: Option<Vec<String>>,
+    /// Time intervals outside which nothing is told.
+    active_time_intervals: Option<Vec<String>>,
     /// Whether the routes after this one are looked at, too.
     r#continue: Option<bool>,
     /// Children: the first that matches takes the alert.
@@ -364,6 +476,11 @@ mod tests {
             ("AlertLimits", "originator: {limits: {qqqqqq: 1}}"),
             ("Socket", "originator: {socket: {qqqqqq: 1}}"),
             ("Client", "originator: {clients: [{qqqqqq: 1}]}"),
+            ("TimeInterval", "time_intervals: [{qqqqqq: 1}]"),
+            ("Span", "time_intervals: [{name: n, time_intervals: [{qqqqqq: 1}]}]"),
+            ("TimeRange", "time_intervals: [{name: n, time_intervals: [{times: [{qqqqqq: 1}]}]}]"),
+            ("InhibitRule", "inhibit_rules: [{qqqqqq: 1}]"),
+            ("Silences", "silences: {qqqqqq: 1}"),
         ];
         for (name, text) in rows {
             let object = if name.is_empty() { &schema } else { &schema["definitions"][name] };

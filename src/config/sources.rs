@@ -18,7 +18,8 @@ const BYTES_MAX: usize = 4 << 20;
 /// another document, and files of several documents are refused.
 const MARK: &str = "--- # included: ";
 /// What an included file may hold.
-const INCLUDED_KEYS: [&str; 5] = ["receivers", "routes", "clients", "severities", "removed"];
+const INCLUDED_KEYS: [&str; 7] =
+    ["receivers", "routes", "clients", "severities", "removed", "time_intervals", "inhibit_rules"];
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]

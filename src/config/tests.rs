@@ -1,5 +1,7 @@
 //! What the configuration says of each mistake: where, what, and how to mend it.
 
+mod muting;
+
 use super::*;
 
 const RECEIVERS: &str = "receivers: [{name: log, actions: [{event_log: {to: file, path: e.log}}]}]\n";

@@ -79,6 +79,14 @@ impl Found {
         Some(text)
     }
 
+    /// Text that the core reads, or a whole number as it is written.
+    pub fn scalar<'n>(&mut self, node: &'n Node) -> Option<&'n str> {
+        match &node.value {
+            Value::Number(text) => Some(text),
+            _ => self.plain(node),
+        }
+    }
+
     /// Text of the shell's own settings: `${env:NAME}` stands for the variable's value.
     pub fn expanded(&mut self, node: &Node) -> Option<String> {
         let text = self.text(node)?;

@@ -2,7 +2,7 @@
 
 use ams2_core::{
     Record,
-    effect::{AlertChange, AttemptResult, Decided, Next},
+    effect::{AlertChange, AttemptResult, Decided, HoldReason, Next},
     input::FailureKind,
 };
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub struct Decision {
     /// Which attempt, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
+    /// The silences concerned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub silences: Vec<String>,
 }
 
 impl Decision {
@@ -69,10 +72,14 @@ impl Decision {
                 ..said("notify")
             },
             Decided::Hold { group, action, reason, alerts } => Decision {
-                reason: Some(reason.word().into()),
+                reason: Some(hold_words(reason)),
                 alerts: alerts.iter().map(ToString::to_string).collect(),
                 group: Some(group.key.clone()),
                 action: action.as_ref().map(ToString::to_string),
+                silences: match reason {
+                    HoldReason::Silenced { by } => by.iter().map(ToString::to_string).collect(),
+                    _ => Vec::new(),
+                },
                 ..said("hold")
             },
             Decided::Superseded { delivery, by } => Decision {
@@ -126,6 +133,14 @@ impl Decision {
             Decided::WallClock { moved_ms } => {
                 Decision { reason: Some(format!("by {moved_ms} ms")), ..said("wall_clock") }
             }
+            Decided::Silence { id, change, by } => Decision {
+                reason: Some(if by.is_empty() { "its time is over".into() } else { format!("by {by}") }),
+                silences: vec![id.to_string()],
+                ..said(&format!("silence_{}", change.word()))
+            },
+            Decided::SilenceRefused { error, by } => {
+                Decision { reason: Some(format!("{error}; wanted by {by}")), ..said("silence_refused") }
+            }
         }
     }
 
@@ -134,7 +149,26 @@ impl Decision {
         self.alerts.iter().any(|alert| alert == what)
             || self.delivery.as_deref() == Some(what)
             || self.group.as_deref() == Some(what)
+            || self.silences.iter().any(|silence| silence == what)
             || self.reason.as_deref().is_some_and(|reason| reason.ends_with(what))
+    }
+}
+
+/// Why something was held, with who holds it.
+fn hold_words(reason: &HoldReason) -> String {
+    let word = reason.word();
+    match reason {
+        HoldReason::Silenced { by } => {
+            let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+            format!("{word} by {}", by.join(", "))
+        }
+        HoldReason::Inhibited { by, more } => {
+            let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+            let more = if *more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{word} by {}{more}", by.join(", "))
+        }
+        HoldReason::MuteTime { interval } => format!("{word} {interval}"),
+        _ => word.into(),
     }
 }
 

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 const KIND_INPUT: u8 = 0;
 const KIND_ALERTS: u8 = 1;
 /// Version of inputs by postcard.
-const INPUT_VERSION: u8 = 1;
+const INPUT_VERSION: u8 = 2;
 
 const LABELS_EARLIER: u8 = 1;
 const TEXT_EARLIER: u8 = 2;
@@ -211,7 +211,7 @@ impl<'a> Decoder<'a> {
     pub fn input(&mut self, earlier: &impl Earlier, base_ms: i64) -> Result<Input, Undecodable> {
         match self.byte()? {
             KIND_INPUT => {
-                if self.byte()? > INPUT_VERSION {
+                if self.byte()? != INPUT_VERSION {
                     return Err(Undecodable::Newer);
                 }
                 let length = self.length()?;

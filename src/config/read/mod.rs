@@ -1,5 +1,6 @@
 //! What each key means: the whole file, and what is neither receiver, route nor way in.
 
+mod muting;
 mod originator;
 mod receivers;
 mod routes;
@@ -41,6 +42,8 @@ struct Reader<'a> {
     is_former: bool,
     /// Receivers with an action that is wrong: what would follow from their lack of actions is not said as well.
     mistaken_receivers: Vec<SmolStr>,
+    /// Names of the time intervals that routes may be bound to.
+    intervals: Vec<SmolStr>,
 }
 
 pub(super) fn read(
@@ -56,6 +59,7 @@ pub(super) fn read(
         severities: Severities::default(),
         is_former: false,
         mistaken_receivers: Vec::new(),
+        intervals: Vec::new(),
     };
     if sources.0.len() > 1 {
         reader.found.names = sources.0.iter().map(|file| file.name.clone()).collect();
@@ -83,6 +87,7 @@ pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
         severities: Severities::default(),
         is_former: true,
         mistaken_receivers: Vec::new(),
+        intervals: Vec::new(),
     };
     let mut fields = reader.found.fields(tree);
     if let Some(node) = fields.take("severities") {
@@ -110,6 +115,14 @@ impl Reader<'_> {
         let names: Vec<(SmolStr, bool)> =
             receivers.iter().map(|r| (r.name.clone(), self.tells_nobody(r))).collect();
         let mut used = Vec::new();
+        let intervals = fields.take("time_intervals").map(|node| self.time_intervals(node));
+        let (time_intervals, zones) = intervals.unwrap_or_default();
+        self.intervals = time_intervals.iter().map(|interval| interval.name.clone()).collect();
+        let inhibit_rules =
+            fields.take("inhibit_rules").map(|node| self.inhibit_rules(node)).unwrap_or_default();
+        let silences = fields.take("silences").map(|node| self.silences(node)).unwrap_or_default();
+        let (compat, resolve) = (fields.take("compat"), fields.take("resolve_when_muted"));
+        let muting = self.muting(compat, resolve, fields.take("notify_when_unmuted"));
         let route = fields.demand("route", &mut self.found).map(|node| self.root(node, &names, &mut used));
         self.unused_receivers(tree, &names, &used);
         let resolve_timeout_ms = fields
@@ -131,6 +144,11 @@ impl Reader<'_> {
             resolve_timeout_ms,
             give_up,
             own_labels,
+            time_intervals,
+            zones,
+            inhibit_rules,
+            silences,
+            muting,
         };
         Some(Loaded {
             core: config,

@@ -25,6 +25,8 @@ impl Reader<'_> {
         for (name, why) in [
             ("matchers", "the first route takes every alert"),
             ("continue", "there is nothing after the first route"),
+            ("mute_time_intervals", "it takes what no other route takes, at all times"),
+            ("active_time_intervals", "it takes what no other route takes, at all times"),
         ] {
             if let Some(node) = fields.take(name) {
                 self.found.error(
@@ -117,6 +119,9 @@ impl Reader<'_> {
         }
         route.goes_on = fields.take("continue").and_then(|node| self.found.flag(node)).unwrap_or(false);
         route.tell_short = fields.take("tell_short").and_then(|node| self.found.flag(node));
+        route.group_wait_each = fields.take("group_wait_each").and_then(|node| self.found.flag(node));
+        route.mute_time_intervals = self.interval_names(fields.take("mute_time_intervals"));
+        route.active_time_intervals = self.interval_names(fields.take("active_time_intervals"));
         if let Some(node) = fields.take("notify")
             && let Some(word) = self.found.plain(node)
         {

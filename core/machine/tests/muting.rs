@@ -1,0 +1,460 @@
+//! Silences, inhibition and time intervals: what is held back, and what becomes of it.
+
+use super::*;
+use crate::{
+    calendar::{Span, TimeInterval, TimeRange},
+    config::{InhibitRule, Muting},
+    silence::{SetSilence, SilenceError, SilenceId, SilenceOrder, SilenceState},
+};
+use alloc::collections::BTreeMap;
+
+const MINUTE: u64 = 60_000;
+
+fn matchers(texts: &[&str]) -> Vec<Matcher> {
+    texts.iter().map(|text| Matcher::parse(text).expect(text)).collect()
+}
+
+fn by_event() -> Config {
+    config(vec![action("ops", "log")], grouped())
+}
+
+fn each() -> Config {
+    config(vec![action("ops", "log")], Route { notify: Some(Notify::Each), ..grouped() })
+}
+
+fn as_alertmanager(mut config: Config) -> Config {
+    config.muting = Muting::ALERTMANAGER;
+    config
+}
+
+fn rule(source: &[&str], target: &[&str], equal: &[&str]) -> InhibitRule {
+    InhibitRule {
+        name: "rule".into(),
+        source_matchers: matchers(source),
+        target_matchers: matchers(target),
+        equal: equal.iter().map(|name| (*name).into()).collect(),
+    }
+}
+
+fn with_rules(mut config: Config, rules: Vec<InhibitRule>) -> Config {
+    config.inhibit_rules = rules;
+    config
+}
+
+impl World {
+    fn wall(&self) -> Wall {
+        self.now.wall(OFFSET)
+    }
+
+    /// A silence from now on, for so many milliseconds.
+    fn silence(&mut self, number: u128, texts: &[&str], ms: u64) -> SilenceId {
+        self.set_silence(None, number, texts, 0, ms)
+    }
+
+    fn set_silence(
+        &mut self,
+        id: Option<SilenceId>,
+        number: u128,
+        texts: &[&str],
+        from_ms: i64,
+        ms: u64,
+    ) -> SilenceId {
+        let starts = Wall(self.wall().0 + from_ms);
+        let set = SetSilence {
+            id,
+            fresh: SilenceId(number),
+            matchers: matchers(texts),
+            starts: Some(starts),
+            ends: Wall(starts.0 + ms as i64),
+            by: "ann".into(),
+            comment: "works".into(),
+            annotations: BTreeMap::new(),
+        };
+        let seq = self.machine.next_seq();
+        self.input(Input::Silence(SilenceOrder::Set(set.into())));
+        self.machine.silence_set_by(seq).expect("it is set").id
+    }
+
+    fn expire(&mut self, id: SilenceId) {
+        self.input(Input::Silence(SilenceOrder::Expire { id, by: "bob".into() }));
+    }
+
+    fn muted(&self) -> Vec<HoldReason> {
+        let muted = |reason: &HoldReason| {
+            matches!(
+                reason,
+                Silenced { .. }
+                    | HoldReason::Inhibited { .. }
+                    | HoldReason::MuteTime { .. }
+                    | HoldReason::OutsideActiveTimes
+            )
+        };
+        self.holds_of_ops().into_iter().filter(muted).collect()
+    }
+}
+
+use HoldReason::Silenced;
+use NotifyReason::{AllResolved, FirstTime, NewAlerts, Occurrence, SomeResolved};
+
+#[test]
+fn who_is_never_told_because_of_a_silence_is_told_when_it_ends() {
+    for (config, told_at) in [
+        (by_event(), 10 * MINUTE),
+        // The first look is at 30 s, and the next one after 10 min at 10.5 min.
+        (as_alertmanager(by_event()), 10 * MINUTE + 30_000),
+    ] {
+        let mut world = World::new(config);
+        let id = world.silence(5, &["event=E"], 10 * MINUTE);
+        world.alert(A, Some(HOUR));
+        world.wait(9 * MINUTE);
+        assert_eq!(world.told(), []);
+        assert_eq!(world.muted(), [Silenced { by: vec![id] }], "on record once");
+        let mut world = world.restored();
+        world.wait(2 * MINUTE);
+        assert_eq!(world.told(), [(told_at, FirstTime, 1, 0)]);
+    }
+}
+
+#[test]
+fn who_was_told_before_a_silence_is_not_told_again_when_it_ends() {
+    let mut world = World::new(by_event());
+    world.alert(A, Some(10 * HOUR));
+    world.wait(MINUTE);
+    let id = world.silence(5, &["host=a"], 10 * MINUTE);
+    world.alert(B, Some(10 * HOUR));
+    world.wait(5 * MINUTE);
+    world.expire(id);
+    world.wait(20 * MINUTE);
+    assert_eq!(world.told(), [(30_000, FirstTime, 1, 0), (90_000, NewAlerts, 1, 0)]);
+    // Alertmanager has forgotten the first by then, and tells it once more.
+    let mut world = World::new(as_alertmanager(by_event()));
+    world.alert(A, Some(10 * HOUR));
+    world.wait(MINUTE);
+    world.silence(5, &["host=a"], 10 * MINUTE);
+    world.alert(B, Some(10 * HOUR));
+    world.wait(20 * MINUTE);
+    assert_eq!(world.told()[2..], [(11 * MINUTE + 30_000, NewAlerts, 2, 0)]);
+}
+
+#[test]
+fn an_end_that_comes_while_silenced_is_told_to_those_who_know_of_the_beginning() {
+    for (config, told) in
+        [(by_event(), vec![(150_000, AllResolved, 0, 1)]), (as_alertmanager(by_event()), vec![])]
+    {
+        let mut world = World::new(config);
+        world.alert(A, Some(HOUR));
+        world.wait(MINUTE);
+        world.silence(5, &["host=a"], HOUR as u64);
+        world.wait(MINUTE);
+        world.alert(A, Some(0));
+        world.wait(2 * HOUR as u64);
+        assert_eq!(world.told()[1..], told);
+        assert_eq!(world.machine.groups().count(), 0, "nothing is left of it");
+    }
+    // Who was never told that it fires is not told that it ended.
+    let mut world = World::new(by_event());
+    world.silence(5, &["host=a"], HOUR as u64);
+    world.alert(A, Some(HOUR));
+    world.wait(MINUTE);
+    world.alert(A, Some(0));
+    world.wait(2 * HOUR as u64);
+    assert_eq!(world.told(), []);
+}
+
+#[test]
+fn a_muted_alert_that_was_told_does_not_make_the_rest_resolve_again_and_again() {
+    let mut world = World::new(by_event());
+    world.alert(A, Some(10 * HOUR));
+    world.alert(B, Some(10 * HOUR));
+    world.wait(MINUTE);
+    world.silence(5, &["host=a"], 2 * HOUR as u64);
+    world.alert(B, Some(0));
+    world.wait(3 * HOUR as u64);
+    // All that is shown is over.
+    assert_eq!(world.told()[..2], [(30_000, FirstTime, 2, 0), (90_000, AllResolved, 0, 1)]);
+    assert_eq!(world.told().len(), 3, "then one repeat when the silence is over: {:?}", world.told());
+}
+
+#[test]
+fn a_silence_is_changed_in_place_or_replaced_by_alertmanagers_rules() {
+    let mut world = World::new(by_event());
+    let now = world.wall();
+    let first = world.silence(1, &["host=a"], 10 * MINUTE);
+    assert_eq!(world.set_silence(Some(first), 2, &["host=a"], 0, 20 * MINUTE), first, "only its end");
+    let second = world.set_silence(Some(first), 3, &["host=b"], 0, 20 * MINUTE);
+    assert_eq!(second, SilenceId(3), "other matchers make another");
+    let states: Vec<_> = world.machine.silences(now).map(|view| (view.silence.id.0, view.state)).collect();
+    assert_eq!(states, [(1, SilenceState::Expired), (3, SilenceState::Active)]);
+    let third = world.set_silence(None, 4, &["host=b"], 60_000, MINUTE);
+    assert_eq!(world.set_silence(Some(third), 5, &["host=b"], 120_000, MINUTE), third, "before it began");
+    assert_eq!(world.set_silence(Some(third), 6, &["host=b"], -1, MINUTE).0, 6, "a beginning in the past");
+    world.expire(second);
+    assert_eq!(world.set_silence(Some(second), 7, &["host=b"], 0, MINUTE).0, 7, "after its end");
+    // A beginning in the past is now.
+    let late = world.machine.silence(SilenceId(7)).expect("it is kept").starts;
+    assert_eq!(late, now);
+}
+
+#[test]
+fn orders_that_cannot_be_followed_say_why_and_change_nothing() {
+    let mut config = by_event();
+    config.silences.max = 1;
+    config.silences.bytes_max = 20;
+    config.silences.needs_comment = true;
+    config.silences.needs_author = true;
+    let mut world = World::new(config);
+    let now = world.wall();
+    let set = |change: &dyn Fn(&mut SetSilence)| {
+        let mut set = SetSilence {
+            id: None,
+            fresh: SilenceId(9),
+            matchers: matchers(&["a=b"]),
+            starts: None,
+            ends: Wall(now.0 + 1),
+            by: "ann".into(),
+            comment: "why".into(),
+            annotations: BTreeMap::new(),
+        };
+        change(&mut set);
+        SilenceOrder::Set(set.into())
+    };
+    let unknown = SilenceId(77);
+    type Change<'a> = &'a dyn Fn(&mut SetSilence);
+    let rows: [(Change<'_>, SilenceError); 9] = [
+        (&|set| set.matchers.clear(), SilenceError::NoMatcher),
+        (&|set| set.matchers = matchers(&["a=~\".*\"", "b=\"\""]), SilenceError::MatchesEmpty),
+        (&|set| set.ends = Wall(now.0), SilenceError::EndsBeforeStart),
+        (&|set| (set.starts, set.ends) = (Some(Wall(1)), Wall(2)), SilenceError::EndsInPast),
+        (&|set| set.comment = " ".into(), SilenceError::NoComment),
+        (&|set| set.by = "".into(), SilenceError::NoAuthor),
+        (&|set| set.comment = "x".repeat(20), SilenceError::TooLarge { bytes: 25, max: 20 }),
+        (&|set| set.id = Some(unknown), SilenceError::Unknown(unknown)),
+        (&|set| set.matchers[0].value = "(".into(), SilenceError::Matcher(String::new())),
+    ];
+    for (change, expected) in rows {
+        let mut order = set(change);
+        if let (SilenceError::Matcher(_), SilenceOrder::Set(set)) = (&expected, &mut order) {
+            set.matchers[0].op = crate::matcher::Op::Regex;
+        }
+        let error = world.machine.check_silence(&order, now).expect_err("refused");
+        let same = core::mem::discriminant(&error) == core::mem::discriminant(&expected);
+        assert!(same && (error == expected || matches!(error, SilenceError::Matcher(_))), "{error:?}");
+        world.input(Input::Silence(order));
+        let refused =
+            |what: &Decided| matches!(what, Decided::SilenceRefused { error: e, .. } if *e == error);
+        assert!(world.records().any(refused), "{error}");
+    }
+    assert_eq!(world.machine.silences(now).count(), 0);
+    world.input(Input::Silence(set(&|_| {})));
+    let error = world.machine.check_silence(&set(&|set| set.fresh = SilenceId(10)), now);
+    assert_eq!(error, Err(SilenceError::TooMany { have: 1, max: 1 }));
+}
+
+#[test]
+fn an_expired_silence_is_forgotten_after_its_retention() {
+    let mut world = World::new(by_event());
+    let id = world.silence(5, &["event=E"], MINUTE);
+    world.wait(119 * HOUR as u64);
+    assert!(world.machine.silence(id).is_some());
+    world.wait(2 * HOUR as u64);
+    assert!(world.machine.silence(id).is_none());
+}
+
+#[test]
+fn a_silence_that_the_wall_clock_jumped_over_holds_again_when_the_clock_is_back() {
+    let mut world = World::new(by_event());
+    let id = world.silence(5, &["event=E"], 10 * MINUTE);
+    world.alert(A, Some(100 * HOUR));
+    world.wait(MINUTE);
+    let ten_years = 10 * 365 * 24 * HOUR;
+    world.input(Input::WallClock(OFFSET + ten_years));
+    let told = |world: &World| world.told().into_iter().filter(|told| told.2 == 1).count();
+    world.wait(1);
+    assert_eq!(told(&world), 1, "it is over then");
+    world.input(Input::WallClock(OFFSET));
+    world.wait(2 * MINUTE);
+    let state = world.machine.silences(world.wall()).find(|view| view.silence.id == id).expect("kept").state;
+    assert_eq!(state, SilenceState::Active);
+    let alert = world.machine.alerts().find(|alert| alert.silenced_by(world.wall()) == [id]);
+    assert!(alert.is_some(), "it holds again");
+}
+
+#[test]
+fn each_occurrence_is_held_and_the_last_one_told_when_the_silence_ends() {
+    let mut world = World::new(each());
+    let id = world.silence(5, &["host=a"], 10 * MINUTE);
+    world.send(A, Some("1"), None);
+    world.wait(1_000);
+    world.send(A, Some("2"), None);
+    world.send(B, Some("3"), None);
+    assert_eq!(world.told(), [(1_000, Occurrence, 1, 0)], "only what is not silenced");
+    assert_eq!(world.muted(), [Silenced { by: vec![id] }, Silenced { by: vec![id] }]);
+    let mut world = world.restored();
+    world.wait(2 * MINUTE);
+    world.expire(id);
+    assert_eq!(world.told()[1..], [(2 * MINUTE + 1_000, Occurrence, 1, 0)]);
+    world.wait(HOUR as u64);
+    assert_eq!(world.told().len(), 2);
+}
+
+#[test]
+fn of_an_occurrence_that_was_held_to_its_end_nothing_is_told() {
+    let mut world = World::new(each());
+    world.silence(5, &["host=a"], 10 * MINUTE);
+    world.alert(A, Some(HOUR));
+    world.wait(MINUTE);
+    world.alert(A, Some(0));
+    world.wait(HOUR as u64);
+    assert_eq!(world.told(), []);
+    assert_eq!(world.holds_of_ops().last(), Some(&HoldReason::ResolvedBeforeTold));
+    // One that was told is ended, silenced or not.
+    let mut world = World::new(each());
+    world.alert(A, Some(HOUR));
+    world.silence(5, &["host=a"], 10 * MINUTE);
+    world.wait(MINUTE);
+    world.alert(A, Some(0));
+    assert_eq!(world.told()[1..], [(MINUTE, NotifyReason::Ended, 0, 1)]);
+}
+
+#[test]
+fn what_is_held_stays_held_over_a_new_config() {
+    for make in [by_event, each] {
+        let mut world = World::new(make());
+        let id = world.silence(5, &["host=a"], 10 * MINUTE);
+        world.send(A, Some("1"), None);
+        world.wait(MINUTE);
+        let mut other = make();
+        other.resolve_timeout_ms += 1;
+        other.route.routes.insert(0, Route { matchers: matchers(&["event=X"]), ..Route::default() });
+        world.install(other, vec![]);
+        world.wait(MINUTE);
+        assert_eq!(world.told(), []);
+        world.expire(id);
+        assert_eq!(world.told().len(), 1, "it is told in that moment");
+        assert_eq!(world.told()[0].0, 2 * MINUTE);
+    }
+}
+
+const NODE: &[(&str, &str)] = &[("event", "Down"), ("kind", "node"), ("zone", "x")];
+const NODE_2: &[(&str, &str)] = &[("event", "Down"), ("kind", "node"), ("zone", "x"), ("host", "2")];
+const APP: &[(&str, &str)] = &[("event", "Slow"), ("kind", "app"), ("zone", "x")];
+
+fn node_holds_app() -> Vec<InhibitRule> {
+    vec![rule(&["kind=node"], &["kind=app"], &["zone"])]
+}
+
+#[test]
+fn a_target_is_held_for_as_long_as_any_of_its_sources_fires() {
+    let mut world = World::new(with_rules(by_event(), node_holds_app()));
+    world.alert(NODE, Some(10 * HOUR));
+    world.alert(NODE_2, Some(10 * HOUR));
+    world.alert(APP, Some(10 * HOUR));
+    world.wait(10 * MINUTE);
+    assert_eq!(world.told(), [(30_000, FirstTime, 2, 0)]);
+    let held = world.machine.alerts().find(|alert| alert.inhibited_by().len() == 2);
+    assert!(held.is_some(), "all that inhibit are shown");
+    world.alert(NODE, Some(0));
+    let mut world = world.restored();
+    world.wait(10 * MINUTE);
+    assert_eq!(world.told()[1..], [(10 * MINUTE + 30_000, SomeResolved, 1, 1)], "the other one still holds");
+    world.alert(NODE_2, Some(0));
+    world.wait(10 * MINUTE);
+    let at = 20 * MINUTE + 30_000;
+    assert_eq!(world.told()[2..], [(at, AllResolved, 0, 1), (at, FirstTime, 1, 0)], "at the next turn");
+}
+
+#[test]
+fn labels_that_must_be_equal_may_be_absent_in_both() {
+    let no_zone: &[(&str, &str)] = &[("event", "Slow"), ("kind", "app")];
+    let node: &[(&str, &str)] = &[("event", "Down"), ("kind", "node")];
+    for (source, held) in [(node, true), (NODE, false)] {
+        let mut world = World::new(with_rules(by_event(), node_holds_app()));
+        world.alert(source, Some(HOUR));
+        world.alert(no_zone, Some(HOUR));
+        world.wait(MINUTE);
+        assert_eq!(world.told().len(), if held { 1 } else { 2 }, "{source:?}");
+    }
+}
+
+#[test]
+fn no_alert_holds_itself_back_nor_two_each_other() {
+    let rules = vec![rule(&["zone=x"], &["zone=x"], &[])];
+    let mut world = World::new(with_rules(by_event(), rules));
+    world.alert(NODE, Some(HOUR));
+    world.alert(APP, Some(HOUR));
+    world.wait(MINUTE);
+    assert_eq!(world.told().len(), 2, "both match both sides");
+    // A source of one side holds a target of both sides.
+    let rules = vec![rule(&["zone=x"], &["kind=app"], &[])];
+    let mut world = World::new(with_rules(by_event(), rules));
+    world.alert(NODE, Some(HOUR));
+    world.alert(APP, Some(HOUR));
+    world.wait(MINUTE);
+    assert_eq!(world.told(), [(30_000, FirstTime, 1, 0)]);
+}
+
+#[test]
+fn source_and_target_of_one_batch_are_known_before_anything_is_told() {
+    let mut builder = BatchBuilder::default();
+    for (labels, id) in [(APP, "1"), (NODE, "2")] {
+        for (name, value) in labels {
+            builder.label(name, value);
+        }
+        builder.finish_alert(AlertTimes::default(), Some(id), None).expect("valid");
+    }
+    let mut world = World::new(with_rules(each(), node_holds_app()));
+    world.input(Input::Alerts(Arrival { client: "test".into(), batch: builder.finish().into() }));
+    assert_eq!(world.told(), [(0, Occurrence, 1, 0)]);
+    assert!(matches!(world.muted()[..], [HoldReason::Inhibited { .. }]), "{:?}", world.muted());
+}
+
+/// At 1,700,000,000 s it is 22:13:20 UTC, a Tuesday.
+fn with_times(mut config: Config, mute: bool, start: u16, end: u16) -> Config {
+    let span = Span { times: vec![TimeRange { start, end }], ..Span::default() };
+    config.time_intervals = vec![TimeInterval { name: "it".into(), spans: vec![span] }];
+    let names = vec!["it".into()];
+    let route = Route { matchers: matchers(&["event=E"]), ..Route::default() };
+    config.route.routes.push(if mute {
+        Route { mute_time_intervals: names, ..route }
+    } else {
+        Route { active_time_intervals: names, ..route }
+    });
+    config
+}
+
+#[test]
+fn what_a_time_interval_mutes_is_told_when_it_ends() {
+    let minute_of_day = |hour: u16, minute: u16| hour * 60 + minute;
+    // 22:20 is 400 s after the beginning.
+    let at_22_20 = 400_000;
+    let rows = [
+        (with_times(by_event(), true, minute_of_day(22, 0), minute_of_day(22, 20)), at_22_20),
+        (with_times(by_event(), false, minute_of_day(22, 20), minute_of_day(23, 0)), at_22_20),
+        // The turns are at 30 s, and each minute after.
+        (as_alertmanager(with_times(by_event(), true, minute_of_day(22, 0), minute_of_day(22, 20))), 450_000),
+        (with_times(each(), true, minute_of_day(22, 0), minute_of_day(22, 20)), at_22_20),
+    ];
+    for (config, told_at) in rows {
+        let mut world = World::new(config);
+        world.alert(A, Some(100 * HOUR));
+        world.wait(3 * MINUTE);
+        assert_eq!(world.told(), []);
+        let mut world = world.restored();
+        world.wait(10 * MINUTE);
+        assert_eq!(world.told().iter().map(|told| told.0).collect::<Vec<_>>(), [told_at]);
+        assert_eq!(world.muted().len(), 1, "on record once: {:?}", world.muted());
+    }
+}
+
+#[test]
+fn a_later_alert_waits_no_longer_than_its_own_group_wait_where_the_route_says_so() {
+    for (each, told_at) in [(Some(true), 100_000), (None, 10 * MINUTE + 30_000)] {
+        let route = Route { group_wait_each: each, group_interval_ms: Some(10 * MINUTE), ..grouped() };
+        let mut world = World::new(config(vec![action("ops", "log")], route));
+        world.alert(A, Some(HOUR));
+        world.wait(70_000);
+        world.alert(B, Some(HOUR));
+        world.wait(20 * MINUTE);
+        assert_eq!(world.told()[1], (told_at, NewAlerts, 2, 0));
+    }
+}
