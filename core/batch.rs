@@ -225,8 +225,7 @@ impl BatchBuilder {
     ) -> Result<(), AlertError> {
         let checked = self.check(times);
         if checked.is_err() {
-            self.labels.clear();
-            self.annotations.clear();
+            self.discard_alert();
             return checked;
         }
         let id = id.map(|text| self.append_text(text));
@@ -243,6 +242,12 @@ impl BatchBuilder {
         self.batch.pairs.append(&mut self.annotations);
         self.batch.alerts.push(span);
         Ok(())
+    }
+
+    /// Forgets the alert being built.
+    pub fn discard_alert(&mut self) {
+        self.labels.clear();
+        self.annotations.clear();
     }
 
     /// The finished batch.

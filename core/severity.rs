@@ -74,6 +74,12 @@ pub struct Severities {
 }
 
 impl Severities {
+    /// Every word that has a rank, in lower case.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        let own = Severity::ALL.iter().map(|severity| severity.word());
+        own.chain(SYNONYMS.iter().map(|(word, _)| *word)).chain(self.extra.keys().map(SmolStr::as_str))
+    }
+
     /// The rank of `word`, compared without case; `None` for a word that nobody knows.
     pub fn rank(&self, word: &str) -> Option<Severity> {
         let word = word.trim();

@@ -1,5 +1,6 @@
 //! ams2: connects. The rooms stand in the order of an alert's way.
 
+pub mod alertmanager;
 pub mod cli;
 pub mod config;
 pub mod console;

@@ -623,6 +623,11 @@ fn api(
         }),
         handler: handler.clone(),
         texts,
+        clock: Arc::new({
+            let journal = journal.clone();
+            move || journal.now()
+        }),
+        started: journal.now(),
     }
 }
 

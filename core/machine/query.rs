@@ -119,6 +119,26 @@ impl Machine {
         self.state.alerts.iter().map(|(_, alert)| AlertView { machine: self, alert })
     }
 
+    /// One past the highest row that an alert has. Rows are places: what stands in one may be another alert the next time.
+    pub fn alert_bound(&self) -> u32 {
+        self.state.alerts.bound()
+    }
+
+    /// The alert in this row.
+    pub fn alert_in(&self, row: u32) -> Option<AlertView<'_>> {
+        self.state.alerts.find(row).map(|alert| AlertView { machine: self, alert })
+    }
+
+    /// One past the highest row that a group has.
+    pub fn group_bound(&self) -> u32 {
+        self.state.groups.bound()
+    }
+
+    /// The group in this row.
+    pub fn group_in(&self, row: u32) -> Option<GroupView<'_>> {
+        self.state.groups.find(row).map(|group| GroupView { machine: self, group })
+    }
+
     /// Every group.
     pub fn groups(&self) -> impl Iterator<Item = GroupView<'_>> {
         self.state.groups.iter().map(|(_, group)| GroupView { machine: self, group })
@@ -284,6 +304,16 @@ impl<'a> AlertView<'a> {
     /// Who took charge of it, if somebody did.
     pub fn acknowledged(&self) -> Option<&'a Acknowledged> {
         self.alert.acknowledged.as_deref()
+    }
+
+    /// The names of the receivers that are told of each of its occurrences.
+    pub fn receivers_of_each(&self) -> Vec<SmolStr> {
+        let machine = self.machine;
+        let each = self.alert.members.iter().filter_map(|member| match member {
+            Member::Each(route) => Some(machine.receiver_of(*route)),
+            Member::Group(_) => None,
+        });
+        each.collect()
     }
 
     /// The names of the receivers that it is told to.

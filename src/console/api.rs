@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use ams2_core::{
-    AlertBatch, Machine, Position, Severities,
+    AlertBatch, At, Machine, Position, Severities,
     config::{ActionId, Removed},
     input::{Acknowledge, DeliveryCommand, DeliveryId, DeliverySelection, DeliveryVerb, Input},
     machine::{DeliveryStanding, DeliveryView, GroupView},
@@ -28,6 +28,7 @@ use super::{
     views,
 };
 use crate::{
+    alertmanager,
     handler::{Handler, Texts},
     router::{Router, Unanswered},
 };
@@ -84,6 +85,10 @@ pub struct Api {
     pub handler: Arc<Handler>,
     /// Texts of alerts that deliveries tell of.
     pub texts: Arc<dyn Texts>,
+    /// The journal's clock.
+    pub clock: Arc<dyn Fn() -> At + Send + Sync>,
+    /// When the process started, on it.
+    pub started: At,
 }
 
 /// The routes.
@@ -98,7 +103,8 @@ pub fn routes(api: Api) -> Routes {
         .route("/api/v1/actions", get(actions))
         .route("/api/v1/actions/test", post(test_action))
         .route("/-/reload", post(reload))
-        .with_state(api)
+        .with_state(api.clone())
+        .merge(alertmanager::routes(api))
 }
 
 /// `GET /api/v1/alerts`: mounted beside the POST that takes alerts.

@@ -32,10 +32,10 @@ use tower::ServiceExt;
 use super::{
     HttpLimits, Intake, OriginatorMetrics,
     auth::{Clients, KnownClient, Right, Sender},
-    json::{self, AlertProblem, Limits},
+    json::{self, AlertProblem, BadBody, Limits},
     linger::{Lingering, Unread},
 };
-use crate::{console::Operator, journal::Refused};
+use crate::{alertmanager, console::Operator, journal::Refused};
 
 /// How long a connection may go on after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -314,7 +314,7 @@ async fn route<I: Intake>(
     }
     let sender = who(&request, peer, &settings.clients)?;
     let right = match request.method() {
-        &Method::POST if path == ALERTS => Right::Send,
+        &Method::POST if path == ALERTS || path == alertmanager::ALERTS => Right::Send,
         method if method.is_safe() => Right::Read,
         _ => Right::Operate,
     };
@@ -326,9 +326,10 @@ async fn route<I: Intake>(
         ));
     }
     if right == Right::Send {
-        return take_alerts(request, sender, serving, &settings).await;
+        let shape = if path == ALERTS { Shape::Native } else { Shape::Alertmanager };
+        return take_alerts(request, sender, serving, &settings, shape).await;
     }
-    let is_alerts = path == ALERTS;
+    let is_alerts = path == ALERTS || path == alertmanager::ALERTS;
     let mut response = pass_on(request, Some(sender.name), serving, &settings.limits).await;
     if is_alerts && let Some(allow) = response.headers_mut().get_mut(header::ALLOW) {
         // The routes behind do not know that posts are taken here.
@@ -458,25 +459,36 @@ async fn pass_on<I: Intake>(
     }
 }
 
+/// Whose API it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Native,
+    Alertmanager,
+}
+
 async fn take_alerts<I: Intake>(
     request: Request<Incoming>,
     sender: Sender<'_>,
     serving: &Serving<I>,
     settings: &Arc<Settings>,
+    shape: Shape,
 ) -> Result<Response<Body>, Problem> {
     let gzip = is_gzip(request.headers())?;
     let mut flight = Flight { counter: &serving.in_flight, bytes: 0 };
     let body = read_body(request, &settings.limits, &mut flight).await?;
-    let (batch, bytes) = if body.len() <= INLINE_BYTES_MAX && !gzip {
-        read_alerts(&body, gzip, settings)?
+    let ReadAlerts { batch, bytes, problems } = if body.len() <= INLINE_BYTES_MAX && !gzip {
+        read_alerts(&body, gzip, settings, shape)?
     } else {
         // Much of it takes long enough for others to wait on this thread.
         let (settings, body) = (settings.clone(), body);
-        let reading = tokio::task::spawn_blocking(move || read_alerts(&body, gzip, &settings)).await;
+        let reading = tokio::task::spawn_blocking(move || read_alerts(&body, gzip, &settings, shape)).await;
         reading.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug".into(), ""))??
     };
     if batch.is_empty() {
-        return Ok(json_response(StatusCode::OK, "{\"accepted\":0}".into()));
+        return Ok(match shape {
+            Shape::Native => json_response(StatusCode::OK, "{\"accepted\":0}".into()),
+            Shape::Alertmanager => answer_v2(&problems),
+        });
     }
     if let Some(client) = sender.known {
         let refused: Vec<AlertProblem> = batch
@@ -502,6 +514,9 @@ async fn take_alerts<I: Intake>(
     serving.metrics.alerts.fetch_add(count, Ordering::Relaxed);
     serving.metrics.bytes.fetch_add(bytes, Ordering::Relaxed);
     let (first, last) = (accepted.first, accepted.last);
+    if shape == Shape::Alertmanager {
+        return Ok(answer_v2(&problems));
+    }
     let text = format!("{{\"accepted\":{count},\"sequence\":{{\"first\":{first},\"last\":{last}}}}}");
     let mut response = json_response(StatusCode::OK, text);
     let sequence =
@@ -510,8 +525,22 @@ async fn take_alerts<I: Intake>(
     Ok(response)
 }
 
-/// The alerts of a body, and its size without compression.
-fn read_alerts(body: &[u8], gzip: bool, settings: &Settings) -> Result<(AlertBatch, u64), Problem> {
+/// Alertmanager's answer: nothing, or what is wrong with those alerts that were not taken.
+fn answer_v2(problems: &[AlertProblem]) -> Response<Body> {
+    match problems {
+        [] => Response::new(Body::empty()),
+        _ => json_response(StatusCode::BAD_REQUEST, alertmanager::bad_alerts(problems)),
+    }
+}
+
+/// The alerts of a body, its size without compression, and what is wrong with those that are left out.
+struct ReadAlerts {
+    batch: AlertBatch,
+    bytes: u64,
+    problems: Vec<AlertProblem>,
+}
+
+fn read_alerts(body: &[u8], gzip: bool, settings: &Settings, shape: Shape) -> Result<ReadAlerts, Problem> {
     let inflated = if gzip { Some(inflate(body, settings.limits.body_bytes)?) } else { None };
     let whole = inflated.as_deref().unwrap_or(body);
     let text = std::str::from_utf8(whole).map_err(|error| {
@@ -522,8 +551,30 @@ fn read_alerts(body: &[u8], gzip: bool, settings: &Settings) -> Result<(AlertBat
             "send JSON in UTF-8",
         )
     })?;
-    let batch = json::parse(text, &settings.alert_limits).map_err(invalid)?;
-    Ok((batch, whole.len() as u64))
+    let bytes = whole.len() as u64;
+    let limits = &settings.alert_limits;
+    match shape {
+        Shape::Native => {
+            let batch = json::parse(text, limits).map_err(invalid)?;
+            Ok(ReadAlerts { batch, bytes, problems: Vec::new() })
+        }
+        Shape::Alertmanager => {
+            let (batch, problems) = json::parse_v2(text, limits).map_err(|bad| {
+                let (status, code, message) = match bad {
+                    BadBody::NoLabels(index) => {
+                        (StatusCode::UNPROCESSABLE_ENTITY, 602, format!("{index}.labels in body is required"))
+                    }
+                    BadBody::Malformed(why) => (
+                        StatusCode::BAD_REQUEST,
+                        400,
+                        format!("parsing alerts body from \"\" failed, because {why}"),
+                    ),
+                };
+                Problem { v2: Some(code), ..Problem::new(status, message, "") }
+            })?;
+            Ok(ReadAlerts { batch, bytes, problems })
+        }
+    }
 }
 
 /// Whether the body is compressed. RFC 9110 section 8.4.1: names of encodings have no case.
@@ -649,15 +700,21 @@ struct Problem {
     mend: Cow<'static, str>,
     errors: Vec<AlertProblem>,
     retry_after: Option<Duration>,
+    /// Alertmanager's code, where the answer has its shape.
+    v2: Option<u32>,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: String, mend: impl Into<Cow<'static, str>>) -> Problem {
         let mend = mend.into();
-        Problem { status, detail, mend, errors: Vec::new(), retry_after: None }
+        Problem { status, detail, mend, errors: Vec::new(), retry_after: None, v2: None }
     }
 
     fn into_response(self) -> Response<Body> {
+        if let Some(code) = self.v2 {
+            let body = serde_json::json!({ "code": code, "message": self.detail });
+            return json_response(self.status, body.to_string());
+        }
         let mut body = serde_json::json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("error"),

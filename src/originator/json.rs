@@ -1,5 +1,6 @@
-//! Alerts as JSON: one object, an array, or objects one after the other (NDJSON). Names and values go from the body
-//! straight into the batch; every alert that is wrong is named with its place.
+//! Alerts as JSON: one object, an array, or objects one after the other (NDJSON), or an array as Prometheus sends it to
+//! Alertmanager. Names and values go from the body straight into the batch; every alert that is wrong is named with its
+//! place.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,8 +14,9 @@ use serde_json::value::RawValue;
 
 /// Most mistakes that one answer lists; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
-/// The fields of an alert.
+/// The fields of an alert, and how Alertmanager's API v2 spells them.
 const FIELDS: [&str; 6] = ["id", "labels", "annotations", "starts_at", "ends_at", "generator_url"];
+const FIELDS_V2: [&str; 6] = ["", "labels", "annotations", "startsAt", "endsAt", "generatorURL"];
 /// Sender's times must lie in the years 1970 to 9998: others are mistakes, and overflow somewhere.
 const TIMES_MS: std::ops::Range<i64> = 0..253_370_764_800_000;
 
@@ -52,8 +54,7 @@ pub struct AlertProblem {
 
 /// Reads a body. Either every alert is right, or each that is not is named.
 pub fn parse(body: &str, limits: &Limits) -> Result<AlertBatch, Vec<AlertProblem>> {
-    let mut sink =
-        Sink { builder: BatchBuilder::with_capacity(body.len()), limits, index: 0, problems: Vec::new() };
+    let mut sink = Sink::new(body, limits, Dialect::Native);
     let mut json = serde_json::Deserializer::from_str(body);
     let read = match body.trim_start().as_bytes().first() {
         Some(b'[') => Alerts(&mut sink).deserialize(&mut json).and_then(|()| json.end()),
@@ -67,6 +68,35 @@ pub fn parse(body: &str, limits: &Limits) -> Result<AlertBatch, Vec<AlertProblem
         sink.problems.push(AlertProblem { index: sink.index, pointer: String::new(), detail });
     }
     if sink.problems.is_empty() { Ok(sink.builder.finish()) } else { Err(sink.problems) }
+}
+
+/// What is wrong with a body as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadBody {
+    /// It is no JSON, or holds something of the wrong kind.
+    Malformed(String),
+    /// An alert has no labels at all: its index.
+    NoLabels(usize),
+}
+
+/// Reads a body of Alertmanager's API v2: an array. An alert that is not valid keeps no other from being taken: it is
+/// named. Fields that are not known are passed over.
+pub fn parse_v2(body: &str, limits: &Limits) -> Result<(AlertBatch, Vec<AlertProblem>), BadBody> {
+    let mut sink = Sink::new(body, limits, Dialect::Alertmanager);
+    let mut json = serde_json::Deserializer::from_str(body);
+    let read = Alerts(&mut sink).deserialize(&mut json).and_then(|()| json.end());
+    match (read, sink.without_labels) {
+        (Err(error), _) => Err(BadBody::Malformed(error.to_string())),
+        (Ok(()), Some(index)) => Err(BadBody::NoLabels(index)),
+        (Ok(()), None) => Ok((sink.builder.finish(), sink.problems)),
+    }
+}
+
+/// Whose words the body uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Native,
+    Alertmanager,
 }
 
 /// Alerts one after the other, each an object. Whether there is another is not asked of the reader that reads them: its
@@ -95,9 +125,34 @@ struct Sink<'l> {
     limits: &'l Limits,
     index: usize,
     problems: Vec<AlertProblem>,
+    dialect: Dialect,
+    /// The first alert that has no labels at all.
+    without_labels: Option<usize>,
 }
 
-impl Sink<'_> {
+impl<'l> Sink<'l> {
+    fn new(body: &str, limits: &'l Limits, dialect: Dialect) -> Sink<'l> {
+        let builder = BatchBuilder::with_capacity(body.len());
+        Sink { builder, limits, index: 0, problems: Vec::new(), dialect, without_labels: None }
+    }
+
+    fn fields(&self) -> &'static [&'static str; FIELDS.len()] {
+        match self.dialect {
+            Dialect::Native => &FIELDS,
+            Dialect::Alertmanager => &FIELDS_V2,
+        }
+    }
+
+    /// Something that must be a string is none. Alertmanager refuses the whole body for it.
+    fn not_a_string<E: serde::de::Error>(&mut self, place: &[&str], found: &Scalar<'_>) -> Result<(), E> {
+        let detail = format!("expected a string, found {found}; quote it");
+        if self.dialect == Dialect::Alertmanager {
+            return Err(E::custom(format_args!("alert {}{}: {detail}", self.index, pointer(place))));
+        }
+        self.problem(pointer(place), detail);
+        Ok(())
+    }
+
     fn problem(&mut self, pointer: String, detail: String) {
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(AlertProblem { index: self.index, pointer, detail });
@@ -149,8 +204,13 @@ impl<'de> Visitor<'de> for One<'_, '_> {
         let (mut id, mut generator_url) = (None, None);
         let mut size = PairsSize::default();
         let before = sink.problems.len();
+        let names = sink.fields();
         while let Some(Text(field)) = fields.next_key::<Text<'de>>()? {
-            let Some(number) = FIELDS.iter().position(|known| *known == field) else {
+            let Some(number) = names.iter().position(|known| *known == field && !known.is_empty()) else {
+                if sink.dialect == Dialect::Alertmanager {
+                    fields.next_value::<IgnoredAny>()?;
+                    continue;
+                }
                 let near = crate::config::nearest(&field, FIELDS.iter().copied());
                 let hint = near.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
                 sink.problem(pointer(&[&field]), format!("unknown field `{field}`{hint}"));
@@ -162,23 +222,20 @@ impl<'de> Visitor<'de> for One<'_, '_> {
                 fields.next_value::<IgnoredAny>()?;
                 continue;
             }
-            match &*field {
+            match FIELDS[number] {
                 "labels" => fields.next_value_seed(Pairs { sink, size: &mut size, labels: true })?,
                 "annotations" => fields.next_value_seed(Pairs { sink, size: &mut size, labels: false })?,
                 name => {
                     let value = fields.next_value::<Scalar<'de>>()?;
                     let Scalar::Text(value) = value else {
                         if !matches!(value, Scalar::Null) {
-                            sink.problem(
-                                pointer(&[name]),
-                                format!("expected a string, found {value}; quote it"),
-                            );
+                            sink.not_a_string(&[names[number]], &value)?;
                         }
                         continue;
                     };
                     match name {
-                        "starts_at" => times.starts_at = time(sink, name, &value),
-                        "ends_at" => times.ends_at = time(sink, name, &value),
+                        "starts_at" => times.starts_at = time(sink, names[number], &value),
+                        "ends_at" => times.ends_at = time(sink, names[number], &value),
                         "id" if value.is_empty() || value.len() > sink.limits.id_bytes => {
                             let limit = sink.limits.id_bytes;
                             sink.problem(
@@ -192,7 +249,7 @@ impl<'de> Visitor<'de> for One<'_, '_> {
                                 "the URL has {} bytes; at most {GENERATOR_URL_BYTES_MAX} are allowed",
                                 value.len()
                             );
-                            sink.problem("/generator_url".into(), detail);
+                            sink.problem(pointer(&[names[number]]), detail);
                         }
                         _ => generator_url = Some(value).filter(|url| !url.is_empty()),
                     }
@@ -205,6 +262,17 @@ impl<'de> Visitor<'de> for One<'_, '_> {
                 size.bytes, sink.limits.alert_bytes
             );
             sink.problem(String::new(), detail);
+        }
+        if sink.dialect == Dialect::Alertmanager {
+            if !seen[1] {
+                sink.without_labels.get_or_insert(sink.index);
+            }
+            if sink.problems.len() > before {
+                // The others are taken without it.
+                sink.builder.discard_alert();
+                sink.index += 1;
+                return Ok(());
+            }
         }
         let finished = sink.builder.finish_alert(times, id.as_deref(), generator_url.as_deref());
         if sink.problems.len() == before
@@ -264,8 +332,7 @@ impl<'de> Visitor<'de> for Pairs<'_, '_> {
         while let Some(Text(name)) = pairs.next_key::<Text<'de>>()? {
             let value = pairs.next_value::<Scalar<'de>>()?;
             let Scalar::Text(value) = value else {
-                let detail = format!("expected a string, found {value}; quote it");
-                sink.problem(pointer(&[what, &name]), detail);
+                sink.not_a_string(&[what, &name], &value)?;
                 continue;
             };
             if labels && name == OWN_LABEL && value == OWN_CLIENT {

@@ -10,7 +10,7 @@ mod socket;
 
 pub use auth::{Clients, KnownClient, Right, TokenHash};
 pub use http::{Listener, Serving, Settings, Tls, serve};
-pub use json::{AlertProblem, Limits, parse};
+pub use json::{AlertProblem, BadBody, Limits, parse, parse_v2};
 pub use metrics::OriginatorMetrics;
 pub use socket::{SocketError, SocketSettings, listen};
 

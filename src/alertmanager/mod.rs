@@ -1,0 +1,15 @@
+//! The way in for those who come from Prometheus Alertmanager: its API v2, its matchers, and its configuration.
+//!
+//! Where to start reading: [`api`] (the paths), `matchers` (its two grammars), `export` (our configuration in its words).
+//! Nothing here decides anything: alerts and silences are the router's, and change only by inputs.
+
+mod api;
+mod export;
+mod filter;
+mod matchers;
+mod silences;
+mod views;
+
+pub use api::{ALERTS, bad_alerts, routes};
+pub use export::{Exported, export};
+pub use matchers::{MatcherSyntaxError, parse_matcher, parse_matchers};

@@ -1,0 +1,274 @@
+//! Silences over Alertmanager's API: listed, made, changed and ended.
+
+use ams2_core::{
+    Input, Machine, Wall,
+    matcher::{Matcher, Op},
+    silence::{SetSilence, Silence, SilenceError, SilenceId, SilenceOrder, SilenceState},
+};
+use axum::{
+    Extension,
+    extract::{Path, RawQuery, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use smol_str::SmolStr;
+
+use super::{
+    api::{Answer, not_a_uuid, schema, text},
+    filter::Asked,
+    views::ShownSilence,
+};
+use crate::console::{Api, Operator};
+
+/// Longest body, in bytes: far more than any silence that people write.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// `GET /api/v2/silences`.
+pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
+    let asked = Asked::read(query.as_deref())?;
+    let clock = api.clock.clone();
+    let shown = api
+        .router
+        .ask(move |folded| {
+            let now = clock().wall(folded.machine.wall_offset_ms());
+            let wanted = |state: SilenceState| match state {
+                SilenceState::Active => asked.active,
+                SilenceState::Pending => asked.pending,
+                SilenceState::Expired => asked.expired,
+            };
+            // A silence is asked for by what it says, not by what it would match.
+            let says =
+                |silence: &Silence| asked.filter.iter().all(|m| silence.matchers.iter().any(|own| own == m));
+            let views = folded.machine.silences(now).filter(|view| wanted(view.state) && says(view.silence));
+            let mut views: Vec<_> = views.collect();
+            // Active ones by their end, pending ones by their beginning, expired ones latest first.
+            views.sort_by_key(|view| {
+                let moment = match view.state {
+                    SilenceState::Active => view.silence.ends.0,
+                    SilenceState::Pending => view.silence.starts.0,
+                    SilenceState::Expired => -view.silence.ends.0,
+                };
+                (view.state, moment)
+            });
+            let shown: Vec<_> = views.iter().map(ShownSilence::of).collect();
+            serde_json::to_vec(&shown).expect("plain data encodes")
+        })
+        .await?;
+    Ok(json(shown))
+}
+
+/// `GET /api/v2/silence/{id}`.
+pub(super) async fn one(State(api): State<Api>, Path(id): Path<String>) -> Answer {
+    let Some(id) = SilenceId::parse(&id) else { return Ok(not_a_uuid(&id)) };
+    let clock = api.clock.clone();
+    let found = api
+        .router
+        .ask(move |folded| {
+            let now = clock().wall(folded.machine.wall_offset_ms());
+            let view = folded.machine.silences(now).find(|view| view.silence.id == id)?;
+            Some(serde_json::to_vec(&ShownSilence::of(&view)).expect("plain data encodes"))
+        })
+        .await?;
+    Ok(match found {
+        Some(body) => json(body),
+        None => StatusCode::NOT_FOUND.into_response(),
+    })
+}
+
+/// `DELETE /api/v2/silence/{id}`: ends it, and keeps it for those who ask later.
+pub(super) async fn expire(
+    State(api): State<Api>,
+    Extension(operator): Extension<Operator>,
+    Path(id): Path<String>,
+) -> Answer {
+    let Some(id) = SilenceId::parse(&id) else { return Ok(not_a_uuid(&id)) };
+    let known = api.router.ask(move |folded| folded.machine.silence(id).is_some()).await?;
+    if !known {
+        return Ok(StatusCode::NOT_FOUND.into_response());
+    }
+    let order = SilenceOrder::Expire { id, by: operator.0 };
+    let sequence = (api.inputs)(Input::Silence(order)).await?;
+    api.router.folded(sequence).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// `postableSilence`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Posted {
+    id: Option<String>,
+    matchers: Option<Vec<PostedMatcher>>,
+    starts_at: Option<String>,
+    ends_at: Option<String>,
+    created_by: Option<SmolStr>,
+    comment: Option<String>,
+    #[serde(default)]
+    annotations: std::collections::BTreeMap<SmolStr, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PostedMatcher {
+    name: Option<SmolStr>,
+    value: Option<SmolStr>,
+    is_regex: Option<bool>,
+    is_equal: Option<bool>,
+}
+
+/// `POST /api/v2/silences`.
+pub(super) async fn set(
+    State(api): State<Api>,
+    Extension(_operator): Extension<Operator>,
+    body: Bytes,
+) -> Answer {
+    if body.len() > BODY_BYTES_MAX {
+        return Ok(schema(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            413,
+            format!("the body is over {BODY_BYTES_MAX} bytes"),
+        ));
+    }
+    let posted: Posted = match serde_json::from_slice(&body) {
+        Ok(posted) => posted,
+        Err(error) => {
+            let message = format!("parsing silence body from \"\" failed, because {error}");
+            return Ok(schema(StatusCode::BAD_REQUEST, 400, message));
+        }
+    };
+    let set = match wanted(posted) {
+        Ok(set) => set,
+        Err(refused) => return Ok(refused),
+    };
+    let fresh = SilenceId::from_random(random()?);
+    let order = SilenceOrder::Set(Box::new(SetSilence { fresh, ..set }));
+    let asked = order.clone();
+    let clock = api.clock.clone();
+    let checked = api
+        .router
+        .ask(move |folded| {
+            let now = clock().wall(folded.machine.wall_offset_ms());
+            folded.machine.check_silence(&asked, now)
+        })
+        .await?;
+    if let Err(error) = checked {
+        return Ok(refused(&error));
+    }
+    let sequence = (api.inputs)(Input::Silence(order.clone())).await?;
+    api.router.folded(sequence).await?;
+    let id = api
+        .router
+        .ask(move |folded| match folded.machine.silence_set_by(sequence) {
+            Some(silence) => Ok(silence.id),
+            // Something changed after it was checked.
+            None => Err(why_not(&folded.machine, &order)),
+        })
+        .await?;
+    Ok(match id {
+        Ok(id) => json(format!("{{\"silenceID\":\"{id}\"}}").into_bytes()),
+        Err(error) => refused(&error),
+    })
+}
+
+fn why_not(machine: &Machine, order: &SilenceOrder) -> SilenceError {
+    let now = machine.at().wall(machine.wall_offset_ms());
+    machine.check_silence(order, now).err().unwrap_or(SilenceError::EndsInPast)
+}
+
+fn random() -> Result<u128, super::api::Failed> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| super::api::Failed::internal(error.to_string()))?;
+    Ok(u128::from_le_bytes(bits))
+}
+
+/// What the body asks for, or the answer to one that lacks what its schema demands.
+fn wanted(posted: Posted) -> Result<SetSilence, Response> {
+    let required =
+        |name: &str| schema(StatusCode::UNPROCESSABLE_ENTITY, 602, format!("{name} in body is required"));
+    let comment = posted.comment.ok_or_else(|| required("comment"))?;
+    let by = posted.created_by.ok_or_else(|| required("createdBy"))?;
+    let ends = posted.ends_at.ok_or_else(|| required("endsAt"))?;
+    let given = posted.matchers.ok_or_else(|| required("matchers"))?;
+    let starts = posted.starts_at.ok_or_else(|| required("startsAt"))?;
+    if given.is_empty() {
+        let message = "matchers in body should have at least 1 items";
+        return Err(schema(StatusCode::UNPROCESSABLE_ENTITY, 612, message.into()));
+    }
+    let mut matchers = Vec::with_capacity(given.len());
+    for (index, matcher) in given.into_iter().enumerate() {
+        let required = |name: &str| required(&format!("matchers.{index}.{name}"));
+        let is_regex = matcher.is_regex.ok_or_else(|| required("isRegex"))?;
+        let name = matcher.name.ok_or_else(|| required("name"))?;
+        let value = matcher.value.ok_or_else(|| required("value"))?;
+        let op = match (is_regex, matcher.is_equal.unwrap_or(true)) {
+            (false, true) => Op::Equal,
+            (false, false) => Op::NotEqual,
+            (true, true) => Op::Regex,
+            (true, false) => Op::NotRegex,
+        };
+        if name.is_empty() {
+            return Err(text(
+                StatusCode::BAD_REQUEST,
+                "invalid silence: invalid label matcher: invalid label name \"\"",
+            ));
+        }
+        matchers.push(Matcher { name, value, op });
+    }
+    let moment = |name: &str, text: &str| {
+        let read = text.parse::<jiff::Timestamp>();
+        let wrong = |_| {
+            let message = format!(
+                "parsing silence body from \"\" failed, because {name} is no time by RFC 3339: {text:?}"
+            );
+            schema(StatusCode::BAD_REQUEST, 400, message)
+        };
+        read.map(|moment| Wall(moment.as_millisecond())).map_err(wrong)
+    };
+    let id = match posted.id.filter(|id| !id.is_empty()) {
+        None => None,
+        // What is no id at all is an id that nobody has.
+        Some(id) => Some(
+            SilenceId::parse(&id)
+                .ok_or_else(|| text(StatusCode::NOT_FOUND, &format!("silence {id} not found")))?,
+        ),
+    };
+    // Go's zero time stands for none.
+    let none = |text: &str| text.starts_with("0001-01-01T00:00:00");
+    let starts_at = if none(&starts) { None } else { Some(moment("startsAt", &starts)?) };
+    let ends_at = if none(&ends) { Wall(0) } else { moment("endsAt", &ends)? };
+    if starts_at.is_some_and(|starts| starts >= ends_at) {
+        return Err(text(
+            StatusCode::BAD_REQUEST,
+            "Failed to create silence: start time must be before end time",
+        ));
+    }
+    Ok(SetSilence {
+        id,
+        fresh: SilenceId::default(),
+        matchers,
+        starts: starts_at,
+        ends: ends_at,
+        by,
+        comment,
+        annotations: posted.annotations,
+    })
+}
+
+/// A silence that the router refuses.
+fn refused(error: &SilenceError) -> Response {
+    match error {
+        SilenceError::Unknown(_) => text(StatusCode::NOT_FOUND, &error.to_string()),
+        SilenceError::EndsInPast => {
+            text(StatusCode::BAD_REQUEST, "Failed to create silence: end time can't be in the past")
+        }
+        SilenceError::EndsBeforeStart => {
+            text(StatusCode::BAD_REQUEST, "Failed to create silence: start time must be before end time")
+        }
+        other => text(StatusCode::BAD_REQUEST, &other.to_string()),
+    }
+}
+
+fn json(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
