@@ -45,6 +45,9 @@ pub struct Deliver {
     pub memo: Option<Vec<u8>>,
     /// Whether resolved alerts are to be shown.
     pub send_resolved: bool,
+    /// The next [`Effect::Deliver`] of this action goes into the same call, directly behind this one: it waits for it in its
+    /// lane. A chain of them is never longer than the action's batch.
+    pub goes_on: bool,
 }
 
 /// What is to be said about one group, or one occurrence, at one moment. Shared by all actions of a receiver.

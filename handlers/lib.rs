@@ -48,7 +48,8 @@ pub trait Action: fmt::Debug + Send + Sync {
     }
 
     /// Makes one attempt for each delivery, giving up at `deadline` (counted from the call), and answers each in
-    /// order. Retries are the router's business. Returns by `deadline` and at most [`CLEANUP_MAX`] more.
+    /// order. Several may tell of one alert, the earlier first: whoever tells one at a time does it in this order. Where an
+    /// earlier one fails, a later one is told again whatever it is answered with. Retries are the router's business. Returns by `deadline` and at most [`CLEANUP_MAX`] more.
     async fn deliver(&self, batch: &[Delivery], deadline: Duration) -> Vec<Result<Receipt, Failure>>;
 
     /// Asks the far end how it is, without telling anybody anything. `Ok` is its answer in words.

@@ -198,6 +198,12 @@ impl Ams2 {
             .any(|file| Path::new(&file.file_name()).extension().is_some_and(|end| end == "snap"))
     }
 
+    /// Lines of the event log.
+    pub fn log_lines(&self) -> usize {
+        let log = std::fs::read(self.data().join("events.log")).unwrap_or_default();
+        log.iter().filter(|byte| **byte == b'\n').count()
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -341,6 +347,13 @@ pub fn post_all(address: SocketAddr, path: &str, count: usize) {
     for first in (0..count).step_by(1000) {
         post(address, path, &alerts(first..(first + 1000).min(count)));
     }
+}
+
+/// One alert that happens again and again, as JSON.
+pub fn occurrences(numbers: Range<usize>) -> String {
+    let alert = |i| format!(r#"{{"id":"{i}","labels":{{"event":"Virus Found","computer":"ws-042"}}}}"#);
+    let alerts: Vec<String> = numbers.map(alert).collect();
+    format!("[{}]", alerts.join(","))
 }
 
 /// Alerts of seven labels and two annotations, as JSON.

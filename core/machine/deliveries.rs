@@ -118,11 +118,19 @@ impl Machine {
         };
         if let Some(head) = head
             && self.state.deliveries[head].state == DeliveryState::Waiting
+            && !self.is_under_way_behind(head)
         {
             let State { actions, deliveries, .. } = &mut self.state;
             actions[action as usize].ready.insert(deliveries, head);
         }
         self.schedule(action);
+    }
+
+    /// Whether one that went into a call behind `head` is still under way there: `head` failed, and is not to be told
+    /// between it and its outcome. Those that never were attempted stand behind all that were.
+    fn is_under_way_behind(&self, head: u32) -> bool {
+        let behind = self.state.onward(head, head).skip(1).map(|known| &self.state.deliveries[known]);
+        behind.take_while(|row| row.attempts > 0).any(Delivery::is_under_way)
     }
 
     /// A delivery is no longer the first of its lane.
@@ -191,11 +199,44 @@ impl Machine {
                 1 if self.several_wait(number, delivery) => self.digest(number),
                 _ => {
                     self.unready(delivery);
-                    self.attempt(delivery);
+                    let train = self.train(delivery, allowed);
+                    for (place, part) in train.iter().enumerate() {
+                        let state =
+                            if place == 0 { DeliveryState::InFlight } else { DeliveryState::Following };
+                        self.attempt(*part, state, place + 1 < train.len());
+                    }
                 }
             }
         }
         self.schedule(number);
+    }
+
+    /// The first of a lane, and those behind it that go with it into one call, in order: as many as the call, the action's
+    /// slots and its rate limit have room for. What failed before goes alone, so that what waits behind it is not told
+    /// in vain again and again; so do lanes of groups, which hand a memo on.
+    fn train(&self, head: u32, allowed: u32) -> Vec<u32> {
+        let rows = &self.state.deliveries;
+        let action = &self.state.actions[rows[head].action as usize];
+        let room = cap(action).saturating_sub(action.in_flight);
+        // The last attempt that a rate limit leaves is for the digest.
+        let most = action.spec.batch_max.min(room).min(allowed.saturating_sub(1));
+        let words = |row: &Delivery| self.state.notifications[row.notification].config;
+        let goes_with = |row: &Delivery| {
+            matches!(row.lane, LaneRef::Detached(_))
+                && row.state == DeliveryState::Waiting
+                && row.due <= self.now
+                && row.last_failure().is_none()
+                && self.state.notifications[row.notification].alerts().len() == 1
+                && words(row) == words(&rows[head])
+        };
+        if most < 2 || !goes_with(&rows[head]) {
+            return [head].into();
+        }
+        self.state
+            .onward(head, head)
+            .take_while(|known| goes_with(&rows[*known]))
+            .take(most as usize)
+            .collect()
     }
 
     /// Whether `first` is not the only delivery that a digest could carry now.
@@ -219,11 +260,12 @@ impl Machine {
         })
     }
 
-    /// Starts an attempt at a delivery that was taken from the ready ones.
-    fn attempt(&mut self, delivery: u32) {
+    /// Starts an attempt at a delivery that was taken from the ready ones, or that goes with one. `goes_on`: another goes
+    /// with it.
+    fn attempt(&mut self, delivery: u32, state: DeliveryState, goes_on: bool) {
         let reached = self.reached;
         let row = &mut self.state.deliveries[delivery];
-        row.state = DeliveryState::InFlight;
+        row.state = state;
         row.attempts += 1;
         let (number, lane, id) = (row.action, row.lane, row.id);
         let action = &mut self.state.actions[number as usize];
@@ -264,6 +306,7 @@ impl Machine {
             digest_of,
             unfinished: row.unfinished().map(<[Recipient]>::to_vec),
             memo: memo.map(Into::into),
+            goes_on,
         };
         self.effects.push(Effect::Deliver(Box::new(deliver)));
     }
@@ -298,7 +341,7 @@ impl Machine {
         let action = self.state.actions[number as usize].spec.id.clone();
         self.state.digests.insert(digest, parts);
         self.record(Decided::Digested { digest: id, deliveries, action });
-        self.attempt(digest);
+        self.attempt(digest, DeliveryState::InFlight, false);
     }
 
     /// An attempt ended.
@@ -306,7 +349,7 @@ impl Machine {
         let found = self.find_delivery(outcome.delivery);
         let pending = found.filter(|row| {
             let row = &self.state.deliveries[*row];
-            row.state == DeliveryState::InFlight && row.attempts == outcome.attempt
+            row.is_under_way() && row.attempts == outcome.attempt
         });
         let Some(delivery) = pending else {
             self.record(Decided::LateOutcome { delivery: outcome.delivery, attempt: outcome.attempt });
@@ -317,7 +360,11 @@ impl Machine {
         match &outcome.result {
             Ok(receipt) => {
                 self.far_end_answered(number, true);
-                self.answered(delivery, receipt, outcome.took_ms);
+                if self.came_too_early(delivery) {
+                    self.tell_again(delivery, receipt, outcome.took_ms);
+                } else {
+                    self.answered(delivery, receipt, outcome.took_ms);
+                }
             }
             Err(failure) => {
                 match failure.kind {
@@ -330,6 +377,26 @@ impl Machine {
             }
         }
         self.schedule(number);
+    }
+
+    /// Whether one before it in its lane, which went into the same call, is still to be told.
+    fn came_too_early(&self, delivery: u32) -> bool {
+        let row = &self.state.deliveries[delivery];
+        row.state == DeliveryState::Following && self.state.head(row.lane, row.action) != Some(delivery)
+    }
+
+    /// The far end has it, but is still to be told what was before it: so that its last word there is the latest, this
+    /// is told once more after that, under the same name.
+    fn tell_again(&mut self, delivery: u32, receipt: &Receipt, took_ms: u32) {
+        let now = self.now;
+        let row = &mut self.state.deliveries[delivery];
+        (row.state, row.due, row.maybe_duplicate) = (DeliveryState::Waiting, now, true);
+        let result = match receipt {
+            Receipt::Sent => AttemptResult::Sent,
+            Receipt::Delivered { reply, .. } => AttemptResult::Delivered(reply.clone()),
+        };
+        self.record_attempt(delivery, result, took_ms, Next::Retry(now));
+        self.wait_again(delivery);
     }
 
     fn answered(&mut self, delivery: u32, receipt: &Receipt, took_ms: u32) {
@@ -673,7 +740,7 @@ impl Machine {
     /// Whether it is being attempted, by itself or in a digest: then no word of an operator reaches it.
     pub(super) fn is_under_way(&self, delivery: u32) -> bool {
         match self.state.deliveries[delivery].state {
-            DeliveryState::InFlight => true,
+            DeliveryState::InFlight | DeliveryState::Following => true,
             DeliveryState::InDigest(digest) => self.is_under_way(digest),
             DeliveryState::Waiting | DeliveryState::Dead => false,
         }
@@ -699,7 +766,7 @@ impl Machine {
                 self.state.deliveries[delivery].due = now;
             }
             DeliveryState::InDigest(digest) => return self.retry_now(digest),
-            DeliveryState::InFlight => return false,
+            DeliveryState::InFlight | DeliveryState::Following => return false,
         }
         // An operator who says "now" has seen to the far end.
         let state = &mut self.state.actions[action as usize];
@@ -750,7 +817,7 @@ impl Machine {
                 self.let_delivery_go(delivery);
                 true
             }
-            DeliveryState::InFlight | DeliveryState::InDigest(_) => false,
+            DeliveryState::InFlight | DeliveryState::Following | DeliveryState::InDigest(_) => false,
         }
     }
 

@@ -94,7 +94,7 @@ impl Machine {
         self.state.stopping = false;
         self.unknown_outcomes = 0;
         let deliveries = self.state.deliveries.iter();
-        let under_way = deliveries.filter(|(_, row)| row.state == DeliveryState::InFlight);
+        let under_way = deliveries.filter(|(_, row)| row.is_under_way());
         self.pieces.rows = under_way.map(|(number, _)| number).collect();
         self.pieces.rows.reverse();
     }

@@ -109,6 +109,8 @@ pub(crate) enum DeliveryState {
     InDigest(u32),
     /// Given up, kept for an operator.
     Dead,
+    /// An attempt is under way, in one call with those before it in its lane.
+    Following,
 }
 
 impl Told {
@@ -231,6 +233,11 @@ impl Delivery {
 
     pub fn dead(&self) -> Option<&DeadReason> {
         self.rare.as_ref()?.dead.as_ref()
+    }
+
+    /// Whether an attempt is under way.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.state, DeliveryState::InFlight | DeliveryState::Following)
     }
 
     /// Whether no far end has seen it and all of its recipients are to be told, so that a digest may carry it.

@@ -159,7 +159,7 @@ impl Machine {
                     positions: told.alerts().iter().map(|noted| noted.position).collect(),
                     standing: match row.state {
                         DeliveryState::Waiting => DeliveryStanding::Waiting(row.due.wall(offset)),
-                        DeliveryState::InFlight => DeliveryStanding::InFlight,
+                        DeliveryState::InFlight | DeliveryState::Following => DeliveryStanding::InFlight,
                         DeliveryState::InDigest(_) => DeliveryStanding::InDigest,
                         DeliveryState::Dead => {
                             let reason = row.dead().cloned();

@@ -62,35 +62,39 @@ pub fn routes(api: Api) -> Routes {
 pub(super) type Answer = Result<Response, Failed>;
 
 /// Why there is no answer.
-pub(super) struct Failed(Response);
+pub(super) struct Failed(Box<Response>);
 
 impl Failed {
     pub fn internal(why: String) -> Failed {
-        Failed(text(StatusCode::INTERNAL_SERVER_ERROR, &why))
+        Failed::new(text(StatusCode::INTERNAL_SERVER_ERROR, &why))
+    }
+
+    pub fn new(response: Response) -> Failed {
+        Failed(Box::new(response))
     }
 }
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        self.0
+        *self.0
     }
 }
 
 impl From<BadQuery> for Failed {
     fn from(error: BadQuery) -> Failed {
-        Failed(text(StatusCode::BAD_REQUEST, &error.0))
+        Failed::new(text(StatusCode::BAD_REQUEST, &error.0))
     }
 }
 
 impl From<Unanswered> for Failed {
     fn from(why: Unanswered) -> Failed {
-        Failed(unavailable(&why.to_string(), 1))
+        Failed::new(unavailable(&why.to_string(), 1))
     }
 }
 
 impl From<NotAppended> for Failed {
     fn from(why: NotAppended) -> Failed {
-        Failed(unavailable(&why.to_string(), why.retry_after.as_secs().max(1)))
+        Failed::new(unavailable(&why.to_string(), why.retry_after.as_secs().max(1)))
     }
 }
 

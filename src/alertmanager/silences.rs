@@ -16,7 +16,7 @@ use serde::Deserialize;
 use smol_str::SmolStr;
 
 use super::{
-    api::{Answer, not_a_uuid, schema, text},
+    api::{Answer, Failed, not_a_uuid, schema, text},
     filter::Asked,
     views::ShownSilence,
 };
@@ -137,10 +137,7 @@ pub(super) async fn set(
             return Ok(schema(StatusCode::BAD_REQUEST, 400, message));
         }
     };
-    let set = match wanted(posted) {
-        Ok(set) => set,
-        Err(refused) => return Ok(refused),
-    };
+    let set = wanted(posted)?;
     let fresh = SilenceId::from_random(random()?);
     let order = SilenceOrder::Set(Box::new(SetSilence { fresh, ..set }));
     let asked = order.clone();
@@ -176,16 +173,17 @@ fn why_not(machine: &Machine, order: &SilenceOrder) -> SilenceError {
     machine.check_silence(order, now).err().unwrap_or(SilenceError::EndsInPast)
 }
 
-fn random() -> Result<u128, super::api::Failed> {
+fn random() -> Result<u128, Failed> {
     let mut bits = [0; 16];
-    getrandom::fill(&mut bits).map_err(|error| super::api::Failed::internal(error.to_string()))?;
+    getrandom::fill(&mut bits).map_err(|error| Failed::internal(error.to_string()))?;
     Ok(u128::from_le_bytes(bits))
 }
 
 /// What the body asks for, or the answer to one that lacks what its schema demands.
-fn wanted(posted: Posted) -> Result<SetSilence, Response> {
-    let required =
-        |name: &str| schema(StatusCode::UNPROCESSABLE_ENTITY, 602, format!("{name} in body is required"));
+fn wanted(posted: Posted) -> Result<SetSilence, Failed> {
+    let required = |name: &str| {
+        Failed::new(schema(StatusCode::UNPROCESSABLE_ENTITY, 602, format!("{name} in body is required")))
+    };
     let comment = posted.comment.ok_or_else(|| required("comment"))?;
     let by = posted.created_by.ok_or_else(|| required("createdBy"))?;
     let ends = posted.ends_at.ok_or_else(|| required("endsAt"))?;
@@ -193,7 +191,7 @@ fn wanted(posted: Posted) -> Result<SetSilence, Response> {
     let starts = posted.starts_at.ok_or_else(|| required("startsAt"))?;
     if given.is_empty() {
         let message = "matchers in body should have at least 1 items";
-        return Err(schema(StatusCode::UNPROCESSABLE_ENTITY, 612, message.into()));
+        return Err(Failed::new(schema(StatusCode::UNPROCESSABLE_ENTITY, 612, message.into())));
     }
     let mut matchers = Vec::with_capacity(given.len());
     for (index, matcher) in given.into_iter().enumerate() {
@@ -208,10 +206,8 @@ fn wanted(posted: Posted) -> Result<SetSilence, Response> {
             (true, false) => Op::NotRegex,
         };
         if name.is_empty() {
-            return Err(text(
-                StatusCode::BAD_REQUEST,
-                "invalid silence: invalid label matcher: invalid label name \"\"",
-            ));
+            let words = "invalid silence: invalid label matcher: invalid label name \"\"";
+            return Err(Failed::new(text(StatusCode::BAD_REQUEST, words)));
         }
         matchers.push(Matcher { name, value, op });
     }
@@ -221,27 +217,25 @@ fn wanted(posted: Posted) -> Result<SetSilence, Response> {
             let message = format!(
                 "parsing silence body from \"\" failed, because {name} is no time by RFC 3339: {text:?}"
             );
-            schema(StatusCode::BAD_REQUEST, 400, message)
+            Failed::new(schema(StatusCode::BAD_REQUEST, 400, message))
         };
         read.map(|moment| Wall(moment.as_millisecond())).map_err(wrong)
     };
     let id = match posted.id.filter(|id| !id.is_empty()) {
         None => None,
         // What is no id at all is an id that nobody has.
-        Some(id) => Some(
-            SilenceId::parse(&id)
-                .ok_or_else(|| text(StatusCode::NOT_FOUND, &format!("silence {id} not found")))?,
-        ),
+        Some(id) => {
+            let unknown = || Failed::new(text(StatusCode::NOT_FOUND, &format!("silence {id} not found")));
+            Some(SilenceId::parse(&id).ok_or_else(unknown)?)
+        }
     };
     // Go's zero time stands for none.
     let none = |text: &str| text.starts_with("0001-01-01T00:00:00");
     let starts_at = if none(&starts) { None } else { Some(moment("startsAt", &starts)?) };
     let ends_at = if none(&ends) { Wall(0) } else { moment("endsAt", &ends)? };
     if starts_at.is_some_and(|starts| starts >= ends_at) {
-        return Err(text(
-            StatusCode::BAD_REQUEST,
-            "Failed to create silence: start time must be before end time",
-        ));
+        let words = "Failed to create silence: start time must be before end time";
+        return Err(Failed::new(text(StatusCode::BAD_REQUEST, words)));
     }
     Ok(SetSilence {
         id,

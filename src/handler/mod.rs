@@ -195,29 +195,29 @@ async fn run(
 ) {
     let mut next = None;
     loop {
-        let first = match next.take() {
-            Some(first) => first,
+        let mut batch = match next.take() {
+            Some(batch) => batch,
             None => match attempts.recv().await {
-                Some(first) => first,
+                Some(first) => with_followers(first, &mut attempts).await,
                 None => return,
             },
         };
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let ready = ready.lock().unwrap_or_else(|e| e.into_inner()).clone();
-        let version = version(&first);
-        let mut count = alerts(&first);
-        let mut batch = vec![first];
+        let version = version(&batch[0]);
+        let mut count: usize = batch.iter().map(alerts).sum();
         while batch.len() < ready.action.batch_max()
             && count < BATCH_ALERTS
             && let Ok(attempt) = attempts.try_recv()
         {
-            // One call speaks in the words of one config.
-            if self::version(&attempt) != version {
-                next = Some(attempt);
+            let more = with_followers(attempt, &mut attempts).await;
+            // One call speaks in the words of one config, and what goes into one call is not torn apart.
+            if self::version(&more[0]) != version || batch.len() + more.len() > ready.action.batch_max() {
+                next = Some(more);
                 break;
             }
-            count += alerts(&attempt);
-            batch.push(attempt);
+            count += more.iter().map(alerts).sum::<usize>();
+            batch.extend(more);
         }
         let shared = shared.clone();
         tokio::spawn(async move {
@@ -225,6 +225,18 @@ async fn run(
             drop(slot);
         });
     }
+}
+
+/// An attempt and those that go into the same call behind it. The router submits them in one go: they are there, or come
+/// at once.
+async fn with_followers(first: Attempt, attempts: &mut mpsc::UnboundedReceiver<Attempt>) -> Vec<Attempt> {
+    let mut batch = vec![first];
+    while batch.last().is_some_and(|last| last.deliver.goes_on)
+        && let Some(attempt) = attempts.recv().await
+    {
+        batch.push(attempt);
+    }
+    batch
 }
 
 fn alerts(attempt: &Attempt) -> usize {
@@ -264,18 +276,20 @@ async fn call(batch: Vec<Attempt>, ready: Ready, shared: Arc<Shared>) {
     };
     let mut deliveries: Vec<Delivery> = Vec::with_capacity(batch.len());
     let mut attempts = Vec::with_capacity(batch.len());
+    let mut waits_for_unreadable = false;
     for (attempt, read) in batch.iter().zip(read) {
-        match read {
-            Ok(delivery) => {
+        let failure = match read {
+            Ok(delivery) if !waits_for_unreadable => {
                 deliveries.push(delivery);
                 attempts.push(attempt);
+                continue;
             }
-            Err(error) => {
-                let failure = Failure::transient(format!("the alerts' texts cannot be read: {error}"));
-                // That says nothing of the far end.
-                (shared.outcomes)(outcome(&attempt.deliver, Err(failure), started, false));
-            }
-        }
+            Ok(_) => "what is to be told before it cannot be read".to_owned(),
+            Err(error) => format!("the alerts' texts cannot be read: {error}"),
+        };
+        waits_for_unreadable = attempt.deliver.goes_on;
+        // That says nothing of the far end.
+        (shared.outcomes)(outcome(&attempt.deliver, Err(Failure::transient(failure)), started, false));
     }
     if deliveries.is_empty() {
         return;

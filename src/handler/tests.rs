@@ -12,8 +12,14 @@ use ams2_core::{
 
 struct Memory;
 
+/// Nothing can be read at this place now.
+const UNREADABLE: u64 = 666;
+
 impl Texts for Memory {
     fn alert(&self, position: Position) -> Result<StoredAlert, TextError> {
+        if position == Position::arrived(UNREADABLE) {
+            return Err(TextError::Unreadable("EIO".into()));
+        }
         let mut builder = BatchBuilder::default();
         builder.label("event", "E");
         builder.label("seq", &position.to_string());
@@ -93,6 +99,7 @@ fn attempt(kind: &str, number: u128) -> Attempt {
         unfinished: None,
         memo: None,
         send_resolved: true,
+        goes_on: false,
     };
     Attempt { deliver: Box::new(deliver), own_texts: vec![] }
 }
@@ -168,6 +175,59 @@ async fn what_waits_goes_out_in_one_batch() {
         assert!(world.outcomes.recv().await.expect("an outcome").result.is_ok());
     }
     assert!(world.calls.load(Ordering::SeqCst) < 50, "{} calls", world.calls.load(Ordering::SeqCst));
+}
+
+/// Attempts of which each goes on with the next, the last excepted.
+fn train(numbers: std::ops::Range<u128>) -> Vec<Attempt> {
+    let last = numbers.end - 1;
+    let of = |number| {
+        let mut attempt = attempt("well", number);
+        attempt.deliver.goes_on = number < last;
+        attempt
+    };
+    numbers.map(of).collect()
+}
+
+#[tokio::test]
+async fn what_belongs_into_one_call_is_not_torn_apart() {
+    let mut world = world(&[("well", 4, 10)]);
+    let trains = [train(0..3), train(3..12), train(12..13), train(13..20)];
+    let (first, rest) = (trains[0].len(), trains.iter().map(Vec::len).sum::<usize>());
+    for attempt in trains.into_iter().flatten() {
+        world.handler.submit(attempt);
+        // The worker looks at what is there before the rest has come.
+        tokio::task::yield_now().await;
+    }
+    let mut led = Vec::new();
+    for _ in 0..rest {
+        let outcome = world.outcomes.recv().await.expect("an outcome");
+        assert!(outcome.result.is_ok());
+        if outcome.led {
+            led.push(outcome.delivery.0);
+        }
+    }
+    led.sort_unstable();
+    assert!(led.iter().all(|number| [0, 3, 12, 13].contains(number)), "{led:?}");
+    assert!(led.contains(&(first as u128)), "twelve do not fit into one call: {led:?}");
+}
+
+#[tokio::test]
+async fn what_stands_behind_an_unreadable_text_in_its_lane_waits_for_it() {
+    let mut world = world(&[("well", 1, 10)]);
+    let noted = format!(r#"{{"position":{},"start":5,"end":0}}"#, UNREADABLE << 16);
+    for mut attempt in train(0..4).into_iter().chain(train(4..5)) {
+        if attempt.deliver.delivery.0 == 1 {
+            let told = Arc::make_mut(&mut attempt.deliver.notifications[0]);
+            told.alerts = vec![serde_json::from_str(&noted).expect("a noted alert")].into();
+        }
+        world.handler.submit(attempt);
+    }
+    let mut well = Vec::new();
+    for _ in 0..5 {
+        let outcome = world.outcomes.recv().await.expect("an outcome");
+        well.extend(outcome.result.is_ok().then_some(outcome.delivery.0));
+    }
+    assert_eq!(well, [0, 4]);
 }
 
 #[tokio::test]

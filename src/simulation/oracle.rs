@@ -59,6 +59,9 @@ pub struct Oracle {
     due_each: Vec<(Lane, usize)>,
     in_flight: BTreeMap<ActionId, BTreeSet<DeliveryId>>,
     recent: BTreeMap<ActionId, VecDeque<At>>,
+    /// Counts calls: what the router sends into one has the same number, and whether more is to follow into the last.
+    trains: u64,
+    goes_on: Option<DeliveryId>,
     /// Dead letters of single recipients that this record must lead to.
     refused: VecDeque<(DeliveryId, u16)>,
     /// What happened, for people who look into a failure.
@@ -110,6 +113,7 @@ impl Oracle {
         if let Input::Alerts(arrival) = &record.input {
             self.check_arrival(arrival, effects, firing_before);
         }
+        assert_eq!(self.goes_on, None, "record {}: the rest of a call is missing", self.seq);
         assert_eq!(self.due_each, [], "record {}: an occurrence was neither told nor held", self.seq);
         assert!(self.refused.is_empty(), "refused recipients without a dead letter: {:?}", self.refused);
         for alert in &mut self.alerts {

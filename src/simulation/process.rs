@@ -168,18 +168,23 @@ impl Process {
                 if slots >= action.max_in_flight as usize {
                     break;
                 }
-                let count = queue.len().min(action.batch_max as usize);
-                let batch: Vec<Attempt> = queue.drain(..count).collect();
+                let batch = next_batch(queue, action.batch_max as usize);
                 let mut deliveries = Vec::new();
+                let mut waits_for_unreadable = false;
                 for attempt in batch {
-                    match handler::delivery(&attempt, &self.reader as &dyn Texts, 0, &Site::default()) {
-                        Ok(delivery) => deliveries.push(delivery),
-                        Err(error) => {
-                            *oracle.counts.entry("unreadable").or_default() += 1;
-                            let failure = ams2_core::input::Failure::transient(error.to_string());
-                            self.keep(Input::Outcome(outcome(&attempt.deliver, Err(failure), 0)));
+                    let read = handler::delivery(&attempt, &self.reader as &dyn Texts, 0, &Site::default());
+                    let failure = match read {
+                        Ok(delivery) if !waits_for_unreadable => {
+                            deliveries.push(delivery);
+                            continue;
                         }
-                    }
+                        Ok(_) => "an earlier one is unreadable".to_owned(),
+                        Err(error) => error.to_string(),
+                    };
+                    *oracle.counts.entry("unreadable").or_default() += 1;
+                    waits_for_unreadable = attempt.deliver.goes_on;
+                    let failure = ams2_core::input::Failure::transient(failure);
+                    self.keep(Input::Outcome(outcome(&attempt.deliver, Err(failure), 0)));
                 }
                 if deliveries.is_empty() {
                     continue;
@@ -279,6 +284,18 @@ impl UnderWay {
             }
         }
     }
+}
+
+/// What goes into the next call: as much as it carries, and nothing torn apart that belongs into one.
+fn next_batch(queue: &mut VecDeque<Attempt>, most: usize) -> Vec<Attempt> {
+    let mut batch: Vec<Attempt> = Vec::new();
+    while let Some(last) = queue.iter().position(|attempt| !attempt.deliver.goes_on) {
+        if !batch.is_empty() && batch.len() + last + 1 > most {
+            break;
+        }
+        batch.extend(queue.drain(..=last));
+    }
+    batch
 }
 
 pub fn outcome(

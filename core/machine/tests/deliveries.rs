@@ -336,3 +336,116 @@ fn the_rate_limit_counts_when_attempts_are_made_not_when_they_were_due() {
     world.wait(59_000);
     assert!(world.delivered.len() <= 2, "{} attempts in a minute", world.delivered.len());
 }
+
+/// An action that takes batches of three, and one alert that happened seven times: the first is told, the others wait.
+fn one_alert_again_and_again() -> World {
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let log = ActionSpec { max_in_flight: 1, batch_max: 3, ..action("ops", "log") };
+    let mut world = World::new(config(vec![log], route));
+    world.far_end = None;
+    for id in 0..7 {
+        world.send(A, Some(&format!("{id}")), None);
+    }
+    assert_eq!(world.delivered.len(), 1, "the first goes alone: the others came later");
+    world.outcome_of_last(Ok(Receipt::Sent));
+    world
+}
+
+/// Answers the attempts that were made since `first`, in order.
+fn answer(world: &mut World, first: usize, results: &[Result<Receipt, Failure>]) {
+    let attempts: Vec<Deliver> =
+        world.delivered[first..].iter().map(|(_, deliver)| deliver.clone()).collect();
+    assert_eq!(attempts.len(), results.len());
+    for (deliver, result) in attempts.into_iter().zip(results) {
+        world.input(Input::Outcome(Outcome {
+            delivery: deliver.delivery,
+            attempt: deliver.attempt,
+            result: result.clone(),
+            took_ms: 1,
+            led: true,
+        }));
+    }
+}
+
+fn later() -> Result<Receipt, Failure> {
+    Err(Failure::transient("later"))
+}
+
+#[test]
+fn what_happens_again_and_again_to_one_alert_goes_out_in_batches_in_order() {
+    let mut world = one_alert_again_and_again();
+    answer(&mut world, 1, &[Ok(Receipt::Sent), Ok(Receipt::Sent), Ok(Receipt::Sent)]);
+    answer(&mut world, 4, &[Ok(Receipt::Sent), Ok(Receipt::Sent), Ok(Receipt::Sent)]);
+    let goes_on: Vec<bool> = world.delivered.iter().map(|(_, deliver)| deliver.goes_on).collect();
+    assert_eq!(goes_on, [false, true, true, false, true, true, false]);
+    let numbers: Vec<u64> = world.delivered.iter().map(|(_, told)| told.notifications[0].number).collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    assert_eq!((world.machine.totals().delivered, world.machine.sizes().2), (7, 0));
+}
+
+#[test]
+fn what_a_far_end_took_before_an_earlier_one_that_failed_is_told_again_after_it() {
+    let mut world = one_alert_again_and_again();
+    answer(&mut world, 1, &[Ok(Receipt::Sent), later(), Ok(Receipt::Sent)]);
+    assert_eq!(world.machine.totals().delivered, 2, "the one behind the failure does not count");
+    world.wait(2_000);
+    let told = |world: &World, at: usize| {
+        let deliver = &world.delivered[at].1;
+        (deliver.delivery, deliver.attempt, deliver.maybe_duplicate, deliver.goes_on)
+    };
+    let (second, third) = (told(&world, 2).0, told(&world, 3).0);
+    assert_eq!(world.delivered.len(), 5, "what failed is tried alone");
+    assert_eq!(told(&world, 4), (second, 2, false, false));
+    answer(&mut world, 4, &[Ok(Receipt::Sent)]);
+    assert_eq!(told(&world, 5), (third, 2, true, true), "by its old name, and with what waits behind it");
+    assert_eq!(world.delivered.len(), 8);
+}
+
+#[test]
+fn what_stands_behind_one_that_was_given_up_counts_at_once() {
+    let mut world = one_alert_again_and_again();
+    answer(&mut world, 1, &[Ok(Receipt::Sent), Err(Failure::permanent("never")), Ok(Receipt::Sent)]);
+    let totals = world.machine.totals();
+    assert_eq!((totals.delivered, totals.dead_lettered), (3, 1));
+}
+
+#[test]
+fn nothing_is_tried_again_while_what_went_with_it_is_under_way() {
+    let mut world = one_alert_again_and_again();
+    let third = world.delivered[3].1.clone();
+    world.delivered.pop();
+    answer(&mut world, 1, &[Ok(Receipt::Sent), later()]);
+    world.wait(600_000);
+    assert_eq!(world.delivered.len(), 3, "the last of the call may still reach the far end");
+    world.delivered.push((world.now, third));
+    world.outcome_of_last(later());
+    assert_eq!(world.delivered.len(), 5);
+    assert_eq!(world.delivered[4].1.delivery, world.delivered[2].1.delivery);
+}
+
+#[test]
+fn the_rest_of_a_call_is_tried_again_in_order_after_a_crash() {
+    let mut world = one_alert_again_and_again();
+    let call: Vec<DeliveryId> = world.delivered[1..].iter().map(|(_, deliver)| deliver.delivery).collect();
+    world.start();
+    world.far_end = Some(Ok(Receipt::Sent));
+    answer(&mut world, 4, &[Ok(Receipt::Sent), Ok(Receipt::Sent), Ok(Receipt::Sent)]);
+    let again: Vec<DeliveryId> = world.delivered[4..7].iter().map(|(_, deliver)| deliver.delivery).collect();
+    assert_eq!(again, call);
+    assert!(world.delivered[4..7].iter().all(|(_, deliver)| deliver.maybe_duplicate));
+}
+
+#[test]
+fn a_rate_limit_leaves_its_last_attempt_to_the_digest_of_one_alert_too() {
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let log = ActionSpec { batch_max: 10, max_per_minute: Some(4), ..action("ops", "log") };
+    let mut world = World::new(config(vec![log], route));
+    world.far_end = None;
+    for id in 0..12 {
+        world.send(A, Some(&format!("{id}")), None);
+    }
+    answer(&mut world, 0, &[Ok(Receipt::Sent)]);
+    answer(&mut world, 1, &[Ok(Receipt::Sent), Ok(Receipt::Sent)]);
+    let parts: Vec<usize> = world.delivered.iter().map(|(_, deliver)| deliver.notifications.len()).collect();
+    assert_eq!(parts, [1, 1, 1, 9]);
+}

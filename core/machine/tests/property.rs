@@ -41,10 +41,11 @@ fn some_config(variant: u8) -> Config {
     let mut mail = action("ops", "mail");
     mail.max_per_minute = Some(2);
     mail.send_resolved = false;
+    let log = ActionSpec { batch_max: 3, ..action("ops", "log") };
     let actions = match variant {
-        0 => vec![action("ops", "log"), mail],
+        0 => vec![log, mail],
         1 => vec![mail],
-        _ => vec![action("ops", "log")],
+        _ => vec![log],
     };
     let each = Route {
         matchers: vec![Matcher::parse("host=~\"1|2\"").expect("valid")],

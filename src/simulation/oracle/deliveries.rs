@@ -32,6 +32,11 @@ pub struct Delivery {
     parts: Vec<DeliveryId>,
     /// The attempt under way or made last.
     attempt: u32,
+    /// Which call that went into, and at which place among those of its lane.
+    train: u64,
+    place: usize,
+    /// Its success came before that of an earlier one, and does not count.
+    too_early: bool,
     /// A far end acted on it and the outcome was lost.
     may_be_known: bool,
     /// Recipients that have dead letters of their own.
@@ -61,6 +66,9 @@ impl Delivery {
             detached: false,
             parts: Vec::new(),
             attempt: 0,
+            train: 0,
+            place: 0,
+            too_early: false,
             may_be_known: false,
             refused: BTreeSet::new(),
             only: None,
@@ -116,6 +124,45 @@ impl Oracle {
         );
         delivery.attempt = deliver.attempt;
         self.check_limits(&deliver.action, id);
+        self.joins_train(deliver);
+    }
+
+    /// What goes into one call goes there in the order of its lane, and is never more than the call carries.
+    fn joins_train(&mut self, deliver: &Deliver) {
+        let before = self.goes_on.take();
+        self.trains += u64::from(before.is_none());
+        if deliver.goes_on {
+            self.goes_on = Some(deliver.delivery);
+        }
+        let train = self.trains;
+        let place = before.map_or(0, |before| self.deliveries[&before].place + 1);
+        let delivery = self.deliveries.get_mut(&deliver.delivery).expect("known");
+        (delivery.train, delivery.place, delivery.too_early) = (train, place, false);
+        let Some(before) = before else { return };
+        *self.counts.entry("follows").or_default() += 1;
+        let (earlier, later) = (&self.deliveries[&before], &self.deliveries[&deliver.delivery]);
+        if !earlier.out_of_order && !later.out_of_order {
+            let same = earlier.lane == later.lane && earlier.each == later.each;
+            assert!(same && earlier.made < later.made, "{before} goes on with {earlier:?}, {later:?}");
+        }
+        let limits = self.plan.as_ref().and_then(|plan| plan.action(&deliver.action));
+        let most = limits.map_or(usize::MAX, |limits| limits.batch_max as usize);
+        assert!(place < most, "{} deliveries in one call of {}", place + 1, deliver.action);
+    }
+
+    /// Deliveries that are to be told before this one, and are neither told nor given up.
+    fn waits_behind(&self, id: DeliveryId) -> impl Iterator<Item = (&DeliveryId, &Delivery)> {
+        let known = &self.deliveries[&id];
+        self.deliveries.iter().filter(move |(other, earlier)| {
+            **other != id
+                && known.lane.is_some()
+                && !known.out_of_order
+                && earlier.lane == known.lane
+                && earlier.each == known.each
+                && earlier.made < known.made
+                && earlier.is_open()
+                && !earlier.out_of_order
+        })
     }
 
     fn check_limits(&mut self, action: &ActionId, id: DeliveryId) {
@@ -151,26 +198,29 @@ impl Oracle {
             let accepted = || self.stored.values().any(|stored| stored.text == text);
             assert!(expected || accepted(), "{id} tells what nobody sent: {text}");
         }
-        let Some(lane) = &known.lane else { return };
-        if known.out_of_order {
-            return;
-        }
-        for (other, earlier) in self.deliveries.iter().filter(|(other, _)| **other != id) {
-            let same = earlier.lane.as_ref() == Some(lane)
-                && earlier.each == known.each
-                && earlier.made < known.made;
-            let waits = same && earlier.is_open() && !earlier.out_of_order;
-            assert!(!waits, "{action} is told {id} before {other}, of {lane:?}");
+        let under_way = |id: &DeliveryId| self.in_flight.get(action).is_some_and(|ids| ids.contains(id));
+        for (other, earlier) in self.waits_behind(id) {
+            let same_call = earlier.train == known.train && earlier.place < known.place && under_way(other);
+            assert!(same_call, "{action} is told {id} before {other}, of {:?}", known.lane);
         }
     }
 
     pub(super) fn outcome_comes(&mut self, outcome: &Outcome) {
-        let Ok(Receipt::Delivered { refused, .. }) = &outcome.result else { return };
+        let Ok(receipt) = &outcome.result else { return };
         let Some(delivery) = self.deliveries.get(&outcome.delivery) else { return };
         let pending = delivery.standing == Standing::Open
             && delivery.attempt == outcome.attempt
             && self.in_flight.values().any(|ids| ids.contains(&outcome.delivery));
-        if pending {
+        if !pending {
+            return;
+        }
+        let (train, place) = (delivery.train, delivery.place);
+        let before = self.deliveries.values().filter(|d| d.train == train && d.place < place);
+        if before.into_iter().any(Delivery::is_open) {
+            *self.counts.entry("too early").or_default() += 1;
+            self.deliveries.get_mut(&outcome.delivery).expect("known").too_early = true;
+        } else if let Receipt::Delivered { refused, .. } = receipt {
+            let delivery = &self.deliveries[&outcome.delivery];
             let parts =
                 if delivery.parts.is_empty() { vec![outcome.delivery] } else { delivery.parts.clone() };
             for (recipient, _) in refused {
@@ -188,10 +238,16 @@ impl Oracle {
     ) {
         let was = self.in_flight.get_mut(action).is_some_and(|ids| ids.remove(&id));
         assert!(was, "{id} ends an attempt that was not under way");
+        let delivery = self.deliveries.get_mut(&id).expect("known");
         if *result != AttemptResult::Unknown {
-            self.deliveries.get_mut(&id).expect("known").may_be_known = false;
+            delivery.may_be_known = std::mem::take(&mut delivery.too_early);
+            assert!(!delivery.may_be_known || next != Next::Done, "{id} counts before an earlier one does");
         }
         if next == Next::Done {
+            if self.deliveries[&id].each.is_some() {
+                let earlier = self.waits_behind(id).next();
+                assert!(earlier.is_none(), "{id} counts before {earlier:?}");
+            }
             self.end(id, Standing::Done);
         }
     }
@@ -246,6 +302,7 @@ impl Oracle {
             standing: Standing::Open,
             out_of_order: true,
             attempt: 0,
+            train: 0,
             may_be_known: false,
             refused: BTreeSet::new(),
             only: None,
@@ -309,7 +366,7 @@ impl Oracle {
                 let delivery = self.deliveries.get_mut(&id).expect("known");
                 if delivery.standing == Standing::Dead {
                     delivery.standing = Standing::Open;
-                    delivery.out_of_order = true;
+                    (delivery.out_of_order, delivery.train) = (true, 0);
                 }
             }
         }
@@ -342,6 +399,27 @@ impl Oracle {
         self.deliveries.get_mut(&id).expect("known").may_be_known = true;
     }
 
+    /// However often an occurrence was told: what a far end heard of it last is in the order in which things happened.
+    fn check_last_words(&self, far_ends: &FarEnds) {
+        let last: BTreeMap<DeliveryId, usize> =
+            far_ends.seen.iter().enumerate().map(|(place, seen)| (seen.delivery, place)).collect();
+        let mut lanes: BTreeMap<(&Lane, usize), Vec<(usize, usize)>> = BTreeMap::new();
+        for (id, delivery) in &self.deliveries {
+            if let (Some(lane), Some(alert), Some(place)) = (&delivery.lane, delivery.each, last.get(id))
+                && delivery.standing == Standing::Done
+                && !delivery.out_of_order
+                // Whom a far end refused in the end it may have told before.
+                && delivery.refused.is_empty()
+            {
+                lanes.entry((lane, alert)).or_default().push((delivery.made, *place));
+            }
+        }
+        for (lane, mut told) in lanes {
+            told.sort_unstable();
+            assert!(told.is_sorted_by_key(|(_, place)| *place), "{lane:?} heard {told:?}");
+        }
+    }
+
     /// What ended well was told to every recipient that was not refused, and what was told ended or will.
     pub fn check_far_ends(&self, far_ends: &FarEnds, recipients: impl Fn(&ActionId) -> u16) {
         let nobody = BTreeSet::new();
@@ -356,6 +434,7 @@ impl Oracle {
                 );
             }
         }
+        self.check_last_words(far_ends);
         for id in far_ends.told.keys() {
             assert!(self.deliveries.contains_key(id), "{id} was told and never made");
         }
