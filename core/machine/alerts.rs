@@ -275,6 +275,7 @@ impl Machine {
             }
         }
         if change == AlertChange::Fired {
+            self.forget_told(row);
             self.wait_no_longer(row);
         }
         self.tell_each(row, change);

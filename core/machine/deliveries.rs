@@ -623,6 +623,12 @@ impl Machine {
         let (firing, resolved) = self.told_by(delivery);
         let number = self.state.notifications[self.state.deliveries[delivery].notification].number;
         let now = self.now;
+        let lane = &self.state.groups[group].lanes[lane_number as usize];
+        let remembers = self.state.config().is_none_or(|config| config.muting.remember_told);
+        // What waits behind it leaves out what is held back, which is known all the same.
+        let waits = remembers && self.state.last(lane.head).is_some_and(|newest| newest != delivery);
+        let left_out: Vec<u64> =
+            firing.iter().filter(|id| waits && self.is_held(group, **id)).copied().collect();
         let lane = &mut self.state.groups[group].lanes[lane_number as usize];
         let (mut firing, mut resolved) = (firing, resolved);
         if lane.hold == Some(HoldReason::ResolvesNotSent) {
@@ -631,10 +637,9 @@ impl Machine {
             resolved.sort_unstable();
         }
         let kept = lane.entry.take();
-        if let Some(kept) = &kept {
-            firing = self.with_remembered(firing, &resolved, &kept.firing);
-        }
-        let lane = &mut self.state.groups[group].lanes[lane_number as usize];
+        lane.remembered.retain(|id| firing.binary_search(id).is_err() && resolved.binary_search(id).is_err());
+        lane.remembered.extend(left_out);
+        lane.remembered.sort_unstable();
         // Alertmanager forgets receiver data when a group is told for the first time again.
         let memo = memo.map(Into::into).or_else(|| {
             kept.filter(|entry| !entry.firing.is_empty()).and_then(|mut entry| entry.memo.take())

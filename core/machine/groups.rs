@@ -284,6 +284,7 @@ impl Machine {
 
     /// Decides for one action.
     fn look_at_lane(&mut self, group: u32, lane: usize, all: &Sets, made: &mut Vec<(NotifyReason, u32)>) {
+        self.remember_told(group, lane);
         let own = self.sees_its_own(group, lane).then(|| self.sets(group, Some(lane)));
         let sets = own.as_ref().unwrap_or(all);
         if sets.rows.is_empty() && self.state.groups[group].muted.is_some() {
@@ -365,44 +366,54 @@ impl Machine {
     /// What an action believes of a group: the newest pending notification stands in for what was told.
     fn base(&self, group: u32, lane: usize) -> Base<'_> {
         let lane = &self.state.groups[group].lanes[lane];
-        let Some(newest) = self.state.last(lane.head) else {
-            let entry = lane.entry.as_ref();
-            let (firing, resolved): (&[u64], &[u64]) =
-                entry.map_or((&[], &[]), |entry| (&entry.firing, &entry.resolved));
-            return Base { firing: firing.into(), resolved: resolved.into(), known: entry.is_some() };
-        };
-        let (mut firing, resolved) = self.told_by(newest);
-        if let Some(entry) = &lane.entry {
-            firing = self.with_remembered(firing, &resolved, &entry.firing);
+        let (mut firing, resolved, known): (Cow<'_, [u64]>, Cow<'_, [u64]>, bool) =
+            match (self.state.last(lane.head), &lane.entry) {
+                (Some(newest), _) => {
+                    let (firing, resolved) = self.told_by(newest);
+                    (firing.into(), resolved.into(), true)
+                }
+                (None, Some(entry)) => ((&*entry.firing).into(), (&*entry.resolved).into(), true),
+                (None, None) => ((&[]).into(), (&[]).into(), false),
+            };
+        if !lane.remembered.is_empty() {
+            let all = firing.to_mut();
+            all.extend_from_slice(&lane.remembered);
+            all.sort_unstable();
+            all.dedup();
         }
-        Base { firing: firing.into(), resolved: resolved.into(), known: true }
+        Base { firing, resolved, known }
+    }
+
+    /// Keeps in mind which of the alerts that are held back now the action was told of.
+    fn remember_told(&mut self, group: u32, lane: usize) {
+        let remembers = self.state.config().is_none_or(|config| config.muting.remember_told);
+        let row = &self.state.groups[group];
+        if !remembers || row.muted.is_none() && row.lanes[lane].remembered.is_empty() {
+            return;
+        }
+        let Some(entry) = &row.lanes[lane].entry else { return };
+        let told: Vec<u64> = entry.firing.iter().filter(|id| self.is_held(group, **id)).copied().collect();
+        let lane = &mut self.state.groups[group].lanes[lane];
+        lane.remembered.extend(told);
+        lane.remembered.sort_unstable();
+        lane.remembered.dedup();
+    }
+
+    /// An alert began to fire: whatever its groups' actions were told of it before is another matter.
+    pub(super) fn forget_told(&mut self, row: u32) {
+        let alert = &self.state.alerts[row];
+        for member in &alert.members {
+            let Member::Group(group) = member else { continue };
+            for lane in &mut self.state.groups[*group].lanes {
+                lane.remembered.retain(|id| *id != alert.identity);
+            }
+        }
     }
 
     /// Whether an action was told, or is to be told, that the alert of this identity fires.
     #[cfg(test)]
     pub(super) fn knows(&self, group: u32, lane: usize, identity: u64) -> bool {
         self.base(group, lane).firing.binary_search(&identity).is_ok()
-    }
-
-    /// What a notification tells as firing, with what was told before and it leaves out, since that is held back.
-    pub(super) fn with_remembered(&self, firing: Vec<u64>, resolved: &[u64], before: &[u64]) -> Vec<u64> {
-        if !self.state.config().is_none_or(|config| config.muting.remember_told) || is_subset(before, &firing)
-        {
-            return firing;
-        }
-        let told = |id: &u64| firing.binary_search(id).is_ok() || resolved.binary_search(id).is_ok();
-        let still_fires = |id: &u64| {
-            let row = self.alert_table.find(*id, |row| self.state.alerts[row].identity == *id);
-            row.is_some_and(|row| self.state.alerts[row].firing)
-        };
-        let left_out: Vec<u64> = before.iter().filter(|id| !told(id) && still_fires(id)).copied().collect();
-        if left_out.is_empty() {
-            return firing;
-        }
-        let mut all = firing;
-        all.extend(left_out);
-        all.sort_unstable();
-        all
     }
 
     /// The alert as a notification decided now shows it.
@@ -461,7 +472,7 @@ impl Machine {
     }
 
     /// Whether the alert of this identity fires and is held back in this group.
-    fn is_held(&self, group: u32, identity: u64) -> bool {
+    pub(super) fn is_held(&self, group: u32, identity: u64) -> bool {
         let Some(muted) = &self.state.groups[group].muted else { return false };
         let row = self.alert_table.find(identity, |row| self.state.alerts[row].identity == identity);
         row.is_some_and(|row| self.state.alerts[row].firing && muted.holds(row))
@@ -494,6 +505,9 @@ impl Machine {
         let now = self.now;
         let row = &mut self.state.groups[group];
         let lane_row = &mut row.lanes[lane];
+        if reason == HoldReason::ResolvesNotSent {
+            lane_row.remembered.retain(|id| sets.resolved.binary_search(id).is_err());
+        }
         if reason == HoldReason::ResolvesNotSent
             && let Some(entry) = &mut lane_row.entry
         {

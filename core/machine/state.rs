@@ -171,6 +171,9 @@ pub(crate) struct Lane {
     pub head: Option<u32>,
     /// Why nothing was told at the last look.
     pub hold: Option<HoldReason>,
+    /// Identities of alerts that were told as firing, and that newer notifications leave out because they are held
+    /// back; sorted.
+    pub remembered: Vec<u64>,
 }
 
 /// What was last told, as Alertmanager's notification log keeps it.

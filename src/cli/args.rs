@@ -26,6 +26,8 @@ pub enum Verb {
     Query(Query),
     /// Take charge of firing alerts: repeats stop until they change
     Ack(Ack),
+    /// Hold alerts back for a while: whoever matches is not told
+    Silence(SilenceVerb),
     /// Try deliveries again, or drop them
     Delivery(DeliveryVerb),
     /// List the actions, or test one
@@ -241,6 +243,123 @@ pub struct Ack {
     /// Give it back
     #[arg(long)]
     pub withdraw: bool,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `ams2 silence`.
+#[derive(Debug, clap::Args)]
+pub struct SilenceVerb {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: SilenceDo,
+}
+
+/// What to do with silences.
+#[derive(Debug, Subcommand)]
+pub enum SilenceDo {
+    /// Make a silence, and print its id
+    Add(SilenceAdd),
+    /// List silences
+    Query {
+        /// Only those that have these matchers, as they are written
+        #[arg(value_name = "MATCHER")]
+        matchers: Vec<String>,
+        /// active, pending, expired or all. Default: those that are not over
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The server.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Change a silence in place; one with other matchers takes its place, and has another id
+    Update(SilenceUpdate),
+    /// End silences now; they stay on record
+    Expire {
+        /// Which
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
+        /// The server.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Make silences that `ams2 silence query --json` or `amtool silence query -o json` printed
+    Import {
+        /// The file; standard input without one
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The server.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show which current and recent alerts a silence would hold back; exit code 1 if none
+    Preview {
+        /// All of these must match
+        #[arg(value_name = "MATCHER", required = true)]
+        matchers: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The server.
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// `ams2 silence add`.
+#[derive(Debug, clap::Args)]
+pub struct SilenceAdd {
+    /// Which alerts: all of these must match, such as `event="Virus Found"` `severity<major`
+    #[arg(value_name = "MATCHER", required = true)]
+    pub matchers: Vec<String>,
+    /// For how long, such as 2h. Default: 1h
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "end")]
+    pub duration: Option<String>,
+    /// When it begins, such as 2026-11-24T02:10:00Z. Default: now
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<String>,
+    /// When it ends
+    #[arg(long, value_name = "TIME")]
+    pub end: Option<String>,
+    /// Why
+    #[arg(long, short, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// Who makes it. Default: the client that the server knows us as
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `ams2 silence update`.
+#[derive(Debug, clap::Args)]
+pub struct SilenceUpdate {
+    /// Which
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Other matchers, in place of those that it has
+    #[arg(long = "matcher", short, value_name = "MATCHER")]
+    pub matchers: Vec<String>,
+    /// For how long from now, or from its beginning
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "end")]
+    pub duration: Option<String>,
+    /// When it begins
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<String>,
+    /// When it ends
+    #[arg(long, value_name = "TIME")]
+    pub end: Option<String>,
+    /// Why
+    #[arg(long, short, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// Who changes it
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
     /// The server.
     #[command(flatten)]
     pub server: Server,

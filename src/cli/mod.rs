@@ -6,6 +6,7 @@ mod operate;
 mod pages;
 mod send;
 mod serve;
+mod silence;
 mod spool;
 
 use std::{fmt, process::ExitCode};
@@ -106,6 +107,7 @@ fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Send(send) => block_on(send::send(send)),
         Verb::Query(query) => block_on(operate::query(query)),
         Verb::Ack(ack) => block_on(operate::acknowledge(ack)),
+        Verb::Silence(silence) => block_on(silence::silence(silence)),
         Verb::Delivery(delivery) => block_on(operate::delivery(delivery)),
         Verb::Action(action) => block_on(operate::action(action)),
         Verb::Mib(mib) => match mib.verb {

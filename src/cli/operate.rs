@@ -187,7 +187,7 @@ fn about(labels: &BTreeMap<String, String>) -> String {
 const ABOUT_CHARS_MAX: usize = 60;
 
 /// Prints rows in columns as wide as their widest cell. Control characters are shown, not obeyed.
-fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+pub(super) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let rows: Vec<Vec<String>> = rows.map(|row| row.iter().map(|cell| shown(cell)).collect()).collect();
     let mut widths: Vec<usize> = heads.iter().map(|head| head.len()).collect();
     for row in &rows {
@@ -221,7 +221,7 @@ fn shown(words: &str) -> String {
 }
 
 /// A query's value, percent-encoded (RFC 3986 section 2.1).
-fn percent(text: &str) -> String {
+pub(super) fn percent(text: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|b| if keep(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

@@ -25,7 +25,7 @@ use smol_str::SmolStr;
 use super::{
     Decision,
     done::{Done as Ended, done},
-    views,
+    silences, views,
 };
 use crate::{
     alertmanager,
@@ -104,6 +104,7 @@ pub fn routes(api: Api) -> Routes {
         .route("/api/v1/actions/test", post(test_action))
         .route("/-/reload", post(reload))
         .with_state(api.clone())
+        .merge(silences::routes(api.clone()))
         .merge(alertmanager::routes(api))
 }
 
@@ -172,7 +173,10 @@ impl RowQuery {
 }
 
 /// Matchers with the ranks of the config in force.
-fn compile(matchers: &[Matcher], machine: &Machine) -> Result<(Vec<Compiled>, Severities), Problem> {
+pub(super) fn compile(
+    matchers: &[Matcher],
+    machine: &Machine,
+) -> Result<(Vec<Compiled>, Severities), Problem> {
     let severities = machine.config().map(|(config, _)| config.severities.clone()).unwrap_or_default();
     let compiled: Result<Vec<_>, _> =
         matchers.iter().map(|matcher| matcher.compile(&severities).map_err(bad_matcher)).collect();
@@ -648,7 +652,16 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn bad(detail: impl Into<String>, mend: impl Into<String>) -> Problem {
+    /// Something has changed meanwhile.
+    pub(super) fn conflict(detail: impl Into<String>, mend: impl Into<String>) -> Problem {
+        Problem::status(StatusCode::CONFLICT, detail, mend)
+    }
+
+    pub(super) fn status(status: StatusCode, detail: impl Into<String>, mend: impl Into<String>) -> Problem {
+        Problem { status, ..Problem::bad(detail, mend) }
+    }
+
+    pub(super) fn bad(detail: impl Into<String>, mend: impl Into<String>) -> Problem {
         Problem {
             status: StatusCode::BAD_REQUEST,
             detail: detail.into(),
@@ -658,7 +671,7 @@ impl Problem {
     }
 }
 
-fn bad_matcher(error: ams2_core::matcher::MatcherError) -> Problem {
+pub(super) fn bad_matcher(error: ams2_core::matcher::MatcherError) -> Problem {
     Problem::bad(error.to_string(), "a matcher is `name op \"value\"` with one of = != =~ !~ >= > <= <")
 }
 

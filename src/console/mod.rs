@@ -4,6 +4,7 @@
 mod api;
 mod decisions;
 mod done;
+mod silences;
 mod status;
 pub mod views;
 
@@ -12,4 +13,5 @@ pub use api::{
     TRUNCATED, TestAnswer, TestOrder, alerts, no_such_method, no_such_path, routes,
 };
 pub use decisions::Decision;
+pub use silences::{ExpireOrder, Preview, PreviewOrder, SetDone, SetOrder};
 pub use status::{Status, status_routes};

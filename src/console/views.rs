@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ams2_core::{
     Wall,
-    machine::{AlertView, DeliveryStanding, DeliveryView, GroupView},
+    machine::{AlertView, DeliveryStanding, DeliveryView, GroupView, SilenceView},
 };
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +135,48 @@ pub struct Action {
     pub in_flight: u32,
     /// Whether its far end fails, so that one delivery at a time probes it.
     pub failing: bool,
+}
+
+/// One silence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    /// A UUID.
+    pub id: String,
+    /// `active`, `pending` or `expired`.
+    pub state: String,
+    /// Matchers; all must match.
+    pub matchers: Vec<String>,
+    /// When it begins, RFC 3339 in UTC.
+    pub starts_at: String,
+    /// When it ends.
+    pub ends_at: String,
+    /// When it was last changed.
+    pub updated_at: String,
+    /// Who made it.
+    pub by: String,
+    /// Why.
+    pub comment: String,
+    /// More about it, for other tools.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Silence {
+    /// The silence as the API shows it.
+    pub fn of(view: &SilenceView<'_>) -> Silence {
+        let silence = view.silence;
+        Silence {
+            id: silence.id.to_string(),
+            state: view.state.word().into(),
+            matchers: silence.matchers.iter().map(ToString::to_string).collect(),
+            starts_at: time(silence.starts),
+            ends_at: time(silence.ends),
+            updated_at: time(silence.updated),
+            by: silence.by.to_string(),
+            comment: silence.comment.clone(),
+            annotations: silence.annotations.iter().map(|(n, v)| (n.to_string(), v.clone())).collect(),
+        }
+    }
 }
 
 /// RFC 3339 in UTC with milliseconds.

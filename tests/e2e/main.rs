@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr)]
 
 mod access;
+mod amtool;
 mod bad_input;
 mod check;
 mod disk;

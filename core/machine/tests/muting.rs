@@ -458,3 +458,22 @@ fn a_later_alert_waits_no_longer_than_its_own_group_wait_where_the_route_says_so
         assert_eq!(world.told()[1], (told_at, NewAlerts, 2, 0));
     }
 }
+
+/// What fires anew while a notification without it is under way is no old acquaintance.
+#[test]
+fn what_fires_anew_beside_a_repeat_under_way_is_told_after_it() {
+    let mut page = action("ops", "page");
+    page.send_resolved = false;
+    let mut world = World::new(config(vec![page], grouped()));
+    world.alert(A, Some(10 * HOUR));
+    world.alert(B, Some(10 * HOUR));
+    world.wait(MINUTE);
+    world.alert(B, Some(0));
+    world.far_end = None;
+    world.wait(62 * MINUTE);
+    assert_eq!(world.told().last(), Some(&(61 * MINUTE + 30_000, NotifyReason::RepeatDue, 1, 0)));
+    world.alert(B, Some(10 * HOUR));
+    world.outcome_of_last(Ok(Receipt::Sent));
+    world.wait(2 * MINUTE);
+    assert_eq!(world.told().last(), Some(&(63 * MINUTE + 30_000, NewAlerts, 2, 0)));
+}
