@@ -117,7 +117,8 @@ fn amtool_makes_changes_and_ends_silences() {
     let broken = site.path().join("broken.json");
     std::fs::write(&broken, r#"[{"matchers":[],"startsAt":"2026-11-25T10:00:00Z","endsAt":"2099-11-25T10:00:00Z","createdBy":"a","comment":"c"}]"#).expect("written");
     let failed = amtool(&server, &["silence", "import", broken.to_str().expect("UTF-8")]);
-    failed.ends(1).says("couldn't import 1 out of 1 silences");
+    failed.says("Error adding silence");
+    assert_eq!(shown(&server, &["silence", "query"]).as_array().map(Vec::len), Some(1));
     // They outlive a crash.
     server.kill();
     let server = site.start();
@@ -285,4 +286,53 @@ fn groups_are_shown_with_what_mutes_them() {
     let all = server.get("/api/v2/alerts/groups?filter=alertname%3DNightly").is(200).json();
     assert_eq!(all[0]["alerts"][0]["status"]["mutedBy"], json!(["always"]));
     assert_eq!(all[0]["receiver"], json!({ "name": "ops" }));
+}
+
+/// `ams2 silence`, with what amtool sees of it.
+#[test]
+fn our_own_commands_make_the_same_silences() {
+    let site = Site::new(CONFIG);
+    let server = site.start();
+    let to = server.url();
+    let ours = |arguments: &[&str]| run(ams2().arg("silence").args(arguments).args(["--to", &to]));
+    server.call("POST", "/api/v2/alerts", r#"[{"labels":{"alertname":"Slow","severity":"minor"}}]"#).is(200);
+    until_true("it is there", || names(&server, &["-s", "-a"]) == ["Slow"]);
+    let preview = ours(&["preview", "severity < major", "alertname != \"\""]).ends(0);
+    assert!(preview.stdout.contains("alertname=Slow"), "{}", preview.stdout);
+    preview.says("1 alerts that fire now would be held back");
+    ours(&["preview", "alertname = Nothing"]).ends(1);
+    let id = ours(&["add", "severity < major", "--for", "2h", "-c", "works", "--by", "ann"]).ends(0).stdout;
+    let id = id.trim();
+    until_true("it is silenced", || names(&server, &["-s"]) == ["Slow"]);
+    assert_eq!(names(&server, &[]), [""; 0]);
+    // What has no word there is shown in the nearest form.
+    let silence = &shown(&server, &["silence", "query"])[0];
+    assert_eq!(silence["matchers"][0]["isRegex"], true);
+    let listed = ours(&["query", "--json"]).ends(0).json();
+    assert_eq!((&listed[0]["id"], &listed[0]["matchers"]), (&json!(id), &json!(["severity<\"major\""])));
+    assert_eq!(ours(&["update", id, "-c", "still"]).ends(0).stdout.trim(), id, "in place");
+    let other = ours(&["update", id, "--matcher", "alertname = Slow"]).ends(0).stdout;
+    assert_ne!(other.trim(), id, "another takes its place");
+    let listed = ours(&["query", "--json"]).ends(0).json();
+    assert_eq!((listed.as_array().map(Vec::len), &listed[0]["comment"]), (Some(1), &json!("still")));
+    let exported = ours(&["query", "--json", "--state", "all"]).ends(0).stdout;
+    ours(&["expire", other.trim()]).ends(0).says("is over");
+    let file = site.path().join("ours.json");
+    std::fs::write(&file, exported).expect("written");
+    // One of the two was over when it was written out.
+    let imported = ours(&["import", file.to_str().expect("UTF-8")]).ends(1);
+    imported.says("1 of 2 silences are made");
+    assert_eq!(shown(&server, &["silence", "query"]).as_array().map(Vec::len), Some(1));
+    for (arguments, code, words) in [
+        (&["add", "a=~\".*\""][..], 1, "at least one matcher must not match the empty string"),
+        (&["add", "a=b", "--for", "0s"], 1, "the time is 0"),
+        (&["add", "a=b", "--end", "noon"], 1, "is no time by RFC 3339"),
+        (&["add", "a"], 1, "expected one of = != =~ !~"),
+        (&["expire", "abc"], 1, "is no silence id"),
+        (&["expire", "11111111-1111-4111-8111-111111111111"], 1, "there is no silence"),
+        (&["query", "--state", "gone"], 1, "state is `gone`"),
+        (&["import", "/nonexistent"], 2, "cannot be read"),
+    ] {
+        ours(arguments).ends(code).says(words);
+    }
 }

@@ -530,6 +530,7 @@ impl Connection {
             .collect();
         let mut answer = Answer { status, headers, body: Vec::new() };
         match answer.header("content-length").map(str::parse) {
+            _ if answer.header("transfer-encoding") == Some("chunked") => answer.body = self.chunks()?,
             Some(Ok(length)) => {
                 answer.body = vec![0; length];
                 self.stream.read_exact(&mut answer.body)?;
@@ -537,6 +538,28 @@ impl Connection {
             _ => drop(self.stream.read_to_end(&mut answer.body)?),
         }
         Ok(answer)
+    }
+
+    /// A body in chunks (RFC 9112 section 7.1), to its last one.
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let mut line = Vec::new();
+            let mut byte = [0];
+            while !line.ends_with(b"\r\n") {
+                self.stream.read_exact(&mut byte)?;
+                line.push(byte[0]);
+            }
+            let size = String::from_utf8_lossy(&line);
+            let size = usize::from_str_radix(size.trim(), 16).map_err(io::Error::other)?;
+            let start = body.len();
+            body.resize(start + size + 2, 0);
+            self.stream.read_exact(&mut body[start..])?;
+            body.truncate(start + size);
+            if size == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     /// Whether the server has closed the connection, or does within the deadline.
