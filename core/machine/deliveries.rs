@@ -1,16 +1,17 @@
 //! Deliveries: whose turn it is, what an outcome means, when to try again and when to give up.
 
-use alloc::{boxed::Box, format, string::ToString, vec::Vec};
+use alloc::{boxed::Box, format, string::ToString, sync::Arc, vec::Vec};
 
 use super::{
     Machine,
+    digests::{Failed, Fate, Work},
     pending::{Delivery, DeliveryState, LaneRef},
     state::{Entry, State},
     timers::Due,
 };
 use crate::{
     At, Effect,
-    effect::{AttemptResult, DeadReason, Decided, Deliver, HoldReason, Next, NotifyReason},
+    effect::{AttemptResult, DeadReason, Decided, Deliver, HoldReason, Next, Notification, NotifyReason},
     input::{DeliveryId, Failure, FailureKind, Outcome, Receipt, Recipient},
 };
 
@@ -25,6 +26,9 @@ const PROBE_MS_MIN: u64 = 4_000;
 const RETRY_AFTER_MAX_MS: u64 = 3_600_000;
 /// A delivery that was being attempted in this many crashes is given up.
 const CRASHES_MAX: u8 = 3;
+/// Other ready deliveries that are looked at for whether a digest is worth its name: rather one that comes a minute later
+/// than a look at a hundred thousand.
+const OTHERS_LOOKED_AT: usize = 256;
 /// The rate limit's window, in milliseconds.
 const MINUTE_MS: u64 = 60_000;
 
@@ -195,8 +199,14 @@ impl Machine {
             };
             match allowed {
                 0 => break,
-                // The last attempt that the limit leaves carries all that waits.
-                1 if self.several_wait(number, delivery) => self.digest(number),
+                // The last attempt that the limit leaves carries all that waits. The rest is seen to after it.
+                1 if self.several_wait(number, delivery) => return self.digest(number),
+                _ if self.state.digests.contains_key(&delivery) => {
+                    self.unready(delivery);
+                    self.begin_attempt(delivery, DeliveryState::InFlight);
+                    let (told, ids) = (Vec::new(), Vec::new());
+                    return self.works.push_back(Work::Tell { digest: delivery, told, ids });
+                }
                 _ => {
                     self.unready(delivery);
                     let train = self.train(delivery, allowed);
@@ -241,33 +251,27 @@ impl Machine {
 
     /// Whether `first` is not the only delivery that a digest could carry now.
     fn several_wait(&self, number: u32, first: u32) -> bool {
-        let fresh = |delivery: u32| self.state.deliveries[delivery].is_fresh();
-        let several = self.due(number).filter(|waiting| fresh(*waiting)).take(2).count() > 1;
-        fresh(first) && (several || self.behind(first).next().is_some())
-    }
-
-    /// The deliveries that an action may attempt now, in order.
-    fn due(&self, number: u32) -> impl Iterator<Item = u32> {
-        let ready = self.state.actions[number as usize].ready.iter();
-        ready.take_while(|waiting| self.state.deliveries[*waiting].due <= self.now)
-    }
-
-    /// The deliveries that wait directly behind `head` in its lane, in order.
-    fn behind(&self, head: u32) -> impl Iterator<Item = u32> {
-        self.state.onward(head, head).skip(1).take_while(|known| {
-            let row = &self.state.deliveries[*known];
-            row.state == DeliveryState::Waiting && row.is_fresh()
-        })
+        let rows = &self.state.deliveries;
+        let due = self.state.actions[number as usize].ready.iter().filter(|head| *head != first);
+        let due = due.take(OTHERS_LOOKED_AT).take_while(|head| rows[*head].due <= self.now);
+        let behind = Some(rows[first].after).filter(|row| *row != first);
+        rows[first].is_fresh() && due.chain(behind).any(|row| rows[row].waits_afresh())
     }
 
     /// Starts an attempt at a delivery that was taken from the ready ones, or that goes with one. `goes_on`: another goes
     /// with it.
     fn attempt(&mut self, delivery: u32, state: DeliveryState, goes_on: bool) {
+        self.begin_attempt(delivery, state);
+        let told = self.state.notifications[self.state.deliveries[delivery].notification].notification();
+        self.push_deliver(delivery, [told].into(), Vec::new(), goes_on);
+    }
+
+    pub(super) fn begin_attempt(&mut self, delivery: u32, state: DeliveryState) {
         let reached = self.reached;
         let row = &mut self.state.deliveries[delivery];
         row.state = state;
         row.attempts += 1;
-        let (number, lane, id) = (row.action, row.lane, row.id);
+        let (number, id) = (row.action, row.id);
         let action = &mut self.state.actions[number as usize];
         action.in_flight += 1;
         if action.open {
@@ -276,19 +280,19 @@ impl Machine {
         if action.spec.max_per_minute.is_some() {
             action.recent.push_back(reached);
         }
-        let spec = &self.state.actions[number as usize].spec;
+    }
+
+    /// Hands an attempt that has begun to the shell.
+    pub(super) fn push_deliver(
+        &mut self,
+        delivery: u32,
+        notifications: Vec<Arc<Notification>>,
+        digest_of: Vec<DeliveryId>,
+        goes_on: bool,
+    ) {
         let row = &self.state.deliveries[delivery];
-        let parts = self.state.digests.get(&delivery);
-        let rows = parts.map_or_else(|| core::slice::from_ref(&delivery), Vec::as_slice);
-        let notifications: Vec<_> = rows
-            .iter()
-            .map(|part| self.state.deliveries[*part].notification)
-            .map(|row| self.state.notifications[row].notification())
-            .collect();
-        let digest_of = parts.map_or_else(Vec::new, |parts| {
-            parts.iter().map(|part| self.state.deliveries[*part].id).collect()
-        });
-        let memo = match lane {
+        let spec = &self.state.actions[row.action as usize].spec;
+        let memo = match row.lane {
             LaneRef::Group { group, lane } => self.state.groups[group].lanes[lane as usize]
                 .entry
                 .as_ref()
@@ -309,39 +313,6 @@ impl Machine {
             goes_on,
         };
         self.effects.push(Effect::Deliver(Box::new(deliver)));
-    }
-
-    /// Puts all that is due for an action into one delivery, oldest first, and attempts it. What a far end may have
-    /// seen already, in whole or in part, is told again under its own name alone.
-    fn digest(&mut self, number: u32) {
-        let due: Vec<u32> = self.due(number).filter(|head| self.state.deliveries[*head].is_fresh()).collect();
-        let mut parts: Vec<(u64, u32)> = Vec::new();
-        for head in due {
-            self.unready(head);
-            let waiting = core::iter::once(head).chain(self.behind(head));
-            parts.extend(waiting.map(|part| (self.state.deliveries[part].number, part)));
-        }
-        parts.sort_unstable();
-        let parts: Vec<u32> = parts.into_iter().map(|(_, part)| part).collect();
-        let first = parts[0];
-        let key = self.state.delivery_counter + 1;
-        let notification = self.state.deliveries[first].notification;
-        let created = parts.iter().map(|part| self.state.deliveries[*part].created).min();
-        let critical = parts.iter().any(|part| self.state.deliveries[*part].critical);
-        let digest = self.add_delivery(notification, number, LaneRef::Detached(key));
-        let row = &mut self.state.deliveries[digest];
-        (row.created, row.critical) = (created.unwrap_or(row.created), critical);
-        let id = row.id;
-        self.state.actions[number as usize].pending -= 1;
-        for part in &parts {
-            self.state.deliveries[*part].state = DeliveryState::InDigest(digest);
-        }
-        self.state.line_up(digest);
-        let deliveries = parts.iter().map(|part| self.state.deliveries[*part].id).collect();
-        let action = self.state.actions[number as usize].spec.id.clone();
-        self.state.digests.insert(digest, parts);
-        self.record(Decided::Digested { digest: id, deliveries, action });
-        self.attempt(digest, DeliveryState::InFlight, false);
     }
 
     /// An attempt ended.
@@ -391,28 +362,34 @@ impl Machine {
         let now = self.now;
         let row = &mut self.state.deliveries[delivery];
         (row.state, row.due, row.maybe_duplicate) = (DeliveryState::Waiting, now, true);
-        let result = match receipt {
-            Receipt::Sent => AttemptResult::Sent,
-            Receipt::Delivered { reply, .. } => AttemptResult::Delivered(reply.clone()),
-        };
-        self.record_attempt(delivery, result, took_ms, Next::Retry(now));
+        self.record_attempt(delivery, result_of(receipt), took_ms, Next::Retry(now));
         self.wait_again(delivery);
     }
 
     fn answered(&mut self, delivery: u32, receipt: &Receipt, took_ms: u32) {
-        let (reply, unfinished, refused, memo) = match receipt {
-            Receipt::Sent => (None, &[][..], &[][..], None),
-            Receipt::Delivered { reply, memo, unfinished, refused } => {
-                (Some(reply), &unfinished[..], &refused[..], memo.as_deref())
-            }
-        };
-        let parts = self.state.digests.get(&delivery).cloned().unwrap_or_else(|| [delivery].into());
-        for (recipient, words) in refused {
-            for part in &parts {
-                self.refused(*part, *recipient, words);
+        let is_digest = self.state.digests.contains_key(&delivery);
+        if let Receipt::Delivered { refused, .. } = receipt {
+            for (recipient, words) in refused {
+                if !self.each_part(delivery, Fate::Refused(*recipient, words.clone())) {
+                    self.refused(delivery, *recipient, words);
+                }
             }
         }
-        let result = reply.map_or(AttemptResult::Sent, |reply| AttemptResult::Delivered(reply.clone()));
+        if is_digest {
+            let receipt = receipt.clone();
+            self.works.push_back(Work::Answer { digest: delivery, receipt, took_ms });
+        } else {
+            self.answer_counts(delivery, receipt, took_ms);
+        }
+    }
+
+    /// Who was refused for good is seen to: what the answer says of the others.
+    pub(super) fn answer_counts(&mut self, delivery: u32, receipt: &Receipt, took_ms: u32) {
+        let (unfinished, memo) = match receipt {
+            Receipt::Sent => (&[][..], None),
+            Receipt::Delivered { memo, unfinished, .. } => (&unfinished[..], memo.as_deref()),
+        };
+        let result = result_of(receipt);
         if unfinished.is_empty() {
             self.record_attempt(delivery, result, took_ms, Next::Done);
             self.state.totals.delivered += 1;
@@ -439,28 +416,19 @@ impl Machine {
     }
 
     fn retry_or_give_up(&mut self, delivery: u32, failure: &Failure, result: AttemptResult, took_ms: u32) {
-        let reason = DeadReason::TooOld(failure.reason.clone());
-        let old: Vec<u32> = match self.state.digests.get(&delivery) {
-            None => [delivery].into_iter().filter(|part| self.is_too_old(*part)).collect(),
-            Some(parts) => parts.iter().copied().filter(|part| self.is_too_old(*part)).collect(),
-        };
-        let all = self.state.digests.get(&delivery).map_or(1, Vec::len);
-        if old.len() == all {
+        if self.state.digests.contains_key(&delivery) {
+            let failed = Failed { digest: delivery, failure: failure.clone(), result, took_ms };
+            self.works.push_back(Work::Age { failed, kept: Vec::new(), old: Vec::new() });
+        } else if self.is_too_old(delivery) {
             self.record_attempt(delivery, result, took_ms, Next::DeadLetter);
-            self.give_up(delivery, reason);
-            return;
+            self.give_up(delivery, DeadReason::TooOld(failure.reason.clone()));
+        } else {
+            self.retry(delivery, failure, result, took_ms);
         }
-        // A digest lets go of the parts that have waited too long; the others go on.
-        if let Some(parts) = self.state.digests.get_mut(&delivery)
-            && !old.is_empty()
-        {
-            let mut gone = old.clone();
-            gone.sort_unstable();
-            parts.retain(|part| gone.binary_search(part).is_err());
-            for part in old {
-                self.give_up(part, reason.clone());
-            }
-        }
+    }
+
+    /// A delivery waits for another try.
+    pub(super) fn retry(&mut self, delivery: u32, failure: &Failure, result: AttemptResult, took_ms: u32) {
         let row = &self.state.deliveries[delivery];
         let due = self.now.plus(self.wait_ms(row.id, row.attempts, failure.retry_after_ms));
         let row = &mut self.state.deliveries[delivery];
@@ -471,7 +439,7 @@ impl Machine {
         self.wait_again(delivery);
     }
 
-    fn is_too_old(&self, delivery: u32) -> bool {
+    pub(super) fn is_too_old(&self, delivery: u32) -> bool {
         let row = &self.state.deliveries[delivery];
         let severity = row.critical.then_some(crate::Severity::Critical);
         let age_max = self.state.config().map_or(u64::MAX, |config| config.give_up_ms(severity));
@@ -499,7 +467,7 @@ impl Machine {
         wait.max(retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MAX_MS))
     }
 
-    fn record_attempt(&mut self, delivery: u32, result: AttemptResult, took_ms: u32, next: Next) {
+    pub(super) fn record_attempt(&mut self, delivery: u32, result: AttemptResult, took_ms: u32, next: Next) {
         let row = &self.state.deliveries[delivery];
         let action = self.state.actions[row.action as usize].spec.id.clone();
         self.record(Decided::Attempt {
@@ -552,36 +520,40 @@ impl Machine {
 
     /// A delivery ended well: what it told is written into its group's log, and its turn passes on.
     pub(super) fn conclude(&mut self, delivery: u32, memo: Option<&[u8]>) {
-        for part in self.parts(delivery) {
-            self.write_entry(part, memo);
-            self.leave(part);
-            self.drop_row(part);
-        }
+        self.end_with(delivery, Fate::Told(memo.map(Into::into)));
+    }
+
+    pub(super) fn conclude_one(&mut self, delivery: u32, memo: Option<&[u8]>) {
+        self.write_entry(delivery, memo);
+        self.leave(delivery);
+        self.drop_row(delivery);
     }
 
     /// A delivery is given up and kept.
     pub(super) fn give_up(&mut self, delivery: u32, reason: DeadReason) {
-        for part in self.parts(delivery) {
-            self.state.totals.dead_lettered += 1;
-            // What was given up counts as told: it is kept, and saying it again would be given up again.
-            self.write_entry(part, None);
-            self.leave(part);
-            let row = &mut self.state.deliveries[part];
-            row.state = DeliveryState::Dead;
-            row.rare().dead = Some(reason.clone());
-            row.lane = LaneRef::Detached(row.id.0 as u64);
-            let (id, number) = (row.id, row.action);
-            let action = self.state.actions[number as usize].spec.id.clone();
-            self.record(Decided::DeadLetter { delivery: id, action, reason: reason.clone() });
-            if !self.is_about_delivery(part) {
-                let counted = self.given_up.entry(number).or_default();
-                *counted = (counted.0 + 1, reason.to_string());
-            }
+        self.end_with(delivery, Fate::GivenUp(reason));
+    }
+
+    pub(super) fn give_up_one(&mut self, delivery: u32, reason: &DeadReason) {
+        self.state.totals.dead_lettered += 1;
+        // What was given up counts as told: it is kept, and saying it again would be given up again.
+        self.write_entry(delivery, None);
+        self.leave(delivery);
+        let row = &mut self.state.deliveries[delivery];
+        row.state = DeliveryState::Dead;
+        row.rare().dead = Some(reason.clone());
+        row.lane = LaneRef::Detached(row.id.0 as u64);
+        let (id, number) = (row.id, row.action);
+        let action = self.state.actions[number as usize].spec.id.clone();
+        self.record(Decided::DeadLetter { delivery: id, action, reason: reason.clone() });
+        if !self.is_about_delivery(delivery) {
+            let counted = self.given_up.entry(number).or_default();
+            *counted = (counted.0 + 1, reason.to_string());
         }
     }
 
     /// A recipient was refused for good: a dead letter of its own.
-    fn refused(&mut self, delivery: u32, recipient: Recipient, words: &str) {
+    pub(super) fn refused(&mut self, delivery: u32, recipient: Recipient, words: &str) {
         let row = &self.state.deliveries[delivery];
         let (notification, action, created) = (row.notification, row.action, row.created);
         let critical = row.critical;
@@ -601,18 +573,6 @@ impl Machine {
         if !self.is_about_delivery(dead) {
             let counted = self.given_up.entry(action).or_default();
             *counted = (counted.0 + 1, format!("a recipient was refused: {words}"));
-        }
-    }
-
-    /// A delivery itself, or the parts of a digest, whose own row then goes.
-    fn parts(&mut self, delivery: u32) -> Vec<u32> {
-        match self.state.digests.remove(&delivery) {
-            None => [delivery].into(),
-            Some(parts) => {
-                self.leave_lane(delivery);
-                self.drop_row(delivery);
-                parts
-            }
         }
     }
 
@@ -664,7 +624,7 @@ impl Machine {
         }
     }
 
-    fn leave_lane(&mut self, delivery: u32) {
+    pub(super) fn leave_lane(&mut self, delivery: u32) {
         let row = &self.state.deliveries[delivery];
         let (lane, action) = (row.lane, row.action);
         self.unready(delivery);
@@ -805,9 +765,7 @@ impl Machine {
                 true
             }
             DeliveryState::Waiting => {
-                for part in self.parts(delivery) {
-                    self.let_delivery_go(part);
-                }
+                self.end_with(delivery, Fate::LetGo);
                 true
             }
             DeliveryState::InDigest(digest)
@@ -816,7 +774,7 @@ impl Machine {
                 if let Some(parts) = self.state.digests.get_mut(&digest) {
                     parts.retain(|part| *part != delivery);
                     if parts.is_empty() {
-                        self.parts(digest);
+                        self.end_with(digest, Fate::LetGo);
                     }
                 }
                 self.let_delivery_go(delivery);
@@ -826,10 +784,17 @@ impl Machine {
         }
     }
 
-    fn let_delivery_go(&mut self, delivery: u32) {
+    pub(super) fn let_delivery_go(&mut self, delivery: u32) {
         self.write_entry(delivery, None);
         self.leave(delivery);
         self.drop_row(delivery);
+    }
+}
+
+fn result_of(receipt: &Receipt) -> AttemptResult {
+    match receipt {
+        Receipt::Sent => AttemptResult::Sent,
+        Receipt::Delivered { reply, .. } => AttemptResult::Delivered(reply.clone()),
     }
 }
 

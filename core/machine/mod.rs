@@ -7,6 +7,7 @@
 
 mod alerts;
 mod deliveries;
+mod digests;
 mod groups;
 mod index;
 mod inhibition;
@@ -48,6 +49,7 @@ use crate::{
     effect::Decided,
     input::{Input, JournalRecord, Position},
 };
+use digests::Work;
 use groups::Looking;
 use muting::Held;
 use pieces::Pieces;
@@ -94,6 +96,8 @@ pub struct Machine {
     times_armed: At,
     /// What long work knows between its pieces.
     pieces: Pieces,
+    /// Work on digests that comes before the record goes on, in order.
+    works: VecDeque<Work>,
     /// Whether the process before the one that starts ended without a word, and how many attempts of it are forgotten.
     crashed: bool,
     unknown_outcomes: u32,
@@ -120,6 +124,7 @@ impl Default for Machine {
             given_up: BTreeMap::new(),
             moving: None,
             looking: None,
+            works: VecDeque::new(),
             unmuting: VecDeque::new(),
             times_armed: At::NEVER,
             pieces: Pieces::default(),
@@ -298,6 +303,12 @@ impl Machine {
 
     /// One piece of work; the phase that comes next, or `None` when the record is done.
     fn step_once(&mut self, job: &mut Job, left: &mut i64) -> Option<Phase> {
+        if let Some(work) = self.works.pop_front() {
+            if let Some(rest) = self.work_on(work, left) {
+                self.works.push_front(rest);
+            }
+            return Some(job.phase);
+        }
         match job.phase {
             Phase::Before => Some(if self.fire_one(job.record.at, left) {
                 Phase::Before

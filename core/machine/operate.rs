@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 use super::{
     Machine, Phase,
     alerts::RowLabels,
+    digests::{Fate, Work},
     interner::Interner,
     pending::{Delivery, DeliveryState, LaneRef},
     ready::Ready,
@@ -353,16 +354,20 @@ impl Machine {
             self.give_up(delivery, if dropped { DeadReason::Dropped } else { DeadReason::ActionRemoved });
             return;
         }
-        let parts = self.state.digests.get(&delivery).cloned().unwrap_or_else(|| [delivery].into());
+        let is_digest = self.state.digests.contains_key(&delivery);
         for &heir in &heirs {
-            for &part in &parts {
-                self.move_to(part, heir);
+            if !self.each_part(delivery, Fate::MovedTo(heir)) {
+                self.move_to(delivery, heir);
             }
         }
-        self.conclude(delivery, None);
+        if is_digest {
+            self.works.push_back(Work::Conclude(delivery));
+        } else {
+            self.conclude(delivery, None);
+        }
     }
 
-    fn move_to(&mut self, delivery: u32, action: u32) {
+    pub(super) fn move_to(&mut self, delivery: u32, action: u32) {
         let row = &self.state.deliveries[delivery];
         let (notification, created, old) = (row.notification, row.created, row.id);
         let critical = row.critical;

@@ -240,6 +240,11 @@ impl Delivery {
         matches!(self.state, DeliveryState::InFlight | DeliveryState::Following)
     }
 
+    /// Whether it waits, and a digest may carry it.
+    pub fn waits_afresh(&self) -> bool {
+        self.state == DeliveryState::Waiting && self.is_fresh()
+    }
+
     /// Whether no far end has seen it and all of its recipients are to be told, so that a digest may carry it.
     pub fn is_fresh(&self) -> bool {
         self.attempts == 0 && self.unfinished().is_none()

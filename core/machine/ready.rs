@@ -66,6 +66,18 @@ impl Ready {
         self.leaves.iter().flatten().copied()
     }
 
+    /// The row at a place, which moves on: for a walk in pieces, during which nothing is put in or taken out.
+    pub fn walk(&self, place: &mut (usize, usize)) -> Option<u32> {
+        loop {
+            let leaf = self.leaves.get(place.0)?;
+            if let Some(row) = leaf.get(place.1) {
+                place.1 += 1;
+                return Some(*row);
+            }
+            *place = (place.0 + 1, 0);
+        }
+    }
+
     /// Leaf and place of the row with this key, or where it would be; past the last leaf for what comes last.
     fn search(&self, rows: &Slab<Delivery>, wanted: Key) -> Result<(usize, usize), (usize, usize)> {
         let leaf =

@@ -4,10 +4,10 @@
 use ams2_core::{
     At, Config, Effect, Input, Machine, Position, Wall,
     batch::{AlertTimes, BatchBuilder},
-    config::{ActionId, ActionSpec, GroupBy, Install, Notify, Receiver, Route},
+    config::{ActionId, ActionSpec, GroupBy, Install, Notify, Receiver, Removed, Route},
     input::{
         Acknowledge, Arrival, Carried, CarriedItem, CarriedText, DeliveryCommand, DeliverySelection,
-        DeliveryVerb, Failure, JournalRecord, Outcome, Started,
+        DeliveryVerb, Failure, JournalRecord, Outcome, Receipt, Started,
     },
     machine::Step,
     matcher::Matcher,
@@ -177,4 +177,79 @@ fn a_word_of_an_operator_and_a_start_are_done_in_pieces() {
     assert_pieces(pair.fold(command(DeliveryVerb::Retry)), rows * ROWS_MAX);
     pair.refuse_all();
     assert_pieces(pair.fold(command(DeliveryVerb::Drop)), rows * ROWS_MAX);
+}
+
+/// Pieces of a digest have 32 deliveries at most: so many times more of them than of rows that are passed over.
+const PER_32: usize = ROWS_MAX / 32;
+
+/// The outcome of the attempt under way.
+fn outcome_of(pair: &mut Pair, result: Result<Receipt, Failure>) -> usize {
+    let mut delivers = pair.effects.iter().filter_map(|effect| match effect {
+        Effect::Deliver(deliver) => Some(deliver),
+        _ => None,
+    });
+    let deliver = delivers.next_back().expect("an attempt");
+    let (delivery, attempt) = (deliver.delivery, deliver.attempt);
+    pair.fold(Input::Outcome(Outcome { delivery, attempt, result, took_ms: 1, led: true }))
+}
+
+/// Machines with a digest of all alerts but one, whose attempt is under way.
+fn with_digest() -> Pair {
+    let mut limited = config(Notify::Each, by_event(), 1);
+    let action = &mut limited.receivers[0].actions[0];
+    (action.batch_max, action.max_in_flight, action.max_per_minute) = (1, 10, Some(2));
+    let mut pair = Pair::new(limited);
+    // What ams2 says of its own start and config took two attempts of this minute; they stay under way.
+    pair.wait(60_000);
+    let rows = ALERTS as usize;
+    assert_pieces(pair.alerts(0, true, None), rows * ROWS_MAX + 3 * rows * PER_32);
+    let digests = pair.effects.iter().filter(|effect| match effect {
+        Effect::Deliver(deliver) => deliver.digest_of.len() == rows - 1,
+        _ => false,
+    });
+    assert_eq!(digests.count(), 1);
+    pair
+}
+
+#[test]
+fn whatever_becomes_of_a_large_digest_is_done_in_pieces() {
+    let rows = ALERTS as usize;
+    let mut pair = with_digest();
+    assert_pieces(outcome_of(&mut pair, Err(Failure::transient("later"))), rows * PER_32);
+    assert_pieces(pair.wait(60_000), rows * PER_32);
+    let partly = Receipt::Delivered {
+        reply: String::new(),
+        memo: None,
+        unfinished: vec![Recipient(1)],
+        refused: vec![(Recipient(0), "550".into()), (Recipient(2), "550".into())],
+    };
+    assert_pieces(outcome_of(&mut pair, Ok(partly)), 3 * rows * PER_32);
+    assert_eq!(pair.whole.deliveries().count(), 3 * (rows - 1) + 3, "two recipients are dead letters");
+    assert_pieces(pair.wait(60_000), rows * PER_32);
+    assert_pieces(outcome_of(&mut pair, Ok(Receipt::Sent)), rows * PER_32);
+    assert_eq!(pair.whole.deliveries().count(), 2 * (rows - 1) + 3);
+}
+
+#[test]
+fn a_large_digest_is_given_up_or_moved_in_pieces() {
+    let rows = ALERTS as usize;
+    let mut pair = with_digest();
+    pair.at += 100 * 3_600_000;
+    assert_pieces(outcome_of(&mut pair, Err(Failure::transient("later"))), 2 * rows * PER_32);
+    assert_eq!(pair.whole.totals().dead_lettered as usize, rows - 1);
+
+    let mut pair = with_digest();
+    outcome_of(&mut pair, Err(Failure::transient("later")));
+    let mut other = config(Notify::Each, by_event(), 1);
+    let mut actions = std::mem::take(&mut other.receivers[0].actions);
+    actions[0].id.receiver = "desk".into();
+    other.receivers.push(Receiver { name: "desk".into(), actions });
+    let gone = ActionId { receiver: "ops".into(), kind: "log".into(), name: "0".into() };
+    let removed = vec![(gone, Removed::MoveTo("desk".into()))];
+    let install = Install { config: other, text: String::new(), rule_version: 1, removed, by: "test".into() };
+    let moved = pair.fold(Input::ConfigInstalled(install.into()));
+    // Alerts are routed anew one by one.
+    assert_pieces(moved, rows * ROWS_MAX + 2 * rows * PER_32);
+    let waits = pair.whole.pending();
+    assert_eq!((waits[0].pending, waits[1].pending as usize >= rows - 1), (3, true), "{waits:?}");
 }
