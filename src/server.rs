@@ -18,6 +18,7 @@ use ams2_core::{
     config::{ActionId, Install, RULE_VERSION, Removed},
     effect::Decided,
     input::{OwnEvent, Started},
+    machine::Search,
 };
 use smol_str::SmolStr;
 use tokio::{
@@ -37,7 +38,7 @@ use crate::{
     originator::{self, Listener, OriginatorMetrics, Serving, Settings},
     poison::Panics,
     router::{Append, Follow, Router, Unanswered, log},
-    upkeep::{self, CARRY_MAX, Recovered},
+    upkeep::{self, Recovered},
     wording::Wording,
 };
 
@@ -50,6 +51,8 @@ const SNAPSHOT_SEGMENTS: usize = 8;
 const SNAPSHOT_REST: u32 = 4;
 /// How often the snapshot thread looks.
 const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
+/// Rows that a search for needed texts looks through at once: well below a millisecond of the router's time.
+const SEARCH_ROWS: u32 = 8_192;
 /// The wall clock, the disk and the threads are looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// A change of the wall clock of more than this is journaled.
@@ -839,17 +842,23 @@ async fn carry(
     let words = |error: Unanswered| error.to_string();
     // A router that lags behind does not know yet what it needs.
     router.folded(keep_from.saturating_sub(1)).await.map_err(words)?;
+    let mut search = Search::default();
     loop {
-        let asked = router.ask_whole(move |folded| folded.machine.needed_before(keep_from, CARRY_MAX));
-        let needed = asked.await.map_err(words)?;
-        if needed.is_empty() {
-            break;
+        let asked = router.ask_whole(move |folded| {
+            let found = folded.machine.needed_before(keep_from, &mut search, SEARCH_ROWS);
+            (found, search)
+        });
+        let (found, on) = asked.await.map_err(words)?;
+        search = on;
+        let Some(mut needed) = found else { break };
+        while !needed.is_empty() {
+            let (reader, all) = (reader.clone(), needed.clone());
+            let read = tokio::task::spawn_blocking(move || upkeep::carried(&all, &reader));
+            let carried = read.await.map_err(|error| error.to_string())??;
+            needed.drain(..carried.items.len());
+            let kept = journal.append(Input::Carried(carried)).await;
+            router.folded(kept.map_err(|error| error.to_string())?).await.map_err(words)?;
         }
-        let reader = reader.clone();
-        let read = tokio::task::spawn_blocking(move || upkeep::carried(needed, &reader));
-        let input = read.await.map_err(|error| error.to_string())??;
-        let seq = journal.append(input).await.map_err(|error| error.to_string())?;
-        router.folded(seq).await.map_err(words)?;
     }
     journal.drop_before(keep_from).await.map_err(|error| error.to_string())
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Texts that are carried forward in one record, and how many bytes of them end it early.
-pub const CARRY_MAX: usize = 4_000;
+const CARRY_MAX: usize = 4_000;
 const CARRY_BYTES: usize = 4 << 20;
 
 /// What recovery made of a data folder.
@@ -153,11 +153,11 @@ pub fn snapshot_behind(
     Ok(covers)
 }
 
-/// The input that writes these texts again, so that their segments may go.
-pub fn carried(needed: Vec<Position>, reader: &JournalReader) -> Result<Input, String> {
-    let mut items = Vec::with_capacity(needed.len());
+/// What writes these texts again, or as many of the first as one record carries, so that their segments may go.
+pub fn carried(needed: &[Position], reader: &JournalReader) -> Result<Carried, String> {
+    let mut items = Vec::with_capacity(needed.len().min(CARRY_MAX));
     let mut bytes = 0;
-    for from in needed {
+    for &from in needed.iter().take(CARRY_MAX) {
         let text = match reader.alert(from) {
             Ok(stored) => {
                 bytes += stored.batch.memory_bytes();
@@ -178,5 +178,5 @@ pub fn carried(needed: Vec<Position>, reader: &JournalReader) -> Result<Input, S
             break;
         }
     }
-    Ok(Input::Carried(Carried { items }))
+    Ok(Carried { items })
 }

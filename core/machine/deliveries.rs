@@ -749,6 +749,7 @@ impl Machine {
             return;
         }
         let reworded = row.reworded(position);
+        self.rewordings += 1;
         row.uses -= 1;
         if row.uses == 0 {
             self.state.notifications.remove(old);

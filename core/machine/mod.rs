@@ -14,6 +14,7 @@ mod inhibition;
 mod interner;
 mod lanes;
 mod muting;
+mod needed;
 mod operate;
 mod own;
 mod pending;
@@ -34,6 +35,7 @@ mod edges;
 #[cfg(test)]
 mod tests;
 
+pub use needed::Search;
 pub use own::{OWN_CLIENT, OWN_LABEL};
 pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf, SilenceView};
 pub use snapshot::SnapshotError;
@@ -98,6 +100,8 @@ pub struct Machine {
     pieces: Pieces,
     /// Work on digests that comes before the record goes on, in order.
     works: VecDeque<Work>,
+    /// How many notifications were made from others since this machine is in memory; see [`Search`]. No part of the state.
+    rewordings: u64,
     /// Whether the process before the one that starts ended without a word, and how many attempts of it are forgotten.
     crashed: bool,
     unknown_outcomes: u32,

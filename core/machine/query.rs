@@ -215,27 +215,6 @@ impl Machine {
     pub fn incarnation(&self) -> u64 {
         self.state.incarnation
     }
-
-    /// Positions below `seq` that pending deliveries, dead letters, live alerts or configs in use still need: the
-    /// `most` smallest, sorted. Their texts must be carried before the segment goes.
-    pub fn needed_before(&self, seq: u64, most: usize) -> Vec<Position> {
-        let mut needed = alloc::collections::BTreeSet::new();
-        let mut add = |position: Position| {
-            if position.seq() < seq && !position.is_raised() {
-                needed.insert(position);
-                if needed.len() > most {
-                    needed.pop_last();
-                }
-            }
-        };
-        self.state.alerts.iter().for_each(|(_, alert)| add(alert.position));
-        self.state.config.iter().for_each(|(_, position)| add(*position));
-        for (_, row) in self.state.notifications.iter() {
-            add(row.config);
-            row.alerts().iter().for_each(|noted| add(noted.position));
-        }
-        needed.into_iter().collect()
-    }
 }
 
 impl<'a> AlertView<'a> {

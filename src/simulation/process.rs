@@ -8,6 +8,7 @@ use ams2_core::{
     config::ActionId,
     effect::Deliver,
     input::{Arrival, DeliveryId, JournalRecord, Outcome},
+    machine::Search,
 };
 
 use super::{
@@ -30,6 +31,19 @@ pub struct Waiting {
     pub input: Input,
     pub request: Option<usize>,
 }
+
+/// Segments before this number are to go: how far the search for what is needed of them is, what it found that is not carried
+/// yet, and whether a `carried` waits for its flush.
+#[derive(Debug)]
+pub struct Leaving {
+    seq: u64,
+    search: Search,
+    needed: Vec<Position>,
+    waits: bool,
+}
+
+/// Rows that a piece of that search looks through: few, so that much happens between two.
+const SEARCH_ROWS: u32 = 8;
 
 /// A call of an action that is under way.
 #[derive(Debug)]
@@ -61,8 +75,8 @@ pub struct Process {
     pub plan: Plan,
     /// The due time that an `advanced` waits for.
     pub asked_for: Option<At>,
-    /// Segments before this number are to go, and whether a `carried` waits for its flush.
-    pub keep_from: Option<(u64, bool)>,
+    /// Segments that are to go.
+    pub leaving: Option<Leaving>,
     /// Clients are refused: the disk is nearly full.
     pub full: bool,
     /// The wall clock's offset that was journaled last.
@@ -124,8 +138,8 @@ impl Process {
     /// The router folds one record. The same must follow as in the fold of the whole journal.
     pub fn fold(&mut self, budget: u32) {
         let Some((record, expected)) = self.unfolded.pop_front() else { return };
-        if let (Some((_, waits)), Input::Carried(_)) = (&mut self.keep_from, &record.input) {
-            *waits = false;
+        if let (Some(leaving), Input::Carried(_)) = (&mut self.leaving, &record.input) {
+            leaving.waits = false;
         }
         let seq = record.seq;
         let mut seen = Seen::default();
@@ -227,24 +241,41 @@ impl Process {
 
     /// Some step of letting old segments go.
     pub fn let_go(&mut self) {
-        match self.keep_from {
-            None => {
-                if let Some(seq) = self.writer.droppable(self.covered) {
-                    self.keep_from = Some((seq, false));
-                }
-            }
-            Some((_, true)) => {}
-            Some((seq, false)) => {
-                let needed = self.live.machine.needed_before(seq, 5);
-                if needed.is_empty() {
-                    self.keep_from = None;
+        let Some(leaving) = &mut self.leaving else {
+            let seq = self.writer.droppable(self.covered);
+            // A router that lags behind does not know yet what it needs.
+            self.leaving = seq.filter(|seq| self.live.machine.next_seq() >= *seq).map(|seq| Leaving {
+                seq,
+                search: Search::default(),
+                needed: Vec::new(),
+                waits: false,
+            });
+            return;
+        };
+        if leaving.waits {
+            return;
+        }
+        let machine = &self.live.machine;
+        if leaving.needed.is_empty() {
+            match machine.needed_before(leaving.seq, &mut leaving.search, SEARCH_ROWS) {
+                Some(needed) => leaving.needed = needed,
+                None => {
+                    let left = machine.needed_before(leaving.seq, &mut Search::default(), u32::MAX);
+                    assert_eq!(left, None, "a search in pieces missed what is needed");
                     // What cannot be dropped now is dropped later.
-                    drop(self.writer.drop_before(seq));
-                } else if let Ok(input) = upkeep::carried(needed, &self.reader) {
-                    self.keep_from = Some((seq, true));
-                    self.keep(input);
+                    drop(self.writer.drop_before(leaving.seq));
+                    self.leaving = None;
+                    return;
                 }
             }
+        }
+        let some = &leaving.needed[..leaving.needed.len().min(5)];
+        if !some.is_empty()
+            && let Ok(carried) = upkeep::carried(some, &self.reader)
+        {
+            leaving.needed.drain(..carried.items.len());
+            leaving.waits = true;
+            self.keep(Input::Carried(carried));
         }
     }
 

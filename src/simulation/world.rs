@@ -148,7 +148,7 @@ impl World {
             calls: Vec::new(),
             plan,
             asked_for: None,
-            keep_from: None,
+            leaving: None,
             full: false,
             offset_ms,
         };

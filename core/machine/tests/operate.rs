@@ -158,3 +158,84 @@ fn own_alerts_have_the_numbers_of_the_old_table() {
         .count();
     assert_eq!(changes, 2, "access denied and shutdown");
 }
+
+/// Positions below `seq` that a search finds in pieces of `rows`, and how many pieces it took; between two pieces `meanwhile`
+/// happens, and is told how many there were.
+fn search(
+    world: &mut World,
+    seq: u64,
+    rows: u32,
+    mut meanwhile: impl FnMut(&mut World, usize),
+) -> (Vec<u64>, usize) {
+    let (mut search, mut found, mut pieces) = (Search::default(), Vec::new(), 0);
+    while let Some(needed) = world.machine.needed_before(seq, &mut search, rows) {
+        found.extend(needed.into_iter().map(Position::seq));
+        pieces += 1;
+        meanwhile(world, pieces);
+        if found.len() > 100 {
+            // Nobody carries them here: what was found once is found again.
+            break;
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    (found, pieces)
+}
+
+#[test]
+fn a_search_for_needed_texts_finds_the_same_in_pieces() {
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let mut world = World::new(config(vec![action("ops", "log")], route));
+    world.far_end = None;
+    for host in 0..50 {
+        world.send(&[("event", "E"), ("host", &format!("{host}"))], Some(&format!("{host}")), None);
+    }
+    let seq = world.machine.next_seq();
+    let whole = search(&mut world, seq, u32::MAX, |_, _| {});
+    // Fifty alerts and the config.
+    assert_eq!((whole.0.len(), whole.1), (51, 1));
+    let in_pieces = search(&mut world, seq, 7, |_, _| {});
+    assert_eq!(in_pieces.0, whole.0);
+    assert!(in_pieces.1 >= 14, "{} pieces", in_pieces.1);
+    let half = search(&mut world, seq - 25, u32::MAX, |_, _| {});
+    assert_eq!(half.0, whole.0[..26]);
+}
+
+#[test]
+fn a_search_for_needed_texts_does_not_miss_what_an_operator_brings_back_behind_it() {
+    // Pieces of this many rows, the last of which an operator acts behind.
+    for (rows, piece) in (1..6).flat_map(|rows| (1..6).map(move |piece| (rows, piece))) {
+        let config = || {
+            let route = Route { notify: Some(Notify::Each), ..Route::default() };
+            config(vec![action("ops", "log"), action("ops", "mail")], route)
+        };
+        let mut world = World::new(config());
+        world.far_end = None;
+        // What was told first leaves a row free that the search passes before that of the dead letters.
+        world.send(A, Some("told"), None);
+        world.send(B, Some("dead"), None);
+        let dead = world.machine.next_seq() - 1;
+        let attempts: Vec<Deliver> = world.delivered.iter().map(|(_, deliver)| deliver.clone()).collect();
+        let letters = [attempts[2].delivery, attempts[3].delivery];
+        let never = Err(Failure::permanent("never"));
+        let results = [never.clone(), never, Ok(Receipt::Sent), Ok(Receipt::Sent)];
+        for (place, result) in [2, 3, 0, 1].into_iter().zip(results) {
+            let deliver = &attempts[place];
+            let (delivery, attempt) = (deliver.delivery, deliver.attempt);
+            world.input(Input::Outcome(Outcome { delivery, attempt, result, took_ms: 1, led: true }));
+        }
+        world.wait(600_000);
+        world.install(config(), vec![]);
+        let seq = world.machine.next_seq();
+        let (found, _) = search(&mut world, seq, rows, |world, pieces| {
+            if pieces == piece {
+                for (id, verb) in letters.into_iter().zip([DeliveryVerb::Retry, DeliveryVerb::Drop]) {
+                    let which = DeliverySelection::One(id);
+                    let command = DeliveryCommand { which, verb, by: "ann".into() };
+                    world.input(Input::Deliveries(command));
+                }
+            }
+        });
+        assert!(found.contains(&dead), "{dead} is not among {found:?} in {piece} pieces of {rows}");
+    }
+}
