@@ -84,9 +84,9 @@ pub struct Noted {
     /// Where its text stands.
     pub position: Position,
     /// How long before the decision it began, coded.
-    start: u32,
+    pub(crate) start: u32,
     /// 0 while firing, else 1 + how long before the decision it ended, coded.
-    end: u32,
+    pub(crate) end: u32,
 }
 
 /// Below this many milliseconds a time before the decision is kept to the millisecond (12 days), above to the

@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     At, Effect,
-    effect::{AttemptResult, DeadReason, Decided, Deliver, HoldReason, Next, Notification, NotifyReason},
+    effect::{
+        AttemptResult, DeadReason, Decided, Deliver, HoldReason, Next, Noted, Notification, NotifyReason,
+    },
     input::{DeliveryId, Failure, FailureKind, Outcome, Receipt, Recipient},
 };
 
@@ -57,7 +59,7 @@ impl Machine {
         let parts = [&incarnation[..], row.group.key.as_bytes(), action_id.as_bytes(), &counter];
         let id = DeliveryId(self.keyed_hash(parts.into_iter()));
         let critical =
-            row.rows().iter().any(|row| self.state.alerts[*row].severity == Some(crate::Severity::Critical));
+            row.rows().any(|row| self.state.alerts[row].severity == Some(crate::Severity::Critical));
         let critical = critical || self.is_critical_lane(lane);
         self.own_texts_of(notification, 1);
         let delivery = self.state.deliveries.insert(Delivery {
@@ -93,15 +95,15 @@ impl Machine {
     pub(super) fn record_notify(&mut self, delivery: u32, reason: NotifyReason) {
         let row = &self.state.deliveries[delivery];
         let told = &self.state.notifications[row.notification];
-        let firing = told.alerts().iter().filter(|noted| noted.is_firing()).count() as u32;
+        let firing = told.alerts().filter(Noted::is_firing).count() as u32;
         self.record(Decided::Notify {
             delivery: row.id,
             group: told.group.clone(),
             action: self.state.actions[row.action as usize].spec.id.clone(),
             reason,
             firing,
-            resolved: told.alerts().len() as u32 - firing,
-            first: told.alerts().first().map(|noted| noted.position).unwrap_or_default(),
+            resolved: told.count() as u32 - firing,
+            first: told.alerts().next().map(|noted| noted.position).unwrap_or_default(),
         });
     }
 
@@ -236,7 +238,7 @@ impl Machine {
                 && row.state == DeliveryState::Waiting
                 && row.due <= self.now
                 && row.last_failure().is_none()
-                && self.state.notifications[row.notification].alerts().len() == 1
+                && self.state.notifications[row.notification].count() == 1
                 && words(row) == words(&rows[head])
         };
         if most < 2 || !goes_with(&rows[head]) {

@@ -296,7 +296,7 @@ impl Machine {
         match decided.clone() {
             Ok(reason) => {
                 let same = |(known, row): &&(NotifyReason, u32)| {
-                    *known == reason && self.state.notifications[*row].rows() == sets.rows
+                    *known == reason && self.state.notifications[*row].rows().eq(sets.rows.iter().copied())
                 };
                 let notification = match made.iter().find(same) {
                     Some((_, notification)) => *notification,
@@ -491,8 +491,8 @@ impl Machine {
     pub(super) fn told_by(&self, delivery: u32) -> (Vec<u64>, Vec<u64>) {
         let row = &self.state.notifications[self.state.deliveries[delivery].notification];
         let (mut firing, mut resolved) = (Vec::new(), Vec::new());
-        for (noted, alert) in row.alerts().iter().zip(row.rows()) {
-            let identity = self.state.alerts[*alert].identity;
+        for (noted, alert) in row.alerts().zip(row.rows()) {
+            let identity = self.state.alerts[alert].identity;
             if noted.is_firing() { firing.push(identity) } else { resolved.push(identity) }
         }
         firing.sort_unstable();
@@ -579,7 +579,7 @@ impl Machine {
         row.number += 1;
         let (name, number) = (row.name.clone(), row.number);
         let lane_key = self.lane_key(&name.key);
-        let told = Told::group(sets.noted.as_slice().into(), &sets.rows);
+        let told = Told::group(&sets.noted, &sets.rows);
         self.add_notification(name, number, reason, told, lane_key)
     }
 

@@ -129,6 +129,7 @@ impl Default for Machine {
             moving: None,
             looking: None,
             works: VecDeque::new(),
+            rewordings: Default::default(),
             unmuting: VecDeque::new(),
             times_armed: At::NEVER,
             pieces: Pieces::default(),

@@ -57,9 +57,9 @@ impl Machine {
                 Place::Alerts(_) => Place::Notifications(0),
                 Place::Notifications(row) if row < self.state.notifications.bound() => {
                     if let Some(told) = self.state.notifications.find(row) {
-                        left -= (told.alerts().len() / ALERTS_OF_ROW) as i64;
+                        left -= (told.count() / ALERTS_OF_ROW) as i64;
                         add(&mut needed, told.config);
-                        told.alerts().iter().for_each(|noted| add(&mut needed, noted.position));
+                        told.alerts().for_each(|noted| add(&mut needed, noted.position));
                     }
                     Place::Notifications(row + 1)
                 }

@@ -152,7 +152,7 @@ impl Machine {
         if self.state.own_texts.is_empty() {
             return;
         }
-        let alerts = self.state.notifications[notification].alerts().iter();
+        let alerts = self.state.notifications[notification].alerts();
         let raised: Vec<Position> =
             alerts.map(|noted| noted.position).filter(|position| position.is_raised()).collect();
         for position in raised {
@@ -164,7 +164,7 @@ impl Machine {
     /// fail would tell each other of it for ever.
     pub(super) fn is_about_delivery(&self, delivery: u32) -> bool {
         let notification = self.state.deliveries[delivery].notification;
-        self.state.notifications[notification].alerts().iter().any(|noted| {
+        self.state.notifications[notification].alerts().any(|noted| {
             let text = self.state.own_texts.get(&noted.position);
             text.and_then(|text| text.batch.alert(0))
                 .is_some_and(|alert| alert.label("event") == DELIVERY_FAILED)

@@ -2,7 +2,7 @@
 //! while a far end is away, so they are kept small: at most 200 bytes a delivery, which `tests/memory.rs` measures.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     At, Wall,
@@ -43,15 +43,30 @@ pub(crate) enum Told {
 /// No alert has this row.
 const NO_ROW: u32 = u32::MAX;
 
-/// The alerts of a group's notification.
-#[derive(Debug, Serialize, Deserialize)]
+/// The alerts of a group's notification: 16 bytes each, and 4 more for one that ended.
+#[derive(Debug)]
 pub(crate) struct Several {
-    pub alerts: Arc<[Noted]>,
-    /// The alerts' rows, in order, while deliveries of a group are pending with it.
-    pub rows: Vec<u32>,
-    /// How many pending deliveries of a group pin those rows.
-    pub pins: u32,
+    kept: Box<[Kept]>,
+    /// When those that ended did, coded, in order.
+    ends: Box<[u32]>,
+    /// How many pending deliveries of a group pin the alerts' rows.
+    pins: u32,
 }
+
+/// One alert of a group's notification.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    position: Position,
+    /// See [`Noted`].
+    start: u32,
+    /// The alert's row while deliveries of a group are pending with it, else [`ROW`]; and [`ENDED`] if it is over.
+    row: u32,
+}
+
+/// The bit that says that an alert ended.
+const ENDED: u32 = 1 << 31;
+/// The bits of its row; all of them for none.
+const ROW: u32 = ENDED - 1;
 
 /// One notification for one action.
 #[derive(Debug, Serialize, Deserialize)]
@@ -120,10 +135,10 @@ impl Told {
     }
 
     /// The alerts of a group, with their rows in the same order.
-    pub fn group(alerts: Arc<[Noted]>, rows: &[u32]) -> Told {
-        match (&*alerts, rows) {
+    pub fn group(alerts: &[Noted], rows: &[u32]) -> Told {
+        match (alerts, rows) {
             ([noted], [row]) => Told::One { noted: *noted, row: *row, pins: 0 },
-            _ => Told::Several(Box::new(Several { alerts, rows: rows.into(), pins: 0 })),
+            _ => Told::Several(Box::new(Several::new(alerts, rows, 0))),
         }
     }
 
@@ -145,36 +160,101 @@ impl Told {
             }
             Told::Several(told) => {
                 told.pins -= 1;
-                if told.pins == 0 { core::mem::take(&mut told.rows) } else { told.rows.clone() }
+                let pinned = told.rows().collect();
+                if told.pins == 0 {
+                    told.kept.iter_mut().for_each(|kept| kept.row |= ROW);
+                }
+                pinned
             }
         }
     }
 }
 
+impl Several {
+    fn new(alerts: &[Noted], rows: &[u32], pins: u32) -> Several {
+        let kept = |(noted, row): (&Noted, u32)| {
+            assert!(row <= ROW, "two billion alerts do not fit into memory");
+            let ended = if noted.is_firing() { 0 } else { ENDED };
+            Kept { position: noted.position, start: noted.start, row: row | ended }
+        };
+        // Rows are there for all of them or for none.
+        let rows = rows.iter().copied().chain(core::iter::repeat(ROW));
+        let ended = alerts.iter().filter(|noted| !noted.is_firing());
+        Several {
+            kept: alerts.iter().zip(rows).map(kept).collect(),
+            ends: ended.map(|noted| noted.end).collect(),
+            pins,
+        }
+    }
+
+    fn alerts(&self) -> impl Iterator<Item = Noted> {
+        let mut ends = self.ends.iter().copied();
+        self.kept.iter().map(move |kept| {
+            let ended = kept.row & ENDED != 0;
+            let end = if ended { ends.next().expect("whatever ended has its end") } else { 0 };
+            Noted { position: kept.position, start: kept.start, end }
+        })
+    }
+
+    fn rows(&self) -> impl Iterator<Item = u32> {
+        self.kept.iter().map(|kept| kept.row & ROW).filter(|row| *row != ROW)
+    }
+}
+
+/// How it stands in snapshots.
+#[derive(Serialize, Deserialize)]
+struct Plain {
+    alerts: Vec<Noted>,
+    rows: Vec<u32>,
+    pins: u32,
+}
+
+impl Serialize for Several {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (alerts, rows) = (self.alerts().collect(), self.rows().collect());
+        Plain { alerts, rows, pins: self.pins }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Several {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Several, D::Error> {
+        let Plain { alerts, rows, pins } = Plain::deserialize(deserializer)?;
+        if !(rows.is_empty() || rows.len() == alerts.len()) || rows.iter().any(|row| *row >= ROW) {
+            return Err(de::Error::custom("rows that are no alerts'"));
+        }
+        Ok(Several::new(&alerts, &rows, pins))
+    }
+}
+
 impl NotificationRow {
     /// The alerts in their order.
-    pub fn alerts(&self) -> &[Noted] {
+    pub fn alerts(&self) -> impl Iterator<Item = Noted> {
+        let (one, several) = match &self.told {
+            Told::One { noted, .. } => (Some(*noted), None),
+            Told::Several(told) => (None, Some(told.alerts())),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
         match &self.told {
-            Told::One { noted, .. } => core::slice::from_ref(noted),
-            Told::Several(told) => &told.alerts,
+            Told::One { .. } => 1,
+            Told::Several(told) => told.kept.len(),
         }
     }
 
     /// The alerts' rows, in order, while deliveries of a group are pending with it.
-    pub fn rows(&self) -> &[u32] {
-        match &self.told {
-            Told::One { row: NO_ROW, .. } => &[],
-            Told::One { row, .. } => core::slice::from_ref(row),
-            Told::Several(told) => &told.rows,
-        }
+    pub fn rows(&self) -> impl Iterator<Item = u32> {
+        let (one, several) = match &self.told {
+            Told::One { row, .. } => (Some(*row).filter(|row| *row != NO_ROW), None),
+            Told::Several(told) => (None, Some(told.rows())),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
     }
 
-    /// What an attempt says. Copies share the alerts of a group.
+    /// What an attempt says.
     pub fn notification(&self) -> Arc<Notification> {
-        let alerts = match &self.told {
-            Told::One { noted, .. } => [*noted].into(),
-            Told::Several(told) => told.alerts.clone(),
-        };
         Arc::new(Notification {
             group: self.group.clone(),
             number: self.number,
@@ -182,7 +262,7 @@ impl NotificationRow {
             decided_at: self.decided_at,
             decided_wall: self.decided_wall,
             config: self.config,
-            alerts,
+            alerts: self.alerts().collect(),
         })
     }
 
@@ -191,8 +271,8 @@ impl NotificationRow {
         let told = match &self.told {
             Told::One { noted, .. } => Told::occurrence(*noted),
             Told::Several(told) => {
-                let alerts = told.alerts.clone();
-                Told::Several(Box::new(Several { alerts, rows: Vec::new(), pins: 0 }))
+                let alerts: Vec<Noted> = told.alerts().collect();
+                Told::Several(Box::new(Several::new(&alerts, &[], 0)))
             }
         };
         NotificationRow { group: self.group.clone(), config, told, uses: 1, ..*self }
@@ -208,11 +288,7 @@ impl NotificationRow {
         new(&mut self.config);
         match &mut self.told {
             Told::One { noted, .. } => new(&mut noted.position),
-            Told::Several(told) => {
-                if told.alerts.iter().any(|noted| moved(noted.position).is_some()) {
-                    Arc::make_mut(&mut told.alerts).iter_mut().for_each(|noted| new(&mut noted.position));
-                }
-            }
+            Told::Several(told) => told.kept.iter_mut().for_each(|kept| new(&mut kept.position)),
         }
     }
 }

@@ -91,7 +91,7 @@ impl Machine {
         };
         for row in rows.clone() {
             if let Some(row) = self.state.notifications.find_mut(row) {
-                *left -= row.alerts().len() as i64 / 256;
+                *left -= row.count() as i64 / 256;
                 row.move_positions(moved);
             }
         }

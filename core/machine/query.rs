@@ -155,8 +155,8 @@ impl Machine {
                     action: self.state.actions[row.action as usize].spec.id.clone(),
                     group: told.group.clone(),
                     reason: told.reason,
-                    alerts: told.alerts().len() as u32,
-                    positions: told.alerts().iter().map(|noted| noted.position).collect(),
+                    alerts: told.count() as u32,
+                    positions: told.alerts().map(|noted| noted.position).collect(),
                     standing: match row.state {
                         DeliveryState::Waiting => DeliveryStanding::Waiting(row.due.wall(offset)),
                         DeliveryState::InFlight | DeliveryState::Following => DeliveryStanding::InFlight,

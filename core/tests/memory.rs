@@ -18,7 +18,7 @@ fn bytes() -> isize {
     (stats.bytes_allocated as isize) - (stats.bytes_deallocated as isize)
 }
 
-fn config(notify: Notify) -> Config {
+fn config(notify: Notify, group_by: GroupBy) -> Config {
     let action = ActionSpec {
         id: ActionId { receiver: "ops".into(), kind: "log".into(), name: "0".into() },
         send_resolved: true,
@@ -30,7 +30,7 @@ fn config(notify: Notify) -> Config {
     };
     let route = Route {
         notify: Some(notify),
-        group_by: Some(GroupBy::All),
+        group_by: Some(group_by),
         repeat_interval_ms: Some(1_000_000_000),
         ..Route::default()
     };
@@ -56,8 +56,8 @@ fn started() -> Machine {
     machine
 }
 
-fn install(machine: &mut Machine, notify: Notify) {
-    let (config, text, by) = (config(notify), String::new(), "test".into());
+fn install(machine: &mut Machine, notify: Notify, group_by: GroupBy) {
+    let (config, text, by) = (config(notify, group_by), String::new(), "test".into());
     let install = Install { config, text, rule_version: 1, removed: vec![], by };
     fold(machine, 0, Input::ConfigInstalled(install.into()));
 }
@@ -93,7 +93,7 @@ fn send(machine: &mut Machine, answer: bool) {
 /// A machine after the alerts came and, half an hour later, are over: those that wait to be told are all that is left.
 fn after_all(notify: Notify, answer: bool) -> Machine {
     let mut machine = started();
-    install(&mut machine, notify);
+    install(&mut machine, notify, GroupBy::All);
     send(&mut machine, answer);
     fold(&mut machine, 1_800_000, Input::Advanced);
     machine
@@ -108,6 +108,19 @@ fn held(make: impl FnOnce() -> Machine) -> (isize, Machine) {
 
 /// The design's bound. Beside it a notification may take 16 bytes an alert; here it has one.
 const DELIVERY_BYTES_MAX: isize = 200;
+
+/// The design's bound for an alert of a notification. One that ended takes 4 bytes more, for when.
+const ALERT_BYTES_MAX: isize = 16;
+
+/// A delivery and its notification, whatever they tell of, each with its page of rows.
+const ONCE_BYTES_MAX: isize = 16 << 10;
+
+/// What the machine holds more at a later time, in bytes.
+fn added(machine: &mut Machine, at: u64) -> isize {
+    let before = bytes();
+    fold(machine, at, Input::Advanced);
+    bytes() - before
+}
 
 // One test: others in this process would be counted, too.
 #[test]
@@ -133,7 +146,7 @@ fn a_pending_delivery_is_at_most_200_bytes() {
     // A group an alert: what the look at them adds is one delivery each.
     let before = bytes();
     let mut machine = started();
-    install(&mut machine, Notify::Group);
+    install(&mut machine, Notify::Group, GroupBy::All);
     send(&mut machine, false);
     let waiting = bytes() - before;
     fold(&mut machine, 100_000, Input::Advanced);
@@ -141,4 +154,18 @@ fn a_pending_delivery_is_at_most_200_bytes() {
     assert_eq!(machine.sizes().2, ALERTS as usize + 2);
     let each = (pending - waiting) / ALERTS as isize;
     assert!(each <= DELIVERY_BYTES_MAX + 16, "{each} bytes a delivery of a group");
+    drop(machine);
+
+    // One group of all: the look at them adds one notification and its delivery.
+    let mut machine = started();
+    install(&mut machine, Notify::Group, GroupBy::Labels(vec!["event".into()]));
+    send(&mut machine, false);
+    let firing = added(&mut machine, 100_000);
+    let of_alerts = |each: isize| each * ALERTS as isize + ONCE_BYTES_MAX;
+    assert!(firing <= of_alerts(ALERT_BYTES_MAX), "{firing} bytes for alerts that fire");
+    // They ended: another notification says so, behind the first.
+    let ended = added(&mut machine, 900_000);
+    let all = machine.deliveries().filter(|delivery| delivery.alerts == ALERTS);
+    assert_eq!(all.count(), 2);
+    assert!(ended <= of_alerts(ALERT_BYTES_MAX + 4), "{ended} bytes for alerts that ended");
 }
