@@ -96,6 +96,7 @@ impl Machine {
         let row = &self.state.deliveries[delivery];
         let told = &self.state.notifications[row.notification];
         let firing = told.alerts().filter(Noted::is_firing).count() as u32;
+        let first = told.alerts().next().map(|noted| noted.position).unwrap_or_default();
         self.record(Decided::Notify {
             delivery: row.id,
             group: told.group.clone(),
@@ -103,7 +104,7 @@ impl Machine {
             reason,
             firing,
             resolved: told.count() as u32 - firing,
-            first: told.alerts().next().map(|noted| noted.position).unwrap_or_default(),
+            first,
         });
     }
 

@@ -7,7 +7,7 @@ use ams2_core::{
     config::{ActionId, ActionSpec, GroupBy, Install, Notify, Receiver, Removed, Route},
     input::{
         Acknowledge, Arrival, Carried, CarriedItem, CarriedText, DeliveryCommand, DeliverySelection,
-        DeliveryVerb, Failure, JournalRecord, Outcome, Receipt, Started,
+        DeliveryVerb, Failure, JournalRecord, Outcome, Receipt, Recipient, Started,
     },
     machine::Step,
     matcher::Matcher,
