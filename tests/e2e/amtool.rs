@@ -265,11 +265,8 @@ fn of_a_batch_the_valid_alerts_are_taken_and_the_others_named() {
 fn groups_are_shown_with_what_mutes_them() {
     let site = Site::new(CONFIG);
     let server = site.start();
-    for body in [
-        r#"[{"labels":{"alertname":"Nightly"}},{"labels":{"alertname":"B","node":"1"}},{"labels":{"alertname":"B","node":"2"}}]"#,
-    ] {
-        server.call("POST", "/api/v2/alerts", body).is(200);
-    }
+    let body = r#"[{"labels":{"alertname":"Nightly"}},{"labels":{"alertname":"B","node":"1"}},{"labels":{"alertname":"B","node":"2"}}]"#;
+    server.call("POST", "/api/v2/alerts", body).is(200);
     let groups = |query: &str| {
         let groups =
             server.get(&format!("/api/v2/alerts/groups?filter=alertname!%3D%22%22{query}")).is(200).json();
