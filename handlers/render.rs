@@ -25,6 +25,7 @@
 //! A missing label is an error unless `default` takes care of it, or an `if` only asks whether it is there.
 
 mod context;
+pub mod filters;
 
 use std::{
     collections::BTreeMap,
@@ -221,6 +222,7 @@ fn environment(scope: Scope) -> Environment<'static> {
     environment.set_recursion_limit(DEPTH_MAX);
     // It would show the whole context, which no message wants.
     environment.remove_global("debug");
+    filters::add(&mut environment);
     environment.add_filter("time", time);
     environment.add_filter("json", json);
     environment.add_filter("truncate", truncate);

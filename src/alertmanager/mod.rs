@@ -6,6 +6,7 @@
 mod api;
 mod export;
 mod filter;
+pub mod go_template;
 mod matchers;
 mod silences;
 mod views;
