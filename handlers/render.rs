@@ -8,13 +8,14 @@
 //! | `delivery_id` | 32 hex digits |
 //! | `receiver`, `external_url` | as configured |
 //! | `test` | whether `ams2 action test` made it |
-//! | `state` | `firing` if any alert fires, else `resolved` |
+//! | `status` | `firing` if any alert fires, else `resolved` |
 //! | `firing`, `resolved`, `hidden` | how many alerts; `hidden`: counted but not shown |
 //! | `event` | what happened, if it is the same for all alerts, else `""` |
 //! | `severity` | the highest rank of what fires: `info` to `critical`, or `""` |
 //! | `reason`, `number`, `decided` | of the first group: why now, which notification, when (RFC 3339) |
-//! | `group_labels`, `common_labels`, `common_annotations` | maps |
-//! | `alerts` | each: `state`, `firing`, `event`, `severity` (as sent), `rank`, `labels`, `annotations`, `starts_at`, `ends_at` (or none), `generator_url`, `fingerprint`, `sequence`, `client` |
+//! | `group_labels`, `common_labels`, `common_annotations`, `route_labels` | maps; the last one always empty |
+//! | `root` | all of this as one value, to hand it to a macro |
+//! | `alerts` | each: `status`, `firing`, `event`, `severity` (as sent), `rank`, `labels`, `annotations`, `starts_at`, `ends_at` (or none), `generator_url`, `fingerprint`, `sequence`, `client` |
 //! | `groups` | each: `key`, `labels`, `reason`, `number`, `decided`, `firing`, `resolved`, `alerts` |
 //! | `digest` | none, or a list of the delivery ids that it stands for |
 //! | `title`, `text` | what ams2 says by itself: one line, and all of it |
@@ -85,12 +86,12 @@ pub struct TemplateError {
 const NAME: &str = "template";
 
 /// Every variable, and for each what can follow it after a dot; empty where anything can, or nothing.
-const VARIABLES: [(&str, &[&str]); 22] = [
+const VARIABLES: [(&str, &[&str]); 24] = [
     ("delivery_id", &[]),
     ("receiver", &[]),
     ("external_url", &[]),
     ("test", &[]),
-    ("state", &[]),
+    ("status", &[]),
     ("firing", &[]),
     ("resolved", &[]),
     ("hidden", &[]),
@@ -102,6 +103,8 @@ const VARIABLES: [(&str, &[&str]); 22] = [
     ("group_labels", &[]),
     ("common_labels", &[]),
     ("common_annotations", &[]),
+    ("route_labels", &[]),
+    ("root", &[]),
     ("alerts", &[]),
     ("groups", &[]),
     ("digest", &[]),
@@ -111,7 +114,7 @@ const VARIABLES: [(&str, &[&str]); 22] = [
 ];
 
 const ALERT_FIELDS: [&str; 13] = [
-    "state",
+    "status",
     "firing",
     "event",
     "severity",
@@ -179,6 +182,7 @@ impl Template {
     }
 
     fn run(&self, context: Value) -> Result<String, TemplateError> {
+        let context = minijinja::context! { root => context.clone(), ..context };
         let mut output = Limited::default();
         let result = self.compiled().render_captured_to(context, &mut output).map(drop);
         if output.over {
@@ -342,7 +346,7 @@ mod tests {
     fn templates_say_what_they_should() {
         let rows = [
             ("{{ event }} on {{ common_labels.computer }}", "Virus Found on ws-042"),
-            ("{{ severity | upper }} {{ state | title }}", "CRITICAL Firing"),
+            ("{{ severity | upper }} {{ status | title }}", "CRITICAL Firing"),
             ("{% for a in alerts %}{{ a.labels.site }};{% endfor %}", "boston;"),
             ("{{ common_labels.rack | default('none') }}", "none"),
             ("{% if common_labels.rack %}rack{% else %}no rack{% endif %}", "no rack"),
@@ -379,7 +383,7 @@ mod tests {
         }
         let error = Template::compile("{{ event }}\n{{ alert.lables }}", Scope::Alert).expect_err("a typo");
         assert_eq!(error.line, Some(2));
-        assert!(error.message.contains("state, firing, event"), "{}", error.message);
+        assert!(error.message.contains("status, firing, event"), "{}", error.message);
         assert!(Template::compile(&"x".repeat(SOURCE_BYTES_MAX + 1), Scope::Alert).is_err());
     }
 
@@ -429,10 +433,10 @@ mod tests {
     #[test]
     fn the_documented_variables_are_those_that_exist() {
         let shared = Value::from(Serde(&Context::of(&sample::delivery())));
-        for (name, _) in VARIABLES.iter().filter(|(name, _)| *name != "alert") {
+        for (name, _) in VARIABLES.iter().filter(|(name, _)| !["alert", "root"].contains(name)) {
             assert!(!shared.get_attr(name).expect("a map").is_undefined(), "{name}");
         }
-        assert_eq!(shared.len(), Some(VARIABLES.len() - 1));
+        assert_eq!(shared.len(), Some(VARIABLES.len() - 2));
         let alert = Value::from(Serde(&AlertContext::of(&sample::alert())));
         for name in ALERT_FIELDS {
             assert!(!alert.get_attr(name).expect("a map").is_undefined(), "{name}");

@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use crate::{
+    alertmanager::{self, Fate, SecretsTo},
     config::{self, Loaded, Overrides},
     console::{self, Api, NotAppended, ReloadOrder},
     denied::Denied,
@@ -70,6 +71,8 @@ pub enum Source {
     Default,
     /// A file.
     File(PathBuf),
+    /// A configuration of Alertmanager, which is brought over each time that it is read.
+    Alertmanager(PathBuf),
 }
 
 impl Source {
@@ -77,7 +80,7 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Source::Default => "the built-in default".into(),
-            Source::File(path) => path.display().to_string(),
+            Source::File(path) | Source::Alertmanager(path) => path.display().to_string(),
         }
     }
 
@@ -88,6 +91,21 @@ impl Source {
                 config::load_text(&self.name(), config::DEFAULT, std::path::Path::new("."), overrides)
             }
             Source::File(path) => config::load(path, overrides),
+            Source::Alertmanager(path) => {
+                let imported = alertmanager::read(path, SecretsTo::Variables)?;
+                for entry in imported.report.iter().filter(|entry| entry.fate != Fate::Translated) {
+                    tracing::warn!(line = entry.line, setting = %entry.setting, fate = ?entry.fate, "{}", ams2_handlers::text::one_line(&entry.words));
+                }
+                let overrides = Overrides { variables: imported.secrets, ..overrides.clone() };
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let name = format!("{} (brought over)", path.display());
+                config::load_text(
+                    &name,
+                    &imported.text,
+                    folder.unwrap_or(std::path::Path::new(".")),
+                    &overrides,
+                )
+            }
         }
     }
 }

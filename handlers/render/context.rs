@@ -10,7 +10,7 @@ pub(super) struct Context<'a> {
     receiver: &'a str,
     external_url: &'a str,
     test: bool,
-    state: &'static str,
+    status: &'static str,
     firing: u64,
     resolved: u64,
     hidden: u64,
@@ -22,6 +22,8 @@ pub(super) struct Context<'a> {
     group_labels: Pairs<'a>,
     common_labels: Pairs<'a>,
     common_annotations: Pairs<'a>,
+    /// Alertmanager's routes may have labels; ours have none.
+    route_labels: Pairs<'a>,
     alerts: Vec<AlertContext<'a>>,
     groups: Vec<GroupContext<'a>>,
     digest: Option<Vec<String>>,
@@ -31,7 +33,7 @@ pub(super) struct Context<'a> {
 
 #[derive(Serialize)]
 pub(super) struct AlertContext<'a> {
-    state: &'static str,
+    status: &'static str,
     firing: bool,
     event: &'a str,
     severity: &'a str,
@@ -67,7 +69,7 @@ impl<'a> Context<'a> {
             receiver: &delivery.receiver,
             external_url: &delivery.external_url,
             test: delivery.test,
-            state: delivery.state(),
+            status: delivery.state(),
             firing: delivery.firing(),
             resolved: delivery.resolved(),
             hidden: delivery.hidden(),
@@ -79,6 +81,7 @@ impl<'a> Context<'a> {
             group_labels: Pairs(delivery.group_labels()),
             common_labels: Pairs(delivery.common_labels()),
             common_annotations: Pairs(delivery.common_annotations()),
+            route_labels: Pairs(Default::default()),
             alerts: delivery.alerts().map(AlertContext::of).collect(),
             groups: delivery.groups.iter().map(GroupContext::of).collect(),
             digest: digest.map(|digest| digest.deliveries.iter().map(|id| id.to_string()).collect()),
@@ -91,7 +94,7 @@ impl<'a> Context<'a> {
 impl<'a> AlertContext<'a> {
     pub(super) fn of(alert: &'a Alert) -> AlertContext<'a> {
         AlertContext {
-            state: state_word(alert.firing),
+            status: state_word(alert.firing),
             firing: alert.firing,
             event: alert.event(),
             severity: alert.label("severity"),

@@ -7,10 +7,12 @@ mod api;
 mod export;
 mod filter;
 pub mod go_template;
+pub mod import;
 mod matchers;
 mod silences;
 mod views;
 
 pub use api::{ALERTS, bad_alerts, routes};
 pub use export::{Exported, export};
+pub use import::{Fate, Imported, SecretsTo, read};
 pub use matchers::{MatcherSyntaxError, parse_matcher, parse_matchers};

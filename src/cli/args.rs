@@ -36,6 +36,10 @@ pub enum Verb {
     Mib(MibVerb),
     /// Load the configuration again; a wrong one is refused and the old one stays
     Reload(Reload),
+    /// Bring a configuration over from another program
+    Import(ImportVerb),
+    /// Write our configuration in another program's words
+    Export(ExportVerb),
     /// About configurations
     Config(ConfigVerb),
     /// Print a shell's completions of this command line
@@ -49,6 +53,57 @@ pub enum Verb {
         /// The folder to write them to
         #[arg(value_name = "DIR")]
         dir: PathBuf,
+    },
+}
+
+/// `ams2 import`.
+#[derive(Debug, clap::Args)]
+pub struct ImportVerb {
+    /// From what.
+    #[command(subcommand)]
+    pub from: ImportFrom,
+}
+
+/// What a configuration is brought over from.
+#[derive(Debug, Subcommand)]
+pub enum ImportFrom {
+    /// Prometheus Alertmanager. Every setting is translated, approximated or said to be impossible, with its line, on
+    /// standard error; exit code 1 if one is impossible
+    Alertmanager {
+        /// The alertmanager.yml; template files are read from where it says
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Where our configuration goes. Default: standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The folder that secrets of the file are written to, one file each, readable by us alone
+        #[arg(long, value_name = "DIR", default_value = "secrets")]
+        secrets: PathBuf,
+        /// How to print the report
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        report: Format,
+        /// Report what is translated, too
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// `ams2 export`.
+#[derive(Debug, clap::Args)]
+pub struct ExportVerb {
+    /// To what.
+    #[command(subcommand)]
+    pub to: ExportTo,
+}
+
+/// What a configuration is written for.
+#[derive(Debug, Subcommand)]
+pub enum ExportTo {
+    /// Prometheus Alertmanager and its amtool: routes, rules, times, and receivers by name
+    Alertmanager {
+        /// Our configuration file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
 }
 
@@ -73,6 +128,9 @@ pub struct Serve {
     /// The configuration file
     #[arg(long, short, value_name = "FILE", env = "AMS2_CONFIG")]
     pub config: Option<PathBuf>,
+    /// An alertmanager.yml to run as it is: brought over at the start and at each reload, with a report in the log
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    pub alertmanager_config: Option<PathBuf>,
     /// The data folder: journal, socket, logs. Overrides the config
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

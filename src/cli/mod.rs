@@ -1,6 +1,7 @@
 //! The command line: one definition ([`args`]), one file a verb, and the table of exit codes.
 
 pub mod args;
+mod bring;
 mod client;
 mod operate;
 mod pages;
@@ -118,6 +119,8 @@ fn run(args: Args) -> Result<Exit, CliError> {
             }
         },
         Verb::Reload(reload) => block_on(operate::reload(reload)),
+        Verb::Import(import) => bring::import(import),
+        Verb::Export(export) => bring::export(export),
         Verb::Config(config) => match config.verb {
             ConfigDo::Schema => pages::schema(),
         },

@@ -216,7 +216,7 @@ pub(super) fn printable(c: char) -> Vec<char> {
 }
 
 /// Words from elsewhere: what they hold is shown, not obeyed.
-fn shown(words: &str) -> String {
+pub(super) fn shown(words: &str) -> String {
     words.chars().flat_map(printable).collect()
 }
 

@@ -24,8 +24,13 @@ pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
             CliError::new(Exit::Usage, message, "write it like 127.0.0.1:9093; port 0 takes a free one")
         })
     });
-    let overrides = Overrides { data_dir: serve.data.clone(), listen: listen.transpose()? };
-    let source = serve.config.clone().map_or(Source::Default, Source::File);
+    let overrides =
+        Overrides { data_dir: serve.data.clone(), listen: listen.transpose()?, ..Overrides::default() };
+    let source = match (&serve.config, &serve.alertmanager_config) {
+        (Some(path), _) => Source::File(path.clone()),
+        (None, Some(path)) => Source::Alertmanager(path.clone()),
+        (None, None) => Source::Default,
+    };
     let loaded = source.load(&overrides).map_err(|wrong| {
         let shown = config::snippets(&wrong.sources, &wrong.found, std::io::stderr().is_terminal());
         let shown = shown.trim_end();
@@ -39,7 +44,7 @@ pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::new(Exit::Failed, format!("cannot start: {error}"), ""))?;
-    let is_default = serve.config.is_none();
+    let is_default = matches!(source, Source::Default);
     let run =
         server::run(source, overrides, loaded, serve.unsafe_no_sync, |ready| announce(ready, is_default));
     let ended = runtime.block_on(run);

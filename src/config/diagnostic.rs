@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Sources;
 
 /// Which of a configuration's files: its position among them.
-pub(in crate::config) type FileNumber = u16;
+pub(crate) type FileNumber = u16;
 
 /// A place in a file: line and column from 1, both 0 when it is the file as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,11 +65,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(in crate::config) fn error(
-        place: Place,
-        message: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Diagnostic {
+    pub(crate) fn error(place: Place, message: impl Into<String>, mend: impl Into<String>) -> Diagnostic {
         let (file, gravity) = (String::new(), Gravity::Error);
         Diagnostic { file, gravity, place, message: message.into(), mend: mend.into() }
     }

@@ -9,7 +9,7 @@ mod schema;
 mod sources;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 mod walk;
 
 use std::{
@@ -90,6 +90,9 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
     /// Where HTTP listens.
     pub listen: Option<SocketAddr>,
+    /// Values that `${env:NAME}` stands for before the environment is asked: secrets of a configuration that was brought
+    /// over.
+    pub variables: std::collections::BTreeMap<String, String>,
 }
 
 /// A configuration that is wrong: its files, as far as they could be read, and every mistake in their order.

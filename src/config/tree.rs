@@ -23,13 +23,13 @@ const NODES_MAX: usize = 250_000;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(in crate::config) struct Node {
+pub(crate) struct Node {
     pub place: Place,
     pub value: Value,
 }
 
 #[derive(Clone, Debug)]
-pub(in crate::config) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     /// As text, so that nothing is lost.
@@ -40,7 +40,7 @@ pub(in crate::config) enum Value {
 }
 
 #[derive(Clone, Debug)]
-pub(in crate::config) struct Key {
+pub(crate) struct Key {
     pub text: String,
     pub place: Place,
 }
@@ -99,7 +99,7 @@ impl Node {
 }
 
 /// Opens a regular file. Without waiting, so that a FIFO without a writer does not hang us; what is no file is said.
-pub(in crate::config) fn open(path: &Path) -> Result<(File, Metadata), String> {
+pub(crate) fn open(path: &Path) -> Result<(File, Metadata), String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
@@ -114,7 +114,7 @@ pub(in crate::config) fn open(path: &Path) -> Result<(File, Metadata), String> {
 }
 
 /// Reads a file's text, or says why it cannot be one.
-pub(in crate::config) fn read(path: &Path) -> Result<String, Diagnostic> {
+pub(crate) fn read(path: &Path) -> Result<String, Diagnostic> {
     let wrong = |message: String, mend: &str| Diagnostic::error(Place::default(), message, mend);
     let (mut file, metadata) = open(path).map_err(|why| {
         let mend = if why.starts_with("cannot") {
@@ -141,7 +141,7 @@ pub(in crate::config) fn read(path: &Path) -> Result<String, Diagnostic> {
 }
 
 /// Reads a text into a tree.
-pub(in crate::config) fn parse(text: &str, file: FileNumber) -> Result<Node, Diagnostic> {
+pub(crate) fn parse(text: &str, file: FileNumber) -> Result<Node, Diagnostic> {
     let mut root = parse_one(text).map_err(|mut mistake| {
         mistake.place.file = file;
         mistake
@@ -165,7 +165,7 @@ fn put_in(node: &mut Node, file: FileNumber) {
 }
 
 /// Whether a text holds nothing but comments.
-pub(in crate::config) fn is_blank(text: &str) -> bool {
+pub(crate) fn is_blank(text: &str) -> bool {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
 }

@@ -18,12 +18,19 @@ pub(in crate::config) struct Found {
     pub names: Vec<String>,
     /// Values of environment variables that were put in, with what stands for them in the file.
     values: Vec<(String, String)>,
+    /// What stands for variables before the environment is asked.
+    variables: BTreeMap<String, String>,
 }
 
 /// Shorter values are no secrets, and part of too much else.
 const HIDDEN_BYTES_MIN: usize = 4;
 
 impl Found {
+    /// Nothing yet. These variables stand before the environment's.
+    pub fn with(variables: BTreeMap<String, String>) -> Found {
+        Found { variables, ..Found::default() }
+    }
+
     pub fn error(&mut self, place: Place, message: impl Into<String>, mend: impl Into<String>) {
         self.list.push(Diagnostic::error(place, message, mend));
     }
@@ -105,7 +112,7 @@ impl Found {
                 return out;
             };
             let name = &after[..end];
-            match std::env::var(name) {
+            match self.variables.get(name).cloned().ok_or(()).or_else(|()| std::env::var(name)) {
                 Ok(value) => {
                     out.push_str(&value);
                     if value.len() >= HIDDEN_BYTES_MIN {

@@ -53,7 +53,7 @@ pub(super) fn read(
     overrides: &Overrides,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut reader = Reader {
-        found: Found::default(),
+        found: Found::with(overrides.variables.clone()),
         folder,
         overrides,
         severities: Severities::default(),

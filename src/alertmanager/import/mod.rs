@@ -1,0 +1,148 @@
+//! An `alertmanager.yml` as our configuration: every setting is translated, approximated or said to be impossible, with
+//! its line. Nothing is dropped in silence.
+//!
+//! Where to start reading: [`import`]; then `routes` (routes, rules, times), `receivers` (who is told, and how), `walk` (how
+//! settings are taken and reported), `yaml` (how the result is written).
+
+mod receivers;
+mod routes;
+mod templates;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod yaml;
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Serialize;
+
+use crate::config::{Diagnostic, Sources, Wrong, tree};
+use receivers::Global;
+use templates::Templates;
+use walk::Import;
+use yaml::Yaml;
+
+/// A configuration that was brought over.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// Ours, as YAML.
+    pub text: String,
+    /// Every setting of theirs, in the order of the file.
+    pub report: Vec<Entry>,
+    /// Secrets that stood in it, by the names that stand for them in the text.
+    pub secrets: BTreeMap<String, String>,
+}
+
+/// What became of one setting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column, counted from 1.
+    pub column: usize,
+    /// What became of it.
+    pub fate: Fate,
+    /// Which: its path in the file.
+    pub setting: String,
+    /// What is other than there, and what to do about it; empty where nothing is.
+    pub words: String,
+}
+
+/// What became of a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It means the same.
+    Translated,
+    /// It means nearly the same.
+    Approximated,
+    /// There is nothing like it.
+    Impossible,
+}
+
+/// Where secrets of the file go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretsTo {
+    /// Files of this folder, which the caller writes: [`Imported::secrets`] by file name.
+    Folder(String),
+    /// Variables, which the caller gives to the reader: [`Imported::secrets`] by variable.
+    Variables,
+}
+
+/// Reads a file and translates it.
+pub fn read(path: &Path, secrets: SecretsTo) -> Result<Imported, Wrong> {
+    let name = path.display().to_string();
+    let wrong = |text: &str, found: Vec<Diagnostic>| Wrong {
+        sources: Sources::one(name.clone(), text),
+        found: found.into_iter().map(|found| Diagnostic { file: name.clone(), ..found }).collect(),
+    };
+    let text = tree::read(path).map_err(|mistake| wrong("", vec![mistake]))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    import(&text, folder, secrets).map_err(|found| wrong(&text, found))
+}
+
+/// Translates a file. `folder` is where it stands: template files are read from there. What is no YAML, or has neither
+/// route nor receivers, is a mistake.
+pub fn import(text: &str, folder: &Path, secrets: SecretsTo) -> Result<Imported, Vec<Diagnostic>> {
+    let root = tree::parse(text, 0).map_err(|mistake| vec![mistake])?;
+    let mut import = Import::new(secrets);
+    let mut top = import.fields(&root);
+    let mut out: Vec<(String, Yaml)> = Vec::new();
+
+    let global = Global::read(&mut import, top.take("global"));
+    out.push(("compat".into(), Yaml::text("alertmanager")));
+    if let Some(timeout) = &global.resolve_timeout {
+        out.push(("resolve_timeout".into(), Yaml::Plain(timeout.clone())));
+    }
+    let mut templates = Templates::read(&mut import, top.take("templates"), folder);
+    let receivers = top.take("receivers");
+    let receivers = receivers.map(|node| receivers::receivers(&mut import, node, &global, &mut templates));
+    let route = top.take("route");
+    let mut intervals = Vec::new();
+    for key in ["time_intervals", "mute_time_intervals"] {
+        if let Some(node) = top.take(key) {
+            intervals.extend(routes::time_intervals(&mut import, node));
+        }
+    }
+    let rules = top.take("inhibit_rules").map(|node| routes::inhibit_rules(&mut import, node));
+    let route = route.map(|node| routes::route(&mut import, node));
+    for key in ["tracing", "event_recorder"] {
+        if let Some(node) = top.take(key) {
+            import.impossible(
+                node.place,
+                "it is about Alertmanager itself: see docs/operating.md for logs and metrics",
+            );
+        }
+    }
+    import.end(top);
+    match (route, receivers) {
+        (Some(route), Some(receivers)) => {
+            out.push(("receivers".into(), Yaml::List(receivers)));
+            out.push(("route".into(), route));
+        }
+        (None, _) => {
+            return Err(vec![Diagnostic::error(
+                root.place,
+                "no route provided",
+                "is this an alertmanager.yml?",
+            )]);
+        }
+        (_, None) => {
+            return Err(vec![Diagnostic::error(root.place, "no receivers", "is this an alertmanager.yml?")]);
+        }
+    }
+    if !intervals.is_empty() {
+        out.push(("time_intervals".into(), Yaml::List(intervals)));
+    }
+    if let Some(rules) = rules.filter(|rules| !rules.is_empty()) {
+        out.push(("inhibit_rules".into(), Yaml::List(rules)));
+    }
+    if !import.mistakes.is_empty() {
+        return Err(import.mistakes);
+    }
+    let mut text = String::new();
+    Yaml::Map(out).write(0, &mut text);
+    let mut report = import.report;
+    report.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
+    Ok(Imported { text, report, secrets: import.secrets })
+}

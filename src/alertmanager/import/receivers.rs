@@ -1,0 +1,775 @@
+//! Receivers: each integration as one of our actions, by a table of settings that have the same meaning.
+
+use super::{
+    templates::Templates,
+    walk::{Fields, Import},
+    yaml::Yaml,
+};
+use crate::{
+    alertmanager::go_template::Target,
+    config::tree::{Node, Value},
+};
+
+type Entries = Vec<(String, Yaml)>;
+
+/// What stands once for all receivers.
+#[derive(Default)]
+pub(super) struct Global {
+    pub resolve_timeout: Option<String>,
+    /// Settings by their name there, with who they are for: `smtp_from`, `slack_api_url`.
+    texts: Vec<(&'static str, String)>,
+    require_tls: Option<bool>,
+    implicit_tls: bool,
+}
+
+/// Settings of `global` that are texts.
+const GLOBAL_TEXTS: [&str; 29] = [
+    "smtp_from",
+    "smtp_hello",
+    "smtp_smarthost",
+    "smtp_auth_username",
+    "smtp_auth_password",
+    "smtp_auth_password_file",
+    "slack_api_url",
+    "slack_api_url_file",
+    "slack_app_token",
+    "slack_app_token_file",
+    "slack_app_url",
+    "jira_api_url",
+    "pagerduty_url",
+    "opsgenie_api_url",
+    "opsgenie_api_key",
+    "opsgenie_api_key_file",
+    "wechat_api_url",
+    "wechat_api_secret",
+    "wechat_api_corp_id",
+    "victorops_api_url",
+    "victorops_api_key",
+    "victorops_api_key_file",
+    "telegram_api_url",
+    "telegram_bot_token",
+    "telegram_bot_token_file",
+    "webex_api_url",
+    "rocketchat_api_url",
+    "rocketchat_token_file",
+    "mattermost_webhook_url",
+];
+
+impl Global {
+    pub fn read(import: &mut Import, node: Option<&Node>) -> Global {
+        let mut global = Global::default();
+        let Some(node) = node else { return global };
+        import.below("global", |import| {
+            let mut fields = import.fields(node);
+            if let Some(node) = fields.take("resolve_timeout") {
+                global.resolve_timeout = Some(import.text(node));
+                import.below("resolve_timeout", |import| import.translated(node.place));
+            }
+            for name in GLOBAL_TEXTS {
+                if let Some(node) = fields.take(name) {
+                    let text = import.text(node);
+                    import.below(name, |import| import.translated(node.place));
+                    global.texts.push((name, text));
+                }
+            }
+            if let Some(node) = fields.take("smtp_require_tls") {
+                global.require_tls = Some(import.flag(node));
+                import.below("smtp_require_tls", |import| import.translated(node.place));
+            }
+            if let Some(node) = fields.take("smtp_force_implicit_tls") {
+                global.implicit_tls = import.flag(node);
+                import.below("smtp_force_implicit_tls", |import| import.translated(node.place));
+            }
+            if let Some(node) = fields.take("http_config") {
+                let words = "settings for all receivers at once are not known: give them to each";
+                import.below("http_config", |import| import.impossible(node.place, words));
+            }
+            import.end(fields);
+        });
+        global
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.texts.iter().find(|(known, _)| *known == name).map(|(_, text)| text.as_str())
+    }
+}
+
+/// One kind of integration.
+struct Integration {
+    /// Its key there, without `_configs`.
+    theirs: &'static str,
+    /// The action here.
+    ours: &'static str,
+    /// Whether it tells of ends unless it says otherwise.
+    send_resolved: bool,
+    settings: &'static [Setting],
+}
+
+/// A setting: its name there, its name here, and what it is.
+struct Setting(&'static str, &'static str, Kind);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A template.
+    Template,
+    /// A text as it stands, a number or a flag.
+    Plain,
+    /// A secret, which may stand in a file: its name with `_file`.
+    Secret,
+    /// A secret that `global` may give, by this name.
+    GlobalSecret(&'static str),
+    /// A text that `global` may give, by this name.
+    GlobalPlain(&'static str),
+}
+
+use Kind::{GlobalPlain, GlobalSecret, Plain, Secret, Template};
+
+/// All that become targets or the web hook.
+const INTEGRATIONS: [Integration; 16] = [
+    Integration {
+        theirs: "webhook",
+        ours: "webhook",
+        send_resolved: true,
+        settings: &[
+            Setting("url", "url", Secret),
+            Setting("max_alerts", "max_alerts", Plain),
+            Setting("timeout", "timeout", Plain),
+        ],
+    },
+    Integration {
+        theirs: "slack",
+        ours: "slack",
+        send_resolved: false,
+        settings: &[
+            Setting("api_url", "webhook_url", GlobalSecret("slack_api_url")),
+            Setting("app_token", "token", GlobalSecret("slack_app_token")),
+            Setting("channel", "channel", Template),
+            Setting("username", "username", Template),
+            Setting("title", "title", Template),
+            Setting("title_link", "title_link", Template),
+            Setting("pretext", "pretext", Template),
+            Setting("text", "text", Template),
+            Setting("color", "color", Template),
+            Setting("footer", "footer", Template),
+            Setting("icon_emoji", "icon_emoji", Template),
+            Setting("icon_url", "icon_url", Template),
+            Setting("fallback", "fallback", Template),
+        ],
+    },
+    Integration {
+        theirs: "discord",
+        ours: "discord",
+        send_resolved: true,
+        settings: &[
+            Setting("webhook_url", "webhook_url", Secret),
+            Setting("title", "title", Template),
+            Setting("message", "message", Template),
+            Setting("content", "content", Template),
+            Setting("username", "username", Plain),
+            Setting("avatar_url", "avatar_url", Plain),
+        ],
+    },
+    Integration {
+        theirs: "mattermost",
+        ours: "mattermost",
+        send_resolved: true,
+        settings: &[
+            Setting("webhook_url", "webhook_url", GlobalSecret("mattermost_webhook_url")),
+            Setting("channel", "channel", Template),
+            Setting("username", "username", Template),
+            Setting("icon_url", "icon_url", Template),
+            Setting("icon_emoji", "icon_emoji", Template),
+            Setting("text", "text", Template),
+            Setting("title", "title", Template),
+            Setting("title_link", "title_link", Template),
+            Setting("color", "color", Template),
+        ],
+    },
+    Integration {
+        theirs: "msteams",
+        ours: "msteams",
+        send_resolved: true,
+        settings: &[
+            Setting("webhook_url", "webhook_url", Secret),
+            Setting("title", "title", Template),
+            Setting("text", "text", Template),
+        ],
+    },
+    Integration {
+        theirs: "msteamsv2",
+        ours: "msteams",
+        send_resolved: true,
+        settings: &[
+            Setting("webhook_url", "webhook_url", Secret),
+            Setting("title", "title", Template),
+            Setting("text", "text", Template),
+        ],
+    },
+    Integration {
+        theirs: "telegram",
+        ours: "telegram",
+        send_resolved: true,
+        settings: &[
+            Setting("api_url", "api_url", GlobalPlain("telegram_api_url")),
+            Setting("bot_token", "bot_token", GlobalSecret("telegram_bot_token")),
+            Setting("chat_id", "chat_id", Plain),
+            Setting("message_thread_id", "message_thread_id", Plain),
+            Setting("message", "message", Template),
+            Setting("disable_notifications", "disable_notifications", Plain),
+            Setting("parse_mode", "parse_mode", Plain),
+        ],
+    },
+    Integration {
+        theirs: "pushover",
+        ours: "pushover",
+        send_resolved: true,
+        settings: &[
+            Setting("user_key", "user_key", Secret),
+            Setting("token", "token", Secret),
+            Setting("title", "title", Template),
+            Setting("message", "message", Template),
+            Setting("url", "url", Template),
+            Setting("url_title", "url_title", Template),
+            Setting("device", "device", Template),
+            Setting("sound", "sound", Template),
+            Setting("priority", "priority", Template),
+        ],
+    },
+    Integration {
+        theirs: "opsgenie",
+        ours: "opsgenie",
+        send_resolved: true,
+        settings: &[
+            Setting("api_key", "api_key", GlobalSecret("opsgenie_api_key")),
+            Setting("api_url", "api_url", GlobalPlain("opsgenie_api_url")),
+            Setting("message", "message", Template),
+            Setting("description", "description", Template),
+            Setting("source", "source", Template),
+            Setting("tags", "tags", Template),
+            Setting("note", "note", Template),
+            Setting("priority", "priority", Template),
+            Setting("entity", "entity", Template),
+        ],
+    },
+    Integration {
+        theirs: "pagerduty",
+        ours: "pagerduty",
+        send_resolved: true,
+        settings: &[
+            Setting("routing_key", "routing_key", Secret),
+            Setting("url", "api_url", GlobalPlain("pagerduty_url")),
+            Setting("client", "client", Template),
+            Setting("client_url", "client_url", Template),
+            Setting("description", "description", Template),
+            Setting("severity", "severity", Template),
+            Setting("class", "class", Template),
+            Setting("component", "component", Template),
+            Setting("group", "group", Template),
+            Setting("source", "source", Template),
+        ],
+    },
+    Integration {
+        theirs: "victorops",
+        ours: "victorops",
+        send_resolved: true,
+        settings: &[
+            Setting("api_key", "api_key", GlobalSecret("victorops_api_key")),
+            Setting("api_url", "api_url", GlobalPlain("victorops_api_url")),
+            Setting("routing_key", "routing_key", Template),
+            Setting("message_type", "message_type", Template),
+            Setting("state_message", "state_message", Template),
+            Setting("entity_display_name", "entity_display_name", Template),
+            Setting("monitoring_tool", "monitoring_tool", Template),
+        ],
+    },
+    Integration {
+        theirs: "webex",
+        ours: "webex",
+        send_resolved: true,
+        settings: &[
+            Setting("api_url", "api_url", GlobalPlain("webex_api_url")),
+            Setting("room_id", "room_id", Plain),
+            Setting("message", "message", Template),
+        ],
+    },
+    Integration {
+        theirs: "rocketchat",
+        ours: "rocketchat",
+        send_resolved: false,
+        settings: &[
+            Setting("api_url", "api_url", GlobalPlain("rocketchat_api_url")),
+            Setting("token", "token", Secret),
+            Setting("token_id", "token_id", Secret),
+            Setting("channel", "channel", Template),
+            Setting("title", "title", Template),
+            Setting("title_link", "title_link", Template),
+            Setting("text", "text", Template),
+            Setting("color", "color", Template),
+            Setting("emoji", "emoji", Template),
+            Setting("icon_url", "icon_url", Template),
+        ],
+    },
+    Integration {
+        theirs: "incidentio",
+        ours: "incidentio",
+        send_resolved: true,
+        settings: &[
+            Setting("url", "url", Secret),
+            Setting("alert_source_token", "alert_source_token", Secret),
+            Setting("max_alerts", "max_alerts", Plain),
+        ],
+    },
+    Integration {
+        theirs: "wechat",
+        ours: "wechat",
+        send_resolved: false,
+        settings: &[
+            Setting("api_secret", "api_secret", GlobalSecret("wechat_api_secret")),
+            Setting("corp_id", "corp_id", GlobalPlain("wechat_api_corp_id")),
+            Setting("api_url", "api_url", GlobalPlain("wechat_api_url")),
+            Setting("message", "message", Template),
+            Setting("to_user", "to_user", Template),
+            Setting("to_party", "to_party", Template),
+            Setting("to_tag", "to_tag", Template),
+            Setting("agent_id", "agent_id", Template),
+        ],
+    },
+    Integration {
+        theirs: "sns",
+        ours: "sns",
+        send_resolved: true,
+        settings: &[
+            Setting("api_url", "api_url", Plain),
+            Setting("topic_arn", "topic_arn", Plain),
+            Setting("phone_number", "phone_number", Plain),
+            Setting("target_arn", "target_arn", Plain),
+            Setting("subject", "subject", Template),
+            Setting("message", "message", Template),
+        ],
+    },
+];
+
+/// All receivers.
+pub(super) fn receivers(
+    import: &mut Import,
+    node: &Node,
+    global: &Global,
+    templates: &mut Templates,
+) -> Vec<Yaml> {
+    let items = import.list(node).iter().enumerate();
+    items
+        .map(|(number, item)| {
+            import.below(format!("receivers[{number}]"), |import| receiver(import, item, global, templates))
+        })
+        .collect()
+}
+
+fn receiver(import: &mut Import, node: &Node, global: &Global, templates: &mut Templates) -> Yaml {
+    let mut fields = import.fields(node);
+    let name = fields.take("name").map(|node| {
+        import.below("name", |import| import.translated(node.place));
+        import.text(node)
+    });
+    let name = name.unwrap_or_default();
+    let mut actions = Vec::new();
+    if let Some(node) = fields.take("email_configs") {
+        for (number, item) in import.list(node).iter().enumerate() {
+            import.below(format!("email_configs[{number}]"), |import| {
+                actions.extend(email(import, item, &name, global, templates));
+            });
+        }
+    }
+    for integration in &INTEGRATIONS {
+        let Some(node) = fields.take(configs_key(integration)) else { continue };
+        for (number, item) in import.list(node).iter().enumerate() {
+            import.below(format!("{}[{number}]", configs_key(integration)), |import| {
+                actions.extend(integrate(import, item, integration, &name, global, templates));
+            });
+        }
+    }
+    if let Some(node) = fields.take("jira_configs") {
+        import.below("jira_configs", |import| {
+            import.impossible(node.place, "there is no action for it yet: a web hook or a program can do it");
+        });
+    }
+    if let Some(node) = fields.take("labels") {
+        import.below("labels", |import| import.impossible(node.place, "receivers have no labels here"));
+    }
+    import.end(fields);
+    let mut out = vec![("name".to_owned(), Yaml::text(name))];
+    if !actions.is_empty() {
+        out.push(("actions".into(), Yaml::List(actions)));
+    }
+    Yaml::Map(out)
+}
+
+/// `slack` is `slack_configs` there.
+fn configs_key(integration: &Integration) -> &'static str {
+    match integration.theirs {
+        "webhook" => "webhook_configs",
+        "slack" => "slack_configs",
+        "discord" => "discord_configs",
+        "mattermost" => "mattermost_configs",
+        "msteams" => "msteams_configs",
+        "msteamsv2" => "msteamsv2_configs",
+        "telegram" => "telegram_configs",
+        "pushover" => "pushover_configs",
+        "opsgenie" => "opsgenie_configs",
+        "pagerduty" => "pagerduty_configs",
+        "victorops" => "victorops_configs",
+        "webex" => "webex_configs",
+        "rocketchat" => "rocketchat_configs",
+        "incidentio" => "incidentio_configs",
+        "wechat" => "wechat_configs",
+        _ => "sns_configs",
+    }
+}
+
+/// A value as it stands.
+fn plain(node: &Node) -> Option<Yaml> {
+    match &node.value {
+        Value::Text(text) => Some(Yaml::text(text.clone())),
+        Value::Number(text) => Some(Yaml::Plain(text.clone())),
+        Value::Bool(value) => Some(Yaml::Plain(value.to_string())),
+        _ => None,
+    }
+}
+
+fn integrate(
+    import: &mut Import,
+    node: &Node,
+    integration: &Integration,
+    receiver: &str,
+    global: &Global,
+    templates: &mut Templates,
+) -> Option<Yaml> {
+    // A kind that this program has no action for is named once, not setting by setting.
+    if !ams2_handlers::TABLE.iter().any(|kind| kind.key == integration.ours) {
+        let words = "there is no action for it yet: a web hook or a program can do it";
+        import.impossible(node.place, words);
+        return None;
+    }
+    let mut fields = import.fields(node);
+    let mut out: Entries = Vec::new();
+    for Setting(theirs, ours, kind) in integration.settings {
+        setting(import, &mut fields, &mut out, (theirs, ours, *kind), receiver, global, templates);
+    }
+    send_resolved(import, &mut fields, &mut out, integration.send_resolved);
+    if let Some(node) = fields.take("http_config") {
+        import.below("http_config", |import| http_config(import, node, &mut out, receiver));
+    }
+    import.end(fields);
+    Some(Yaml::Map(vec![(integration.ours.into(), Yaml::Map(out))]))
+}
+
+fn setting(
+    import: &mut Import,
+    fields: &mut Fields<'_>,
+    out: &mut Entries,
+    (theirs, ours, kind): (&'static str, &'static str, Kind),
+    receiver: &str,
+    global: &Global,
+    templates: &mut Templates,
+) {
+    let found = fields.take(theirs);
+    match kind {
+        Template => {
+            let Some(node) = found else { return };
+            let text = import.text(node);
+            let translated =
+                import.below(theirs, |import| templates.translate(import, &text, node.place, Target::Text));
+            out.extend(translated.map(|text| (ours.to_owned(), Yaml::text(text))));
+        }
+        Plain | GlobalPlain(_) => {
+            if let Some(node) = found {
+                import.below(theirs, |import| match plain(node) {
+                    Some(value) => {
+                        import.translated(node.place);
+                        out.push((ours.into(), value));
+                    }
+                    None => import.impossible(node.place, "expected a plain value"),
+                });
+            } else if let GlobalPlain(name) = kind
+                && let Some(text) = global.text(name)
+            {
+                out.push((ours.into(), Yaml::text(text)));
+            }
+        }
+        Secret | GlobalSecret(_) => {
+            let file = fields.take(file_key(theirs));
+            if let Some(node) = found {
+                let value = import.text(node);
+                import.below(theirs, |import| import.translated(node.place));
+                let (key, value) = import.secret(ours, receiver, value);
+                out.push((key, Yaml::text(value)));
+            } else if let Some(node) = file {
+                let path = import.text(node);
+                import.below(file_key(theirs), |import| import.translated(node.place));
+                out.push((format!("{ours}_file"), Yaml::text(path)));
+            } else if let GlobalSecret(name) = kind {
+                if let Some(value) = global.text(name) {
+                    let (key, value) = import.secret(ours, "global", value.to_owned());
+                    out.push((key, Yaml::text(value)));
+                } else if let Some(path) = global.text(file_key(name)) {
+                    out.push((format!("{ours}_file"), Yaml::text(path)));
+                }
+            }
+        }
+    }
+}
+
+/// The key that names a file with the same.
+fn file_key(name: &str) -> &'static str {
+    const FILES: [&str; 20] = [
+        "url_file",
+        "api_url_file",
+        "app_token_file",
+        "webhook_url_file",
+        "bot_token_file",
+        "user_key_file",
+        "token_file",
+        "token_id_file",
+        "api_key_file",
+        "routing_key_file",
+        "alert_source_token_file",
+        "api_secret_file",
+        "auth_password_file",
+        "slack_api_url_file",
+        "slack_app_token_file",
+        "opsgenie_api_key_file",
+        "victorops_api_key_file",
+        "telegram_bot_token_file",
+        "mattermost_webhook_url_file",
+        "wechat_api_secret_file",
+    ];
+    FILES.into_iter().find(|file| file.strip_suffix("_file") == Some(name)).unwrap_or("_file")
+}
+
+fn send_resolved(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries, default: bool) {
+    let value = match fields.take("send_resolved") {
+        Some(node) => {
+            import.below("send_resolved", |import| import.translated(node.place));
+            import.flag(node)
+        }
+        None => default,
+    };
+    out.push(("send_resolved".into(), Yaml::Plain(value.to_string())));
+}
+
+/// What all that speak HTTP share.
+fn http_config(import: &mut Import, node: &Node, out: &mut Entries, receiver: &str) {
+    let mut fields = import.fields(node);
+    if let Some(node) = fields.take("basic_auth") {
+        import.below("basic_auth", |import| {
+            let mut inner = import.fields(node);
+            let mut auth: Entries = Vec::new();
+            if let Some(node) = inner.take("username") {
+                auth.push(("username".into(), Yaml::text(import.text(node))));
+            }
+            secret_or_file(import, &mut inner, &mut auth, ("password", "password_file"), receiver);
+            import.translated(node.place);
+            import.end(inner);
+            out.push(("basic_auth".into(), Yaml::Map(auth)));
+        });
+    }
+    if let Some(node) = fields.take("authorization") {
+        import.below("authorization", |import| {
+            let mut inner = import.fields(node);
+            let scheme = inner.take("type").map(|node| import.text(node));
+            if scheme.as_deref().is_some_and(|scheme| !scheme.eq_ignore_ascii_case("bearer")) {
+                import.impossible(node.place, "only Bearer is known: use `headers` for others");
+            } else {
+                secret_or_file(import, &mut inner, out, ("credentials", "credentials_file"), receiver);
+                for (key, _) in out.iter_mut().filter(|(key, _)| key.starts_with("credentials")) {
+                    *key = key.replace("credentials", "bearer_token");
+                }
+                import.translated(node.place);
+            }
+            import.end(inner);
+        });
+    }
+    if let Some(node) = fields.take("proxy_url") {
+        let url = import.text(node);
+        import.below("proxy_url", |import| import.translated(node.place));
+        out.push(("proxy".into(), Yaml::text(url)));
+    }
+    if let Some(node) = fields.take("follow_redirects") {
+        let value = import.flag(node);
+        import.below("follow_redirects", |import| import.translated(node.place));
+        out.push(("redirects".into(), Yaml::Plain(value.to_string())));
+    }
+    if let Some(node) = fields.take("tls_config") {
+        import.below("tls_config", |import| {
+            let mut inner = import.fields(node);
+            let mut tls: Entries = Vec::new();
+            for key in ["ca_file", "cert_file", "key_file", "server_name"] {
+                if let Some(node) = inner.take(key) {
+                    let text = import.text(node);
+                    import.below(key, |import| import.translated(node.place));
+                    tls.push((key.into(), Yaml::text(text)));
+                }
+            }
+            if let Some(node) = inner.take("insecure_skip_verify")
+                && import.flag(node)
+            {
+                let words = "certificates are always verified: name the authority in `ca_file`";
+                import.below("insecure_skip_verify", |import| import.impossible(node.place, words));
+            }
+            import.end(inner);
+            if !tls.is_empty() {
+                out.push(("tls".into(), Yaml::Map(tls)));
+            }
+        });
+    }
+    if let Some(node) = fields.take("enable_http2") {
+        import.below("enable_http2", |import| import.approximated(node.place, "the server decides"));
+    }
+    import.end(fields);
+}
+
+fn secret_or_file(
+    import: &mut Import,
+    fields: &mut Fields<'_>,
+    out: &mut Entries,
+    (key, file): (&'static str, &'static str),
+    receiver: &str,
+) {
+    if let Some(node) = fields.take(key) {
+        let value = import.text(node);
+        let (key, value) = import.secret(key, receiver, value);
+        out.push((key, Yaml::text(value)));
+    }
+    if let Some(node) = fields.take(file) {
+        let path = import.text(node);
+        out.push((file.into(), Yaml::text(path)));
+    }
+}
+
+/// Mail: the server and the login may stand in `global`.
+fn email(
+    import: &mut Import,
+    node: &Node,
+    receiver: &str,
+    global: &Global,
+    templates: &mut Templates,
+) -> Option<Yaml> {
+    let mut fields = import.fields(node);
+    let mut out: Entries = Vec::new();
+    if let Some(node) = fields.take("to") {
+        let to = import.text(node);
+        import.below("to", |import| {
+            if crate::alertmanager::go_template::is_template(&to) {
+                import.impossible(node.place, "recipients are not made from alerts: make a route for each");
+            } else {
+                import.translated(node.place);
+            }
+        });
+        let addresses = to.split(',').map(str::trim).filter(|address| !address.is_empty());
+        out.push(("to".into(), Yaml::texts(addresses)));
+    }
+    let text = |import: &mut Import, fields: &mut Fields<'_>, key: &'static str, name: &str| {
+        let own = fields.take(key).map(|node| {
+            import.below(key, |import| import.translated(node.place));
+            import.text(node)
+        });
+        own.or_else(|| global.text(name).map(str::to_owned))
+    };
+    if let Some(from) = text(import, &mut fields, "from", "smtp_from") {
+        out.push(("from".into(), Yaml::text(from)));
+    }
+    let host = text(import, &mut fields, "smarthost", "smtp_smarthost");
+    let hello = text(import, &mut fields, "hello", "smtp_hello");
+    let user = text(import, &mut fields, "auth_username", "smtp_auth_username");
+    let flag = |import: &mut Import, fields: &mut Fields<'_>, key: &'static str| {
+        fields.take(key).map(|node| {
+            import.below(key, |import| import.translated(node.place));
+            import.flag(node)
+        })
+    };
+    let require_tls = flag(import, &mut fields, "require_tls").or(global.require_tls).unwrap_or(true);
+    let implicit = flag(import, &mut fields, "force_implicit_tls").unwrap_or(global.implicit_tls);
+    if let Some(host) = host {
+        let implicit = implicit || host.ends_with(":465");
+        let scheme = if implicit { "smtps" } else { "smtp" };
+        out.push(("smtp".into(), Yaml::text(format!("{scheme}://{host}"))));
+        if !implicit && !require_tls {
+            out.push(("tls".into(), Yaml::text("none")));
+        }
+    }
+    out.extend(hello.map(|hello| ("hello".to_owned(), Yaml::text(hello))));
+    if let Some(user) = user {
+        out.push(("user".into(), Yaml::text(user)));
+        let kind = GlobalSecret("smtp_auth_password");
+        let name = ("auth_password", "password", kind);
+        setting(import, &mut fields, &mut out, name, receiver, global, templates);
+        if out.iter().all(|(key, _)| !key.starts_with("password"))
+            && let Some(path) = global.text("smtp_auth_password_file")
+        {
+            out.push(("password_file".into(), Yaml::text(path)));
+        }
+    }
+    for key in ["auth_secret", "auth_secret_file", "auth_identity"] {
+        if let Some(node) = fields.take(key) {
+            import.below(key, |import| {
+                import.impossible(node.place, "CRAM-MD5 and identities are not known: PLAIN and LOGIN are")
+            });
+        }
+    }
+    if let Some(node) = fields.take("headers") {
+        import.below("headers", |import| headers(import, node, &mut out, templates));
+    }
+    for (key, target) in [("text", Target::Text), ("html", Target::Html)] {
+        let Some(node) = fields.take(key) else { continue };
+        let template = import.text(node);
+        if key == "html" && template.is_empty() {
+            import.below(key, |import| import.translated(node.place));
+            out.push(("html".into(), Yaml::Plain("false".into())));
+            continue;
+        }
+        let translated =
+            import.below(key, |import| templates.translate(import, &template, node.place, target));
+        out.extend(translated.filter(|text| !text.is_empty()).map(|text| (key.to_owned(), Yaml::text(text))));
+    }
+    if let Some(node) = fields.take("tls_config") {
+        import.below("tls_config", |import| {
+            let mut inner = import.fields(node);
+            if let Some(node) = inner.take("ca_file") {
+                let path = import.text(node);
+                import.below("ca_file", |import| import.translated(node.place));
+                out.push(("ca_file".into(), Yaml::text(path)));
+            }
+            import.end(inner);
+        });
+    }
+    if let Some(node) = fields.take("threading") {
+        import.below("threading", |import| {
+            import.approximated(node.place, "the mails of a group are always one thread");
+        });
+    }
+    send_resolved(import, &mut fields, &mut out, false);
+    import.end(fields);
+    Some(Yaml::Map(vec![("email".into(), Yaml::Map(out))]))
+}
+
+/// `Subject` and `Reply-To` have settings of their own.
+fn headers(import: &mut Import, node: &Node, out: &mut Entries, templates: &mut Templates) {
+    let Value::Map(entries) = &node.value else {
+        import.fields(node);
+        return;
+    };
+    let mut more: Entries = Vec::new();
+    for (key, value) in entries {
+        let text = import.text(value);
+        import.below(key.text.clone(), |import| {
+            let Some(text) = templates.translate(import, &text, value.place, Target::Text) else { return };
+            match key.text.to_ascii_lowercase().as_str() {
+                "subject" => out.push(("subject".into(), Yaml::text(text))),
+                "reply-to" => out.push(("reply_to".into(), Yaml::text(text))),
+                _ => more.push((key.text.clone(), Yaml::text(text))),
+            }
+        });
+    }
+    if !more.is_empty() {
+        out.push(("headers".into(), Yaml::Map(more)));
+    }
+}

@@ -1,0 +1,156 @@
+//! Files of different shapes, brought over: what becomes of each setting, and that the result is right.
+
+use super::*;
+use crate::config::{Overrides, lines, load_text};
+
+fn brought(text: &str) -> Imported {
+    let folder = tempfile::tempdir().expect("a folder");
+    import(text, folder.path(), SecretsTo::Variables)
+        .map_err(|mistakes| lines(&mistakes))
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// Brings a file over and reads the result as our configuration.
+fn runs(text: &str) -> (Imported, crate::config::Loaded) {
+    let imported = brought(text);
+    let folder = tempfile::tempdir().expect("a folder");
+    let overrides = Overrides { variables: imported.secrets.clone(), ..Overrides::default() };
+    let loaded = load_text("f", &imported.text, folder.path(), &overrides);
+    let loaded =
+        loaded.map_err(|wrong| lines(&wrong.found)).unwrap_or_else(|e| panic!("{e}\n{}", imported.text));
+    (imported, loaded)
+}
+
+fn fates(imported: &Imported, fate: Fate) -> Vec<(usize, &str)> {
+    let entries = imported.report.iter().filter(|entry| entry.fate == fate);
+    entries.map(|entry| (entry.line, entry.setting.as_str())).collect()
+}
+
+/// A tree of teams with older and newer matchers, as large sites have it.
+const TEAMS: &str = r#"global:
+  resolve_timeout: 10m
+  smtp_smarthost: 'mail.example.org:587'
+  smtp_from: 'alerts@example.org'
+  smtp_auth_username: alerts
+  smtp_auth_password: hunter2
+route:
+  receiver: default
+  group_by: [alertname, cluster]
+  group_wait: 45s
+  routes:
+    - match: { team: db }
+      receiver: db
+      continue: true
+    - match_re: { service: 'foo1|foo2' }
+      routes:
+        - matchers: [severity="critical", 'env=~"prod.*"']
+          receiver: db
+          mute_time_intervals: [offhours]
+    - matchers: ['foo>=x']
+      group_by: ['...']
+      labels: { a: b }
+receivers:
+  - name: default
+  - name: db
+    email_configs:
+      - to: 'a@example.org, b@example.org'
+        send_resolved: true
+        headers: { Subject: '{{ .CommonLabels.alertname }} {{ .Status | toUpper }}', X-Team: db }
+        html: ''
+        text: '{{ range .Alerts }}{{ .Labels.instance }} {{ end }}'
+time_intervals:
+  - name: offhours
+    time_intervals:
+      - times: [{ start_time: '00:00', end_time: '08:00' }]
+        weekdays: ['saturday', 'monday:friday']
+        days_of_month: ['1:5', '-3:-1']
+        location: Europe/Berlin
+inhibit_rules:
+  - source_match: { severity: critical }
+    target_match_re: { severity: warning|info }
+    equal: [alertname]
+colour: red
+"#;
+
+#[test]
+fn routes_rules_times_and_mail_come_over() {
+    let (imported, loaded) = runs(TEAMS);
+    assert_eq!(fates(&imported, Fate::Impossible), [(22, "routes[2].labels"), (43, "colour")]);
+    assert_eq!(fates(&imported, Fate::Approximated), []);
+    let core = &loaded.core;
+    assert_eq!(core.muting, ams2_core::config::Muting::ALERTMANAGER);
+    assert_eq!(core.resolve_timeout_ms, 600_000);
+    let routes = &core.route.routes;
+    let shown = |route: &ams2_core::config::Route| {
+        route.matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    };
+    assert_eq!(shown(&routes[0]), "team=\"db\"");
+    assert!(routes[0].goes_on);
+    assert_eq!(
+        shown(&routes[1]),
+        "service=~\"^(?:foo1|foo2)$\"",
+        "anchored twice, as its group key shows it"
+    );
+    assert_eq!(shown(&routes[1].routes[0]), "severity=\"critical\",env=~\"prod.*\"");
+    assert_eq!(shown(&routes[2]), "\"foo>\"=\"x\"", "there is no order operator there");
+    assert_eq!(core.inhibit_rules[0].equal, ["alertname"]);
+    assert_eq!(core.time_intervals[0].spans[0].weekdays, [(6, 6), (1, 5)]);
+    // The mail has its server and login from `global`, and its secret outside of the text.
+    assert!(!imported.text.contains("hunter2"), "{}", imported.text);
+    assert_eq!(imported.secrets.values().collect::<Vec<_>>(), ["hunter2"]);
+    for words in
+        ["to: [a@example.org, b@example.org]", "smtp://mail.example.org:587", "html: false", "X-Team: db"]
+    {
+        assert!(imported.text.contains(words), "{words}\n{}", imported.text);
+    }
+}
+
+#[test]
+fn secrets_go_to_files_where_they_are_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let imported = import(TEAMS, folder.path(), SecretsTo::Folder("secrets".into()))
+        .map_err(|m| lines(&m))
+        .expect("right");
+    assert!(imported.text.contains("password_file: secrets/global-password"), "{}", imported.text);
+    assert_eq!(imported.secrets.get("global-password").map(String::as_str), Some("hunter2"));
+}
+
+#[test]
+fn templates_of_files_and_of_the_settings_are_translated() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(
+        folder.path().join("site.tmpl"),
+        r#"{{ define "site.subject" }}{{ .CommonLabels.site }}: {{ template "__subject" . }}{{ end }}"#,
+    )
+    .expect("written");
+    let text = "templates: ['*.tmpl', 'none/*.tmpl']\nroute: {receiver: r}\nreceivers:\n- name: r\n  email_configs:\n  - {to: a@example.org, from: b@example.org, smarthost: 'localhost:25', headers: {Subject: '{{ template \"site.subject\" . }}'}}\n";
+    let imported = import(text, folder.path(), SecretsTo::Variables).map_err(|m| lines(&m)).expect("right");
+    assert_eq!(fates(&imported, Fate::Impossible), []);
+    let overrides = Overrides::default();
+    load_text("f", &imported.text, folder.path(), &overrides).map_err(|e| lines(&e.found)).expect("right");
+    let broken = text.replace("site.subject", "nowhere");
+    let imported =
+        import(&broken, folder.path(), SecretsTo::Variables).map_err(|m| lines(&m)).expect("right");
+    assert_eq!(fates(&imported, Fate::Impossible), [(6, "receivers[0].email_configs[0].headers.Subject")]);
+}
+
+#[test]
+fn what_is_no_configuration_is_said_to_be_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deep = format!("route: {{receiver: r}}\nreceivers: {}", "[".repeat(5_000));
+    let rows = [
+        ("", "the file holds no configuration"),
+        ("route: {receiver: r}\n", "no receivers"),
+        ("receivers: []\n", "no route provided"),
+        ("- a\n", "no route provided"),
+        ("route: [\n", "not valid YAML"),
+        ("\u{0}\u{1}\u{2}", "YAML"),
+        ("route: {receiver: r, matchers: ['a']}\nreceivers: []\n", "the matcher `a` is wrong"),
+        ("route: {receiver: r, continue: often}\nreceivers: []\n", "expected true or false"),
+        (&deep, ""),
+    ];
+    for (text, words) in rows {
+        let mistakes = import(text, folder.path(), SecretsTo::Variables).err().unwrap_or_default();
+        assert!(!mistakes.is_empty() && lines(&mistakes).contains(words), "{text:.60}: {}", lines(&mistakes));
+    }
+}

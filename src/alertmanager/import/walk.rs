@@ -1,0 +1,165 @@
+//! Taking settings one by one: each is reported once, and what nobody takes is said to be unknown.
+
+use std::collections::BTreeMap;
+
+use super::{Entry, Fate, SecretsTo};
+use crate::config::{
+    Diagnostic, Place,
+    tree::{Key, Node, Value},
+};
+
+/// The work so far.
+pub(super) struct Import {
+    pub report: Vec<Entry>,
+    pub mistakes: Vec<Diagnostic>,
+    pub secrets: BTreeMap<String, String>,
+    secrets_to: SecretsTo,
+    /// Where we are in the file.
+    path: Vec<String>,
+}
+
+/// The keys of one map.
+pub(super) struct Fields<'n> {
+    entries: &'n [(Key, Node)],
+    taken: Vec<&'static str>,
+}
+
+impl<'n> Fields<'n> {
+    /// The value of a key, if it is there and says something.
+    pub fn take(&mut self, name: &'static str) -> Option<&'n Node> {
+        self.taken.push(name);
+        let found = self.entries.iter().find(|(key, _)| key.text == name);
+        found.map(|(_, value)| value).filter(|value| !matches!(value.value, Value::Null))
+    }
+}
+
+impl Import {
+    pub fn new(secrets_to: SecretsTo) -> Import {
+        Import {
+            report: Vec::new(),
+            mistakes: Vec::new(),
+            secrets: BTreeMap::new(),
+            secrets_to,
+            path: Vec::new(),
+        }
+    }
+
+    /// The keys of a map; anything else is a mistake.
+    pub fn fields<'n>(&mut self, node: &'n Node) -> Fields<'n> {
+        let entries: &[(Key, Node)] = match &node.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            other => {
+                let message = format!("expected a map of settings, found {}", other.kind());
+                self.mistakes.push(Diagnostic::error(node.place, message, ""));
+                &[]
+            }
+        };
+        Fields { entries, taken: Vec::new() }
+    }
+
+    /// Says what nobody took: settings that we do not know.
+    pub fn end(&mut self, fields: Fields<'_>) {
+        for (key, _) in fields.entries.iter().filter(|(key, _)| !fields.taken.contains(&key.text.as_str())) {
+            self.path.push(key.text.clone());
+            self.impossible(key.place, "this setting is not known");
+            self.path.pop();
+        }
+    }
+
+    /// The items of a list; anything else is a mistake.
+    pub fn list<'n>(&mut self, node: &'n Node) -> &'n [Node] {
+        match &node.value {
+            Value::List(items) => items,
+            Value::Null => &[],
+            other => {
+                let message = format!("expected a list, found {}", other.kind());
+                self.mistakes.push(Diagnostic::error(node.place, message, ""));
+                &[]
+            }
+        }
+    }
+
+    /// A text, or what YAML takes for something else and is meant as one.
+    pub fn text(&mut self, node: &Node) -> String {
+        match &node.value {
+            Value::Text(text) | Value::Number(text) => text.clone(),
+            Value::Bool(value) => value.to_string(),
+            Value::Null => String::new(),
+            other => {
+                let message = format!("expected text, found {}", other.kind());
+                self.mistakes.push(Diagnostic::error(node.place, message, ""));
+                String::new()
+            }
+        }
+    }
+
+    pub fn flag(&mut self, node: &Node) -> bool {
+        match &node.value {
+            Value::Bool(value) => *value,
+            other => {
+                let message = format!("expected true or false, found {}", other.kind());
+                self.mistakes.push(Diagnostic::error(node.place, message, ""));
+                false
+            }
+        }
+    }
+
+    /// Works below a key.
+    pub fn below<T>(&mut self, key: impl Into<String>, work: impl FnOnce(&mut Import) -> T) -> T {
+        self.path.push(key.into());
+        let done = work(self);
+        self.path.pop();
+        done
+    }
+
+    fn entry(&mut self, place: Place, fate: Fate, words: impl Into<String>) {
+        let entry = Entry {
+            line: place.line,
+            column: place.column,
+            fate,
+            setting: self.path.join("."),
+            words: words.into(),
+        };
+        self.report.push(entry);
+    }
+
+    pub fn translated(&mut self, place: Place) {
+        self.entry(place, Fate::Translated, "");
+    }
+
+    pub fn approximated(&mut self, place: Place, words: impl Into<String>) {
+        self.entry(place, Fate::Approximated, words);
+    }
+
+    pub fn impossible(&mut self, place: Place, words: impl Into<String>) {
+        self.entry(place, Fate::Impossible, words);
+    }
+
+    /// A secret that stands in the file: the key and the value that stand for it in ours.
+    pub fn secret(&mut self, key: &str, owner: &str, value: String) -> (String, String) {
+        let safe = |text: &str| -> String {
+            text.chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+                .collect()
+        };
+        let base = format!("{}-{}", safe(owner), safe(key));
+        let mut name = base.clone();
+        let mut number = 2;
+        while self.secrets.get(&name).is_some_and(|known| *known != value) {
+            name = format!("{base}-{number}");
+            number += 1;
+        }
+        match &self.secrets_to {
+            SecretsTo::Folder(folder) => {
+                self.secrets.insert(name.clone(), value);
+                (format!("{key}_file"), format!("{folder}/{name}"))
+            }
+            SecretsTo::Variables => {
+                let name = format!("AMS2_IMPORTED_{}", name.replace('-', "_").to_ascii_uppercase());
+                self.secrets.insert(name.clone(), value);
+                (key.to_owned(), format!("${{env:{name}}}"))
+            }
+        }
+    }
+}
