@@ -21,6 +21,7 @@ mod mail;
 mod operate;
 mod postfix;
 mod power;
+mod prometheus;
 mod readme;
 mod reload;
 mod rsyslog;
