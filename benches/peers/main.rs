@@ -5,6 +5,7 @@
 //! 200; ams2 writes an event log. Rounds alternate, and the median counts. Needs `wrk`, `prometheus-alertmanager` and postfix.
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod api;
 mod mail;
 mod parts;
 
@@ -20,22 +21,25 @@ const ALERTS: usize = 100_000;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
-    let sections: [(&str, fn()); 9] = [
+    let sections: [(&str, fn()); 12] = [
         ("size", size),
         ("ingest", ingest),
         ("memory", memory),
         ("idle", idle),
         ("restart", restart),
         ("snapshot", snapshot),
+        ("query", api::query),
+        ("first", api::first),
+        ("told", api::told),
         ("flood", flood),
         ("mail", mail::mail),
         ("mail_outage", mail::outage),
     ];
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
-    if sections[..6].iter().any(|(name, _)| chosen(name)) {
+    if sections[..9].iter().any(|(name, _)| chosen(name)) {
         tools(&[("wrk", "wrk"), ("prometheus-alertmanager", "prometheus-alertmanager")]);
     }
-    if sections[7..].iter().any(|(name, _)| chosen(name)) {
+    if sections[10..].iter().any(|(name, _)| chosen(name)) {
         tools(&[("postfix", "postfix"), ("smtp-source", "postfix"), ("smtp-sink", "postfix")]);
     }
     println!("| what | ams2 | peer | ratio | wanted |\n|---|---|---|---|---|");

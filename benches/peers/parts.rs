@@ -49,6 +49,15 @@ pub trait Running {
         memory_mb(self.pid(), "VmRSS:")
     }
 
+    /// Processor time so far, in seconds.
+    fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        // Behind the name, which may hold spaces: state, ten others, user and system time in hundredths.
+        let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+        let ticks = |field: &str| field.parse::<f64>().expect("ticks");
+        (ticks(fields[11]) + ticks(fields[12])) / 100.0
+    }
+
     /// Posts `count` alerts again and again for a while.
     fn load(&self, batch: usize, count: usize, time: Duration) -> Round {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/post_alerts.lua");
@@ -230,11 +239,15 @@ pub struct Peer {
 
 impl Peer {
     pub fn start(sink: u16) -> Peer {
+        Peer::with(&format!(
+            "receivers:\n  - name: log\n    webhook_configs: [{{url: 'http://127.0.0.1:{sink}/'}}]\nroute:\n  receiver: log\n  group_by: [event, site]\n  group_wait: 30s\n"
+        ))
+    }
+
+    /// With a config of the caller's.
+    pub fn with(text: &str) -> Peer {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("alertmanager.yml");
-        let text = format!(
-            "receivers:\n  - name: log\n    webhook_configs: [{{url: 'http://127.0.0.1:{sink}/'}}]\nroute:\n  receiver: log\n  group_by: [event, site]\n  group_wait: 30s\n"
-        );
         std::fs::write(&config, text).expect("written");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let child = Command::new("prometheus-alertmanager")
@@ -303,7 +316,7 @@ fn sink(mut stream: TcpStream) {
 }
 
 /// Bytes of the request that `bytes` begins with, if all of it is there.
-fn request_bytes(bytes: &[u8]) -> Option<usize> {
+pub fn request_bytes(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
