@@ -75,24 +75,11 @@ impl Kept {
         let done = |command: &mut Command| assert!(command.status().is_ok_and(|status| status.success()));
         done(Command::new("chown").arg("postfix").arg(folder.join("data")));
         let main = format!(
-            "compatibility_level = 3.6
-queue_directory = {dir}/queue
-data_directory = {dir}/data
-maillog_file = {dir}/log
-maillog_file_prefixes = {dir}
-inet_interfaces = loopback-only
-inet_protocols = ipv4
-myhostname = mail.example.com
-mynetworks = 127.0.0.0/8
-mydestination =
-local_recipient_maps =
-alias_maps =
-alias_database =
-proxy_read_maps =
-relay_domains = example.com
-relay_transport = discard:
-smtpd_peername_lookup = no
-"
+            concat!(
+                include_str!("../../tests/e2e/postfix.cf"),
+                "relay_domains = example.com\nrelay_transport = discard:\n"
+            ),
+            dir = dir
         );
         let services = format!(
             "127.0.0.1:{port} inet n - n - - smtpd

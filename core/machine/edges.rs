@@ -3,12 +3,12 @@
 use alloc::{format, vec, vec::Vec};
 
 use super::{
-    tests::{A, B, HOUR, World, action, batch, config, grouped},
+    tests::{A, B, HOUR, World, action, batch, config, each, grouped},
     *,
 };
 use crate::{
     DeliveryId,
-    config::{Config, GroupBy, Install, Notify, Receiver, Removed, Route},
+    config::{Config, GroupBy, Install, Receiver, Removed, Route},
     effect::{AlertChange, DeadReason, Deliver, HoldReason, NotifyReason},
     input::{
         Arrival, DeliveryCommand, DeliverySelection, DeliveryVerb, Failure, Outcome, OwnEvent, Receipt,
@@ -16,10 +16,6 @@ use crate::{
     },
     matcher::Matcher,
 };
-
-fn each() -> Route {
-    Route { notify: Some(Notify::Each), ..Route::default() }
-}
 
 fn answer(world: &mut World, deliver: &Deliver, result: Result<Receipt, Failure>, led: bool) {
     let (delivery, attempt) = (deliver.delivery, deliver.attempt);
@@ -82,9 +78,7 @@ fn an_end_at_the_very_time_of_a_look_is_told() {
 
 #[test]
 fn an_end_not_sent_while_the_firing_waits_leaves_nothing_behind() {
-    let mut silent = action("ops", "log");
-    silent.send_resolved = false;
-    let mut world = World::new(config(vec![silent], grouped()));
+    let mut world = World::not_told_of_ends();
     world.far_end = None;
     world.alert(A, Some(HOUR));
     world.wait(31_000);
@@ -317,9 +311,7 @@ fn a_resolve_that_comes_again_tells_nobody() {
 
 #[test]
 fn repeats_go_on_beside_alerts_that_end_before_they_are_told() {
-    let mut silent = action("ops", "log");
-    silent.send_resolved = false;
-    let mut world = World::new(config(vec![silent], grouped()));
+    let mut world = World::not_told_of_ends();
     world.alert(A, Some(100 * HOUR));
     for _ in 0..75 {
         world.wait(30_000);
@@ -398,9 +390,7 @@ fn a_far_end_that_was_away_for_a_moment_is_probed_within_a_second() {
 /// fires again is news. (Found by the simulation: the success of the first made the second say what no longer held.)
 #[test]
 fn who_is_not_told_of_ends_is_told_again_however_many_notifications_waited() {
-    let mut silent = action("ops", "log");
-    silent.send_resolved = false;
-    let mut world = World::new(config(vec![silent], grouped()));
+    let mut world = World::not_told_of_ends();
     world.far_end = None;
     world.alert(A, Some(10 * HOUR));
     world.wait(31_000);

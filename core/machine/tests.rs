@@ -61,6 +61,11 @@ pub(super) fn grouped() -> Route {
     }
 }
 
+/// A route that tells each occurrence.
+pub(super) fn each() -> Route {
+    Route { notify: Some(Notify::Each), ..Route::default() }
+}
+
 /// A machine with its journal: appends inputs, and answers deliveries if told to.
 pub(super) struct World {
     pub machine: Machine,
@@ -87,6 +92,12 @@ impl World {
         world.delivered.clear();
         world.effects.clear();
         world
+    }
+
+    /// A world whose one action is not told of ends.
+    pub fn not_told_of_ends() -> World {
+        let silent = ActionSpec { send_resolved: false, ..action("ops", "log") };
+        World::new(config(vec![silent], grouped()))
     }
 
     /// The same world, after the process wrote a snapshot and read it again.

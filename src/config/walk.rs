@@ -166,15 +166,20 @@ impl Found {
         value
     }
 
+    /// What stands where a number with its unit should; a bare number's mistake is its missing unit.
+    fn with_unit<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+        match &node.value {
+            Value::Text(text) | Value::Number(text) => Some(text),
+            _ => {
+                self.expected(node, what);
+                None
+            }
+        }
+    }
+
     /// A duration such as `30s`, in milliseconds, at least `least`.
     pub fn duration_ms(&mut self, node: &Node, least: u64) -> Option<u64> {
-        let text = match &node.value {
-            Value::Text(text) | Value::Number(text) => text,
-            _ => {
-                self.expected(node, "a duration such as 30s");
-                return None;
-            }
-        };
+        let text = self.with_unit(node, "a duration such as 30s")?;
         match units::Duration::parse(text) {
             Ok(duration) if duration.ms() >= least => Some(duration.ms()),
             Ok(_) => {
@@ -194,13 +199,7 @@ impl Found {
 
     /// A size such as `64KiB`, in bytes.
     pub fn bytes(&mut self, node: &Node) -> Option<usize> {
-        let text = match &node.value {
-            Value::Text(text) | Value::Number(text) => text,
-            _ => {
-                self.expected(node, "a size such as 64KiB");
-                return None;
-            }
-        };
+        let text = self.with_unit(node, "a size such as 64KiB")?;
         match units::Bytes::parse(text) {
             Ok(bytes) => Some(bytes.len()),
             Err(error) => {

@@ -78,6 +78,7 @@ mod holes;
 mod reader;
 mod recovery;
 mod segment;
+#[cfg(test)]
 pub mod simulated;
 mod snapshots;
 pub mod storage;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::storage::{Identity, Storage, StoredFile};
+use crate::simulation::random::Random;
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -24,7 +25,7 @@ struct State {
     name_states: Vec<BTreeMap<String, u64>>,
     files: BTreeMap<u64, Content>,
     next_file: u64,
-    random: u64,
+    random: Random,
     /// Calls that change something, counted from the start.
     calls: u64,
     fail_at: Option<(u64, io::ErrorKind, Failing)>,
@@ -66,7 +67,7 @@ impl SimulatedDisk {
     /// An empty disk whose crashes this seed decides.
     pub fn new(seed: u64) -> SimulatedDisk {
         let disk = SimulatedDisk::default();
-        disk.lock().random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        disk.lock().random = Random::new(seed);
         disk.lock().names_are_durable();
         disk
     }
@@ -121,11 +122,11 @@ impl SimulatedDisk {
             content.now = content.durable.clone();
             let mut writes = std::mem::take(&mut content.unsynced);
             while !writes.is_empty() {
-                let (offset, bytes) = writes.swap_remove(draw(random) as usize % writes.len());
-                let landed = match draw(random) % 3 {
+                let (offset, bytes) = writes.swap_remove(random.below(writes.len() as u64) as usize);
+                let landed = match random.below(3) {
                     0 => 0,
                     1 => bytes.len(),
-                    _ => draw(random) as usize % (bytes.len() + 1),
+                    _ => random.below(bytes.len() as u64 + 1) as usize,
                 };
                 put(&mut content.now, offset, &bytes[..landed]);
             }
@@ -133,7 +134,7 @@ impl SimulatedDisk {
         }
         let states = state.name_states.len() as u64;
         if states > 0 {
-            state.names = state.name_states.swap_remove((draw(random) % states) as usize);
+            state.names = state.name_states.swap_remove(random.below(states) as usize);
         }
         state.names_are_durable();
     }
@@ -227,14 +228,6 @@ impl State {
     fn power_is_going(&self) -> bool {
         matches!(self.fail_at, Some((call, _, Failing::PowerGone)) if self.calls == call)
     }
-}
-
-/// xorshift64*: enough to vary crashes, and the same everywhere.
-fn draw(random: &mut u64) -> u64 {
-    *random ^= *random >> 12;
-    *random ^= *random << 25;
-    *random ^= *random >> 27;
-    random.wrapping_mul(0x2545_F491_4F6C_DD1D)
 }
 
 fn put(content: &mut Vec<u8>, offset: u64, bytes: &[u8]) {

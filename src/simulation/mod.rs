@@ -8,7 +8,7 @@ mod far_ends;
 mod oracle;
 mod plan;
 mod process;
-mod random;
+pub(crate) mod random;
 mod script;
 mod walks;
 mod world;

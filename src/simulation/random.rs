@@ -1,7 +1,8 @@
-//! One stream of random numbers for a whole simulated world: the same seed, the same world, everywhere.
+//! One stream of random numbers for a whole simulated world: the same seed, the same world, everywhere. The tests from end
+//! to end throw their dice by it, too.
 
 /// SplitMix64.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Random(u64);
 
 impl Random {

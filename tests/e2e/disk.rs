@@ -42,9 +42,7 @@ fn fill(filler: &PathBuf) {
 fn a_full_disk_refuses_clients_while_deliveries_go_on_and_mends_itself() {
     demand_root();
     // A syslog server that can be reached later.
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("bound");
-    drop(listener);
+    let address = closed_address();
     let site = Site::new(&format!(
         "
 journal: {{dir: unused, segment_bytes: 1MiB, free_bytes_min: 4MiB}}
@@ -197,9 +195,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_start_on_a_full_disk_delivers_what_was_accepted_and_refuses_clients_until_there_is_room() {
     demand_root();
-    let far_end = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = far_end.local_addr().expect("bound");
-    drop(far_end);
+    let address = closed_address();
     let site = Site::new(&format!(
         "
 journal: {{dir: unused, segment_bytes: 1MiB, free_bytes_min: 1MiB}}

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -13,6 +13,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+/// The simulation's; not all of it is used here.
+#[allow(dead_code)]
+#[path = "../../src/simulation/random.rs"]
+mod random;
+use random::Random;
 
 /// The program.
 pub const AMS2: &str = env!("CARGO_BIN_EXE_ams2");
@@ -26,6 +32,18 @@ pub const EACH: &str = "
 receivers: [{name: log, actions: [{event_log: {to: file, path: events.log}}]}]
 route: {receiver: log, notify: each}
 ";
+
+/// Small segments, so that what happens to a journal hits the change from one to the next, too.
+pub const SMALL_SEGMENTS: &str = "
+journal: {dir: unused, segment_bytes: 1MiB, free_bytes_min: 1MiB}
+receivers: [{name: log, actions: [{event_log: {to: file, path: events.log}}]}]
+route: {receiver: log, notify: each}
+";
+
+/// An address where nobody listens: one that was free a moment ago.
+pub fn closed_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+}
 
 /// Polls until `look` finds something.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -54,31 +72,23 @@ pub fn number_from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Random numbers from one seed (SplitMix64), which is printed so that a failure can be run again.
-pub struct Dice(u64);
+/// Random numbers from one seed, which is printed so that a failure can be run again.
+pub struct Dice(Random);
 
 impl Dice {
     pub fn new(test: &str) -> Dice {
         let now = || std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64);
         let seed = number_from_env("AMS2_TEST_SEED").unwrap_or_else(now);
         eprintln!("{test}: AMS2_TEST_SEED={seed}");
-        Dice(seed)
+        Dice(Random::new(seed))
     }
 
     pub fn fork(&mut self) -> Dice {
-        Dice(self.next())
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Dice(Random::new(self.0.next()))
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.0.below(bound)
     }
 }
 

@@ -26,13 +26,6 @@ const LOAD_MICROS_MAX: u64 = 60_000;
 /// Label sets, so that the state stays small while occurrences are many.
 const LABEL_SETS: u64 = 40;
 
-/// Small segments, so that the kills also hit the change from one to the next.
-const CONFIG: &str = "
-journal: {dir: unused, segment_bytes: 1MiB, free_bytes_min: 1MiB}
-receivers: [{name: log, actions: [{event_log: {to: file, path: events.log}}]}]
-route: {receiver: log, notify: each}
-";
-
 #[derive(Debug, Default)]
 struct Figures {
     kills: u64,
@@ -147,7 +140,7 @@ fn check(site: &Site, server: &Server, answered: &[String], told: &mut Told, fig
 }
 
 fn folder(number: u64, kills: u64, dice: &mut Dice) -> Figures {
-    let site = Site::new(CONFIG);
+    let site = Site::new(SMALL_SEGMENTS);
     let mut figures = Figures::default();
     let mut told = Told::default();
     let mut answered = Vec::new();

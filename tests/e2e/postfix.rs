@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -258,27 +258,13 @@ smtpd_client_restrictions = permit_sasl_authenticated, reject
             String::new()
         };
         // What it would look up elsewhere is empty; a client that errs is not slowed down.
+        let base = format!(include_str!("postfix.cf"), dir = dir);
         format!(
-            "compatibility_level = 3.6
-queue_directory = {dir}/queue
-data_directory = {dir}/data
-maillog_file = {dir}/log
-maillog_file_prefixes = {dir}
-inet_interfaces = loopback-only
-inet_protocols = ipv4
-myhostname = mail.example.com
-mynetworks = 127.0.0.0/8
-mydestination =
-local_recipient_maps =
-alias_maps =
-alias_database =
-proxy_read_maps =
-virtual_mailbox_domains = example.com
+            "{base}virtual_mailbox_domains = example.com
 virtual_mailbox_base = {dir}/box
 virtual_mailbox_maps = static:box/
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
-smtpd_peername_lookup = no
 smtpd_error_sleep_time = 0
 smtpd_soft_error_limit = 1000
 smtpd_hard_error_limit = 1000
@@ -350,5 +336,5 @@ service anvil {{
 
 /// It cannot say which port it took: one that was free a moment ago.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+    closed_address().port()
 }

@@ -26,12 +26,6 @@ const CLIENTS: u64 = 3;
 /// Longest time under load before the power goes.
 const LOAD_MICROS_MAX: u64 = 400_000;
 
-const CONFIG: &str = "
-journal: {dir: unused, segment_bytes: 1MiB, free_bytes_min: 1MiB}
-receivers: [{name: log, actions: [{event_log: {to: file, path: events.log}}]}]
-route: {receiver: log, notify: each}
-";
-
 /// The call that takes the power from a file system: EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH.
 const CUT: &str = r#"
 #include <fcntl.h>
@@ -115,7 +109,7 @@ fn client(address: SocketAddr, name: &str, stop: &AtomicBool, answered: &Mutex<V
 #[test]
 fn what_was_answered_outlives_the_power() {
     demand_root();
-    let site = Site::new(CONFIG);
+    let site = Site::new(SMALL_SEGMENTS);
     let disk = Disk::new(&site);
     let mut dice = Dice::new("power");
     let cuts = if std::env::var_os("AMS2_TEST_LONG").is_some() { CUTS_LONG } else { CUTS };

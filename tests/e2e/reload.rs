@@ -107,9 +107,7 @@ enum Fate {
 #[test]
 fn a_config_that_drops_an_action_with_deliveries_waiting_must_say_what_becomes_of_them() {
     // Nobody listens there: everything for `far` waits.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a port");
+    let closed = closed_address();
     let config = |far: &str, route: &str, more: &str| {
         format!(
             "

@@ -104,7 +104,7 @@ fn a_firing_that_nobody_was_told_of_is_not_replaced_by_its_resolve() {
 
 #[test]
 fn after_five_failures_one_delivery_probes_and_the_rest_wait() {
-    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let route = each();
     let mut world = World::new(config(vec![action("ops", "log")], route));
     world.far_end = Some(Err(Failure::transient("down")));
     for host in 0..100 {
@@ -132,7 +132,7 @@ struct Outage {
 impl Outage {
     fn new(slots: u32, count: u32) -> Outage {
         let action = ActionSpec { max_in_flight: slots, ..action("ops", "mail") };
-        let route = Route { notify: Some(Notify::Each), ..Route::default() };
+        let route = each();
         let world = World::new(config(vec![action], route));
         let (under_way, well) = (VecDeque::new(), BTreeMap::new());
         let mut outage = Outage { world, under_way, most_under_way: 0, attempts: 0, well };
@@ -263,7 +263,7 @@ fn who_may_have_been_told_is_told_again_and_knows_it() {
 
 #[test]
 fn what_is_over_the_rate_limit_becomes_one_digest() {
-    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let route = each();
     let mut limited = action("ops", "mail");
     limited.max_per_minute = Some(3);
     let mut world = World::new(config(vec![limited], route));
@@ -282,7 +282,7 @@ fn what_is_over_the_rate_limit_becomes_one_digest() {
 
 #[test]
 fn a_digest_that_fails_is_told_again_as_it_was() {
-    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let route = each();
     let mut limited = action("ops", "mail");
     limited.max_per_minute = Some(1);
     let mut world = World::new(config(vec![limited], route));
@@ -320,7 +320,7 @@ fn after_two_reloads_the_older_delivery_of_a_group_is_told_first() {
 
 #[test]
 fn the_rate_limit_counts_when_attempts_are_made_not_when_they_were_due() {
-    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let route = each();
     let mut limited = action("ops", "mail");
     limited.max_per_minute = Some(2);
     let mut world = World::new(config(vec![limited], route));
@@ -339,7 +339,7 @@ fn the_rate_limit_counts_when_attempts_are_made_not_when_they_were_due() {
 
 /// An action that takes batches of three, and one alert that happened seven times: the first is told, the others wait.
 fn one_alert_again_and_again() -> World {
-    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let route = each();
     let log = ActionSpec { max_in_flight: 1, batch_max: 3, ..action("ops", "log") };
     let mut world = World::new(config(vec![log], route));
     world.far_end = None;
@@ -437,7 +437,7 @@ fn the_rest_of_a_call_is_tried_again_in_order_after_a_crash() {
 
 #[test]
 fn a_rate_limit_leaves_its_last_attempt_to_the_digest_of_one_alert_too() {
-    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let route = each();
     let log = ActionSpec { batch_max: 10, max_per_minute: Some(4), ..action("ops", "log") };
     let mut world = World::new(config(vec![log], route));
     world.far_end = None;

@@ -81,9 +81,7 @@ fn what_resolves_before_it_is_told_is_held_or_told_once() {
 
 #[test]
 fn an_action_without_resolves_is_told_when_it_fires_again() {
-    let mut silent = action("ops", "log");
-    silent.send_resolved = false;
-    let mut world = World::new(config(vec![silent], grouped()));
+    let mut world = World::not_told_of_ends();
     world.alert(A, Some(HOUR));
     world.wait(31_000);
     world.alert(A, Some(0));
@@ -97,7 +95,7 @@ fn an_action_without_resolves_is_told_when_it_fires_again() {
 
 #[test]
 fn each_occurrence_is_told_at_once_and_a_repeated_id_is_not_one() {
-    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let route = each();
     let mut world = World::new(config(vec![action("ops", "log")], route));
     world.send(A, Some("1"), None);
     world.send(A, Some("2"), None);

@@ -124,7 +124,7 @@ fn deliveries_of_a_removed_action_move_or_become_dead_letters() {
 
 #[test]
 fn own_alerts_have_the_numbers_of_the_old_table() {
-    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let route = each();
     let mut world = World::new(config(vec![action("ops", "log")], route));
     world.input(Input::Own(crate::input::OwnEvent::AccessDenied {
         from: "192.0.2.1".into(),
@@ -184,7 +184,7 @@ fn search(
 
 #[test]
 fn a_search_for_needed_texts_finds_the_same_in_pieces() {
-    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let route = each();
     let mut world = World::new(config(vec![action("ops", "log")], route));
     world.far_end = None;
     for host in 0..50 {
@@ -206,7 +206,7 @@ fn a_search_for_needed_texts_does_not_miss_what_an_operator_brings_back_behind_i
     // Pieces of this many rows, the last of which an operator acts behind.
     for (rows, piece) in (1..6).flat_map(|rows| (1..6).map(move |piece| (rows, piece))) {
         let config = || {
-            let route = Route { notify: Some(Notify::Each), ..Route::default() };
+            let route = each();
             config(vec![action("ops", "log"), action("ops", "mail")], route)
         };
         let mut world = World::new(config());
