@@ -216,6 +216,7 @@ async fn refusals_are_told_apart() {
         ("MAIL", "421 shutting down\r\n", Transient, "421 shutting down"),
         ("MAIL", "530 5.7.0 must issue STARTTLS first\r\n", Transient, "530 5.7.0"),
         ("MAIL", "550 we do not know you\r\n", Permanent, "550 we do not know you"),
+        ("MAIL", "503 who are you?\r\n", Transient, "503 who are you?"),
         ("RCPT", "550 nobody here\r\n", Permanent, "c@example.com: 550 nobody here"),
         ("RCPT", "452 too many recipients\r\n", Deferred, "452 too many recipients"),
         ("RCPT", "421 too many connections\r\n", Transient, "421 too many connections"),
@@ -234,6 +235,65 @@ async fn refusals_are_told_apart() {
         assert_eq!(failure.kind, kind, "{at} {answer}: {failure:?}");
         assert!(failure.reason.contains(words), "{at} {answer}: {failure:?}");
     }
+}
+
+#[tokio::test]
+async fn a_refused_data_leaves_nothing_behind_that_the_next_mail_stumbles_over() {
+    // Whether RSET is understood; without it a server takes no second MAIL (RFC 5321 section 4.1.4).
+    for resets in [true, false] {
+        let (data, open) = (Mutex::new(0), Mutex::new(false));
+        let server = Scripted::start(move |told| {
+            let mut open = open.lock().expect("no panic");
+            match told.split([' ', ':']).next().unwrap_or_default() {
+                "" => *open = false,
+                "MAIL" if *open => return Say("503 5.5.1 nested MAIL command\r\n"),
+                "MAIL" => *open = true,
+                "DATA" => {
+                    let mut data = data.lock().expect("no panic");
+                    *data += 1;
+                    if *data <= 2 {
+                        return Say(["451 later\r\n", "554 no\r\n"][*data - 1]);
+                    }
+                }
+                "RSET" if !resets => return Say("502 what?\r\n"),
+                "RSET" | "mail" => *open = false,
+                _ => {}
+            }
+            friendly(told)
+        })
+        .await;
+        let email = server.email("");
+        let failure = tell(&email, &sample::delivery()).await.expect_err("451");
+        assert!(
+            failure.kind == FailureKind::Transient && failure.reason.ends_with("451 later"),
+            "{failure:?}"
+        );
+        let failure = tell(&email, &sample::delivery()).await.expect_err("554");
+        assert!(failure.kind == FailureKind::Permanent && failure.reason.ends_with("554 no"), "{failure:?}");
+        tell(&email, &sample::delivery()).await.expect("delivered");
+        assert_eq!(server.heard("connect"), if resets { 1 } else { 3 });
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lost_the_thread_of_the_dialogue_is_greeted_anew() {
+    // It takes one mail a connection, and calls the next a bad sequence of commands.
+    let mails = Mutex::new(0);
+    let server = Scripted::start(move |told| {
+        let mut mails = mails.lock().expect("no panic");
+        match told {
+            "" => *mails = 0,
+            "mail" => *mails += 1,
+            _ => {}
+        }
+        if told.starts_with("MAIL") && *mails > 0 { Say("503 bad sequence\r\n") } else { friendly(told) }
+    })
+    .await;
+    let email = server.email("");
+    for _ in 0..3 {
+        tell(&email, &sample::delivery()).await.expect("delivered");
+    }
+    assert_eq!(server.heard("connect"), 3);
 }
 
 #[tokio::test]

@@ -23,8 +23,9 @@ use crate::{
 const SHOWN_RECIPIENTS_MAX: usize = 100;
 /// RFC 5322 section 2.1.1: a line has at most 998 characters.
 const LINE_BYTES_MAX: usize = 998;
-/// Longest value of a header that an admin wrote, rendered, in bytes.
-const HEADER_BYTES_MAX: usize = 1024;
+/// Longest value of a header that an admin wrote, rendered, in bytes: one word of that length fits into a line with a name
+/// of 76 characters before it.
+const HEADER_BYTES_MAX: usize = 900;
 /// Longest thread name that is taken back, in bytes: a Message-ID of ours.
 const THREAD_BYTES_MAX: usize = 320;
 

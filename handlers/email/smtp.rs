@@ -268,12 +268,13 @@ impl Trouble {
         }
     }
 
-    /// RFC 5321 section 4.2.1: 4yz may be tried again, 5yz must not be. Not of this mail speak 421 (the service ends) and
-    /// what asks for TLS or a login (RFC 4954 section 6): a setting is to be mended, and the mail waits for it.
+    /// RFC 5321 section 4.2.1: 4yz may be tried again, 5yz must not be. Not of this mail speak 421 (the service ends), 503
+    /// (the dialogue is out of step) and what asks for TLS or a login (RFC 4954 section 6): a setting is to be mended, and
+    /// the mail waits for it.
     fn of(error: &lettre::transport::smtp::Error) -> Trouble {
         let words = words(error);
         match error.status().map(u16::from) {
-            Some(421 | 454 | 530 | 534 | 535 | 538) | None => Trouble::Server(words),
+            Some(421 | 454 | 503 | 530 | 534 | 535 | 538) | None => Trouble::Server(words),
             Some(400..=499) => Trouble::ForNow(words),
             Some(_) => Trouble::ForGood(words),
         }
@@ -346,7 +347,13 @@ async fn transact(
         return Ok(told);
     }
     let sent = async {
-        step(end, "DATA", connection.command(Data)).await?.map_err(|error| Trouble::of(&error))?;
+        if let Err(error) = step(end, "DATA", connection.command(Data)).await? {
+            let trouble = Trouble::of(&error);
+            if matches!(trouble, Trouble::ForNow(_) | Trouble::ForGood(_)) {
+                forget(connection, end).await;
+            }
+            return Err(trouble);
+        }
         match step(end, "the mail", connection.message(mail)).await {
             Ok(Err(error)) if error.status().is_some() => Err(Trouble::of(&error)),
             Ok(Err(error)) => Err(lost(&words(&error))),
@@ -370,6 +377,15 @@ async fn transact(
             told.words = words;
             Ok(told)
         }
+    }
+}
+
+/// Ends a transaction whose `DATA` was refused: sender and recipients stand until then, and the next `MAIL` would be out of
+/// order (RFC 5321 section 4.1.4). A connection that does not forget is not used again.
+async fn forget(connection: &mut AsyncSmtpConnection, end: Instant) {
+    if !matches!(timeout_at(end, connection.command(Rset)).await, Ok(Ok(_))) {
+        // Whether it hears our good-bye does not matter any more.
+        drop(timeout_at(end.min(Instant::now() + QUIT_WAIT), connection.abort()).await);
     }
 }
 

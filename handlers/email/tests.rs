@@ -334,3 +334,21 @@ fn a_list_of_thousands_is_not_shown_to_itself() {
     assert_eq!(header(&mail, "To").as_deref(), Some("undisclosed-recipients:;"));
     assert!(!mail.contains("p17@"), "{mail}");
 }
+
+#[test]
+fn a_header_that_no_line_can_hold_is_cut_and_the_mail_goes() {
+    let name = "X-".to_owned() + &"N".repeat(74);
+    let more =
+        format!(", headers: {{X-Site: '{{{{ common_labels.x }}}}', {name}: '{{{{ common_labels.x }}}}'}}");
+    let letters = letters(&more);
+    // One word, where there is nothing to fold at, and words that are.
+    for word in ["a", "é", "a\u{a0}", "aa "] {
+        for length in [800, 890, 900, 960, 997, 998, 999, 1024, 5000] {
+            let value: String = word.chars().cycle().take(length).collect();
+            let alert = sample::alert_of(&[("event", "E"), ("x", &value)], &[]);
+            let mail = written(&letters, &sample::delivery_of(1, vec![alert]));
+            let shown = header(&mail, "X-Site").unwrap_or_default();
+            assert!(shown.starts_with("aa") || shown.starts_with("=?utf-8?b?"), "{length} of {word}: {mail}");
+        }
+    }
+}
