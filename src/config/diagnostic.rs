@@ -62,12 +62,16 @@ pub struct Diagnostic {
     pub message: String,
     /// How to mend it; may be empty.
     pub mend: String,
+    /// Whether a secret stands in the same line: then the line is never shown.
+    #[serde(skip)]
+    pub(in crate::config) beside_secret: bool,
 }
 
 impl Diagnostic {
     pub(crate) fn error(place: Place, message: impl Into<String>, mend: impl Into<String>) -> Diagnostic {
         let (file, gravity) = (String::new(), Gravity::Error);
-        Diagnostic { file, gravity, place, message: message.into(), mend: mend.into() }
+        let (message, mend) = (message.into(), mend.into());
+        Diagnostic { file, gravity, place, message, mend, beside_secret: false }
     }
 
     pub(in crate::config) fn note(
@@ -90,7 +94,7 @@ impl Diagnostic {
 /// One line each: `file:line:column: what is wrong: how to mend it`.
 pub fn lines(found: &[Diagnostic]) -> String {
     let mut text = String::new();
-    for Diagnostic { file, gravity, place, message, mend } in found {
+    for Diagnostic { file, gravity, place, message, mend, .. } in found {
         let gravity = match gravity {
             Gravity::Error => "",
             Gravity::Warning => "warning: ",
@@ -108,21 +112,25 @@ pub fn snippets(sources: &Sources, found: &[Diagnostic], colour: bool) -> String
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let mut text = String::new();
     for diagnostic in found {
-        let Diagnostic { file: name, gravity, place, message, mend } = diagnostic;
+        let Diagnostic { file: name, gravity, place, message, mend, beside_secret } = diagnostic;
         let source = sources.text(place.file);
         let level = match gravity {
             Gravity::Error => Level::ERROR,
             Gravity::Warning => Level::WARNING,
             Gravity::Note => Level::NOTE,
         };
-        if place.line == 0 {
+        if place.line == 0 || *beside_secret {
+            let at = match place.line {
+                0 => String::new(),
+                line => format!(":{line}:{}", place.column),
+            };
             let mend = if mend.is_empty() { String::new() } else { format!("\n  help: {mend}") };
             let word = match gravity {
                 Gravity::Error => "error",
                 Gravity::Warning => "warning",
                 Gravity::Note => "note",
             };
-            let _ = writeln!(text, "{word}: {name}: {message}{mend}");
+            let _ = writeln!(text, "{word}: {name}{at}: {message}{mend}");
             continue;
         }
         let (start, end) = mark(source, *place);

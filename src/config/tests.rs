@@ -504,3 +504,91 @@ fn a_trap_under_the_documentation_number_works_and_is_warned_of() {
         assert!(!found.contains("canary") && errors == 1, "{more}: {found}");
     }
 }
+
+#[test]
+fn a_line_with_a_secret_in_it_is_never_shown() {
+    let action = |inner: &str| {
+        format!(
+            "# A mistake\n# in the action\nroute: {{receiver: a}}\nreceivers:\n- name: a\n  actions:\n  - {inner}\n"
+        )
+    };
+    let client = |inner: &str| {
+        format!("{RECEIVERS}route: {{receiver: log}}\noriginator:\n  clients:\n  - {{name: a, {inner}}}\n")
+    };
+    let email = "to: [a@example.com], from: b@example.com, smtp: 'smtps://mail.example.com', user: me";
+    let rows = [
+        (
+            action(&format!("email: {{{email}, password: canary-secret}}")),
+            "may not stand in the config itself",
+        ),
+        // Another mistake in the same line would show it as well.
+        (
+            action(&format!("email: {{{email}, colour: red, password: canary-secret}}")),
+            "unknown key `colour`",
+        ),
+        (action(&format!("email: {{{email}, pasword: canary-secret}}")), "unknown key `pasword`"),
+        (action(&format!("email: {{{email}, password: a, password: canary-secret}}")), "is given twice"),
+        (action("snmp_trap: {to: '127.0.0.1:162', version: 2c, community: canary-secret}"), "may not stand"),
+        (client("token_sha256: canary-secret"), "this is no SHA-256"),
+        (client("token_sha256: 'canary-secret', uid: x"), "a whole number"),
+        (client("token: canary-secret"), "unknown key `token`"),
+    ];
+    for (text, words) in rows {
+        let wrong = load_text("f", &text, Path::new("."), &Overrides::default()).err().expect("wrong");
+        let shown = snippets(&wrong.sources, &wrong.found, false);
+        assert!(shown.contains(words), "{text}: {shown}");
+        assert!(!shown.contains("canary"), "{shown}");
+        // The place is said all the same.
+        assert!(shown.contains("f:7:") || shown.contains("f:5:"), "{shown}");
+        assert!(!serde_json::to_string(&wrong.found).expect("plain data").contains("canary"), "{text}");
+    }
+}
+
+#[test]
+fn a_former_config_keeps_its_words_when_a_variable_is_gone() {
+    let text = "receivers: [{name: a, actions: [{email: {to: ['${env:AMS2_NOT_SET}'], from: b@example.com, smtp: 'smtp://${env:AMS2_NOT_SET}:25', subject: 'old words'}}]}]\nroute: {receiver: a}\n";
+    let former = former(text, Path::new("."));
+    let [(_, settings, _)] = former.actions.as_slice() else { panic!("{former:?}") };
+    assert!(format!("{settings:?}").contains("old words"), "{settings:?}");
+}
+
+#[test]
+fn one_mistake_is_said_once_and_as_it_is() {
+    let with = |more: &str| format!("{RECEIVERS}route: {{receiver: log}}\n{more}");
+    let limits = |inner: &str| with(&format!("originator: {{http: {{limits: {{{inner}}}}}}}\n"));
+    let email = "{email: {to: 5, from: b@example.com, smtp: 'smtp://127.0.0.1:25'}}";
+    let hash = "0".repeat(64);
+    // A mistake, what is said of it, and what is not.
+    let rows = [
+        (
+            format!("receivers: [{{name: log, actions: [{email}]}}]\nroute: {{receiver: log}}\n"),
+            "f:1:",
+            "is missing",
+        ),
+        (with("journal: {retention: 30s}\n"), "`30s` is too short: use 1m or more", "more than 0"),
+        (with("journal: {retention: {age: 0s}}\n"), "f:3:", "more than 0"),
+        (limits("head_bytes: 1KiB"), "head_bytes: 1024 bytes: use 8192 to", "1024 to"),
+        (
+            limits("body_bytes: 8MiB, bytes_in_flight: 9MiB"),
+            "bytes_in_flight has no room for one body: use 16MiB or more, or a smaller body_bytes",
+            "body_bytes: 9",
+        ),
+        (limits("bytes_in_flight: 15MiB"), "bytes_in_flight has no room for one body", "use 15"),
+        (
+            with(&format!("originator: {{clients: [{{name: a, token_file: t, token_sha256: '{hash}'}}]}}\n")),
+            "both `token_file` and `token_sha256` are given: remove one",
+            "nothing says how",
+        ),
+    ];
+    let folder = folder_of(&[("t", "0123456789abcdef")]);
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let secret = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(folder.path().join("t"), secret).expect("set");
+    }
+    for (text, said, unsaid) in rows {
+        let wrong = load_text("f", &text, folder.path(), &Overrides::default());
+        let found = lines(&wrong.err().unwrap_or_else(|| panic!("accepted: {text}")).found);
+        assert!(found.contains(said) && !found.contains(unsaid), "{text}{found}");
+    }
+}

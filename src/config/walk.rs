@@ -20,6 +20,10 @@ pub(in crate::config) struct Found {
     values: Vec<(String, String)>,
     /// What stands for variables before the environment is asked.
     variables: BTreeMap<String, String>,
+    /// Where secrets stand in the files that should not, or may: those lines are never shown.
+    secrets: Vec<Place>,
+    /// Whether a variable that is not set stands for nothing, and is no mistake.
+    unset_is_empty: bool,
 }
 
 /// Shorter values are no secrets, and part of too much else.
@@ -29,6 +33,11 @@ impl Found {
     /// Nothing yet. These variables stand before the environment's.
     pub fn with(variables: BTreeMap<String, String>) -> Found {
         Found { variables, ..Found::default() }
+    }
+
+    /// For a config whose variables may be gone.
+    pub fn where_unset_is_empty() -> Found {
+        Found { unset_is_empty: true, ..Found::default() }
     }
 
     pub fn error(&mut self, place: Place, message: impl Into<String>, mend: impl Into<String>) {
@@ -119,6 +128,7 @@ impl Found {
                         self.values.push((value, format!("${{env:{name}}}")));
                     }
                 }
+                Err(_) if self.unset_is_empty => {}
                 Err(_) => {
                     let mend = "set it before ams2 starts, or write the value here";
                     self.error(place, format!("the environment variable `{name}` is not set"), mend);
@@ -130,11 +140,18 @@ impl Found {
         out
     }
 
+    /// A secret stands at this place, or may.
+    pub fn secret_at(&mut self, place: Place) {
+        self.secrets.push(place);
+    }
+
     /// What was found, with everything from the environment as it stands in the file: it may be a secret.
     pub fn hidden(self) -> Vec<Diagnostic> {
-        let Found { list: mut found, mut values, .. } = self;
+        let Found { list: mut found, mut values, secrets, .. } = self;
         values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
         for diagnostic in &mut found {
+            let line = |place: &Place| (place.file, place.line);
+            diagnostic.beside_secret = secrets.iter().any(|place| line(place) == line(&diagnostic.place));
             for (value, written) in &values {
                 diagnostic.message = diagnostic.message.replace(value, written);
                 diagnostic.mend = diagnostic.mend.replace(value, written);
@@ -183,11 +200,11 @@ impl Found {
         match units::Duration::parse(text) {
             Ok(duration) if duration.ms() >= least => Some(duration.ms()),
             Ok(_) => {
-                self.error(
-                    node.place,
-                    format!("the duration `{text}` is too short"),
-                    "it must be more than 0",
-                );
+                let mend = match least {
+                    1 => "it must be more than 0".to_owned(),
+                    least => format!("use {} or more", units::Duration::from_ms(least)),
+                };
+                self.error(node.place, format!("the duration `{text}` is too short"), mend);
                 None
             }
             Err(error) => {
@@ -224,7 +241,6 @@ impl Found {
         }
     }
 
-    /// The keys of a map. Keys that are not taken until [`Fields::end`] are unknown.
     /// Keys that are given twice in one map, wherever they are.
     pub fn duplicates(&mut self, node: &Node) {
         match &node.value {
@@ -248,6 +264,7 @@ impl Found {
         }
     }
 
+    /// The keys of a map. Keys that are not taken until [`Fields::end`] are unknown.
     pub fn fields<'n>(&mut self, node: &'n Node) -> Fields<'n> {
         let entries = match &node.value {
             Value::Map(entries) => entries.as_slice(),

@@ -81,7 +81,8 @@ pub(super) fn read(
 pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
     let overrides = Overrides::default();
     let mut reader = Reader {
-        found: Found::default(),
+        // It was set then; now it stands in no text that is told, and the words are kept.
+        found: Found::where_unset_is_empty(),
         folder: data_dir,
         overrides: &overrides,
         severities: Severities::default(),

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use ams2_handlers::units;
 use smol_str::SmolStr;
 
 use super::Reader;
@@ -113,7 +114,8 @@ impl Reader<'_> {
             // A request is one record of the journal, which has frames of at most 64 MiB.
             ("body_bytes", &mut limits.body_bytes, 1 << 10..=32 << 20),
             ("bytes_in_flight", &mut limits.bytes_in_flight, 1 << 20..=1 << 40),
-            ("head_bytes", &mut limits.head_bytes, 1 << 10..=1 << 20),
+            // The HTTP library reads so much at least.
+            ("head_bytes", &mut limits.head_bytes, 8 << 10..=1 << 20),
         ] {
             if let Some(node) = fields.take(name)
                 && let Some(bytes) = found.bytes(node)
@@ -145,7 +147,16 @@ impl Reader<'_> {
                 *count = number as usize;
             }
         }
+        let sized = fields.take("bytes_in_flight").or(fields.take("body_bytes"));
         fields.end(&mut self.found);
+        // A compressed body that does not get smaller by it stands there twice.
+        let least = limits.body_bytes * 2;
+        if let Some(node) = sized
+            && limits.bytes_in_flight < least
+        {
+            let mend = format!("use {} or more, or a smaller body_bytes", units::Bytes::new(least as u64));
+            self.found.error(node.place, "bytes_in_flight has no room for one body", mend);
+        }
         limits
     }
 
@@ -200,7 +211,20 @@ impl Reader<'_> {
             let name_node = fields.demand("name", &mut self.found);
             let name: Option<SmolStr> = name_node.and_then(|node| self.found.plain(node)).map(Into::into);
             let token = fields.take("token_file").and_then(|node| self.token(node));
-            let hash = fields.take("token_sha256").and_then(|node| self.token_hash(node));
+            for (key, node) in fields.entries {
+                // Whoever writes something else there may write the token itself.
+                if key.text.starts_with("token") && key.text != "token_file" {
+                    self.found.secret_at(node.place);
+                }
+            }
+            let hash_node = fields.take("token_sha256");
+            let hash = hash_node.and_then(|node| self.token_hash(node));
+            if let Some(node) = hash_node
+                && fields.take("token_file").is_some()
+            {
+                let message = "both `token_file` and `token_sha256` are given";
+                self.found.error(node.place, message, "remove one");
+            }
             let uid = fields.take("uid").and_then(|node| self.found.number(node, 0..=u64::from(u32::MAX)));
             let allow = match fields.take("allow") {
                 Some(node) if matches!(node.value, Value::Null) => {

@@ -207,6 +207,14 @@ impl Reader<'_> {
     fn file_settings(&mut self, kind: &Kind, node: &Node, json: &mut serde_json::Value) {
         let (Value::Map(entries), Some(json)) = (&node.value, json.as_object_mut()) else { return };
         let of = |name: &str| entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node);
+        let secrets = || kind.files.iter().filter(|file| file.secret).map(|file| file.into);
+        for (key, node) in entries {
+            // A key that is misspelt may have a secret all the same.
+            let meant = nearest(&key.text, secrets()).is_some();
+            if meant && !matches!(&node.value, Value::Text(text) if is_reference(text)) {
+                self.found.secret_at(node.place);
+            }
+        }
         for FileSetting { key, into, secret } in kind.files {
             let inline = of(into);
             if let Some(node) = inline
@@ -251,6 +259,10 @@ impl Reader<'_> {
             self.found.error(place, format!("unknown key `{unknown}`"), mend);
         } else if message.starts_with("missing field ") {
             let name = quoted.first().copied().unwrap_or("?");
+            if at.key_place(name).is_some() {
+                // It is there, and what is wrong with it is said.
+                return;
+            }
             self.found.error(at.place, format!("`{name}` is missing"), format!("add `{name}:`"));
         } else {
             self.found.error(at.place, message.to_owned(), "");
