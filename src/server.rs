@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
         mpsc,
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -323,7 +323,8 @@ pub async fn run(
         settings: RwLock::new(Arc::new(settings(&loaded, connections))),
         metrics,
         on_denied: Box::new(move |from, what| denied.note(from, what)),
-        in_flight: AtomicUsize::new(0),
+        in_flight: Arc::default(),
+        readers: originator::readers(),
     });
     *reloader.serving.write().unwrap_or_else(|e| e.into_inner()) = Some(serving.clone());
     let mut listeners = tokio::task::JoinSet::new();
@@ -553,8 +554,12 @@ impl Reloader {
             }
             _ => {
                 let input = Input::ConfigInstalled(install(&loaded, &order.by).into());
+                let text = loaded.text.clone();
                 self.wording.prepare(loaded);
-                let seq = self.journal.append(input).await.map_err(|error| error.to_string())?;
+                let seq = self.journal.append(input).await.map_err(|error| {
+                    self.wording.forget(&text);
+                    error.to_string()
+                })?;
                 self.router.folded(seq).await.map_err(words)?;
             }
         }
@@ -640,7 +645,9 @@ fn api(
         }),
         reload: Arc::new(move |order| {
             let reloader = reloader.clone();
-            Box::pin(async move { reloader.reload(order).await })
+            // A caller that hangs up leaves no half of it: the router by the new config, the ways in by the old.
+            let whole = tokio::spawn(async move { reloader.reload(order).await });
+            Box::pin(async move { whole.await.unwrap_or_else(|error| Err(error.to_string())) })
         }),
         handler: handler.clone(),
         texts,

@@ -55,6 +55,11 @@ impl Wording {
         self.lock().waiting.insert(loaded.text.clone(), loaded);
     }
 
+    /// A config that was prepared is not kept: nothing waits for it.
+    pub fn forget(&self, text: &str) {
+        self.lock().waiting.remove(text);
+    }
+
     /// The record at `position` is folded: its config is put in force.
     pub fn take_effect(&self, position: Position, text: &str, handler: &Handler) {
         let loaded = self.lock().waiting.remove(text);

@@ -39,6 +39,8 @@ const ROWS_MAX: usize = 100_000;
 pub const TRUNCATED: &str = "x-ams2-truncated";
 /// Decisions that an answer holds unless `limit` asks for more.
 const DECISIONS_SHOWN: usize = 100;
+/// Paths whose answer waits for a far end, or for files and the disk.
+pub const SLOW_PATHS: [&str; 2] = ["/api/v1/actions/test", "/-/reload"];
 /// Longest acknowledgement: a year.
 const ACKNOWLEDGE_MS_MAX: u64 = 366 * 86_400_000;
 

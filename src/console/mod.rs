@@ -10,7 +10,7 @@ pub mod views;
 
 pub use api::{
     AcknowledgeOrder, Api, DeliveryOrder, Done, Inputs, NotAppended, Operator, Problem, Reload, ReloadOrder,
-    TRUNCATED, TestAnswer, TestOrder, alerts, no_such_method, no_such_path, routes,
+    SLOW_PATHS, TRUNCATED, TestAnswer, TestOrder, alerts, no_such_method, no_such_path, routes,
 };
 pub use decisions::Decision;
 pub use silences::{ExpireOrder, Preview, PreviewOrder, SetDone, SetOrder};

@@ -26,6 +26,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// What an action may take over its own deadline before it is cut off.
 const DEADLINE_GRACE: Duration = ams2_handlers::CLEANUP_MAX.saturating_add(Duration::from_secs(1));
+/// How long a test may take, whatever the action's own timeout. With [`DEADLINE_GRACE`] that is less than the 30 s that
+/// `ams2 action test` listens unless told otherwise.
+const TEST_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// Alerts that end a batch early: their texts are in memory at once, a kilobyte or two each.
 const BATCH_ALERTS: usize = 2_000;
@@ -157,8 +160,9 @@ impl Handler {
             (worker.ready.lock().unwrap_or_else(|e| e.into_inner()).clone(), worker.slots.clone())
         };
         let url = self.shared.site.read().unwrap_or_else(|e| e.into_inner()).external_url.clone();
-        let timeout = ready.timeout;
-        let slot = tokio::time::timeout(timeout, slots.acquire_owned()).await;
+        let timeout = ready.timeout.min(TEST_TIME_MAX);
+        let end = tokio::time::Instant::now() + timeout;
+        let slot = tokio::time::timeout_at(end, slots.acquire_owned()).await;
         let Ok(Ok(_slot)) = slot else {
             return Some(Err(Failure::transient("every slot of the action is taken by other attempts")));
         };
@@ -166,8 +170,8 @@ impl Handler {
             Ok(delivery) => delivery,
             Err(error) => return Some(Err(Failure::transient(error.to_string()))),
         };
-        let call = ready.action.deliver(std::slice::from_ref(&delivery), timeout);
-        let answer = tokio::time::timeout(timeout + DEADLINE_GRACE, call).await;
+        let call = ready.action.deliver(std::slice::from_ref(&delivery), end - tokio::time::Instant::now());
+        let answer = tokio::time::timeout_at(end + DEADLINE_GRACE, call).await;
         let silence = || Failure::transient(format!("no answer within {timeout:?}"));
         Some(match answer {
             Ok(mut results) => results.pop().unwrap_or_else(|| Err(silence())).map(bounded),

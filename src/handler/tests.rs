@@ -275,3 +275,21 @@ async fn a_batch_ends_with_so_many_alerts_that_their_texts_fit_into_memory() {
     // The first may go alone, before the others have come.
     assert!(world.calls.load(Ordering::SeqCst) >= 5, "{} calls", world.calls.load(Ordering::SeqCst));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_test_fails_while_its_caller_still_listens() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let action = Arc::new(Scripted { how: "hang", batch_max: 1, calls });
+    let outcomes: Outcomes = Arc::new(|_| {});
+    let handler =
+        Handler::new(Arc::new(Memory), Arc::new(Formerly), outcomes, tokio::runtime::Handle::current());
+    let ready = Ready { action, slots: 1, timeout: Duration::from_secs(60), max_alerts: 0 };
+    handler.install(vec![(id("hang"), ready)], Site::default());
+    let began = tokio::time::Instant::now();
+    let which = id("hang");
+    let (first, second) = tokio::join!(handler.test(&which), handler.test(&which));
+    assert!(began.elapsed() < Duration::from_secs(29), "{:?}", began.elapsed());
+    let words = |result: Option<Result<Receipt, Failure>>| result.expect("known").expect_err("hangs").reason;
+    assert_eq!(words(first), "no answer within 15s");
+    assert_eq!(words(second), "every slot of the action is taken by other attempts");
+}

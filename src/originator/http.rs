@@ -35,7 +35,11 @@ use super::{
     json::{self, AlertProblem, BadBody, Limits},
     linger::{Lingering, Unread},
 };
-use crate::{alertmanager, console::Operator, journal::Refused};
+use crate::{
+    alertmanager,
+    console::{self, Operator},
+    journal::Refused,
+};
 
 /// How long a connection may go on after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -43,8 +47,13 @@ const DRAIN: Duration = Duration::from_secs(3);
 const ALERTS: &str = "/api/v1/alerts";
 /// Bodies of at most so many bytes are read where they arrive: some milliseconds of work.
 const INLINE_BYTES_MAX: usize = 256 << 10;
+/// A compressed body is inflated in pieces of so many bytes.
+const INFLATED_BYTES: u64 = 64 << 10;
 /// Paths that anybody may ask: they say only whether we are well.
 const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
+
+/// How long an answer may take that waits for a far end or a file: longer than a test of an action.
+const SLOW_TIME: Duration = Duration::from_secs(30);
 
 /// TLS for a listener.
 pub type Tls = Arc<rustls::ServerConfig>;
@@ -82,10 +91,17 @@ pub struct Serving<I> {
     pub settings: RwLock<Arc<Settings>>,
     /// Counts.
     pub metrics: Arc<OriginatorMetrics>,
-    /// Told of everybody who was refused: where from, and what was tried.
+    /// Told of everybody who was refused: the client, or where from if it is not known, and what was tried.
     pub on_denied: Box<dyn Fn(SmolStr, String) + Send + Sync>,
-    /// Bytes of bodies in flight.
-    pub in_flight: AtomicUsize,
+    /// Bytes of bodies in flight, and of what they inflate to.
+    pub in_flight: Arc<AtomicUsize>,
+    /// Who may read alerts out of a large body: so many at once.
+    pub readers: Semaphore,
+}
+
+/// How many large bodies are read at once: more would only take processors from each other.
+pub fn readers() -> Semaphore {
+    Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 impl<I> Serving<I> {
@@ -288,7 +304,13 @@ async fn answer<I: Intake>(request: Request<Incoming>, peer: Peer, serving: &Ser
         Err(problem) => {
             serving.metrics.refused(problem.status.as_u16());
             if matches!(problem.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                (serving.on_denied)(peer.name(), problem.detail.clone());
+                let (from, what) = match &problem.client {
+                    Some(client) => {
+                        (SmolStr::new(client), format!("{} (from {})", problem.detail, peer.name()))
+                    }
+                    None => (peer.name(), problem.detail.clone()),
+                };
+                (serving.on_denied)(from, what);
             }
             problem.into_response()
         }
@@ -318,12 +340,17 @@ async fn route<I: Intake>(
         method if method.is_safe() => Right::Read,
         _ => Right::Operate,
     };
-    if sender.known.is_some_and(|client| !client.has(right)) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            format!("the client `{}` may not {}", sender.name, right.what()),
-            format!("add `{}` to its `may:` in the config", right.word()),
-        ));
+    if let Some(client) = sender.known
+        && !client.has(right)
+    {
+        return Err(Problem {
+            client: Some(client.name.as_str().into()),
+            ..Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("the client `{}` may not {}", sender.name, right.what()),
+                format!("add `{}` to its `may:` in the config", right.word()),
+            )
+        });
     }
     if right == Right::Send {
         let shape = if path == ALERTS { Shape::Native } else { Shape::Alertmanager };
@@ -448,7 +475,11 @@ async fn pass_on<I: Intake>(
     if let Some(name) = operator {
         request.extensions_mut().insert(Operator(name));
     }
-    let routed = tokio::time::timeout(limits.body_time * 2, serving.routes.clone().oneshot(request)).await;
+    let mut time = limits.body_time * 2;
+    if console::SLOW_PATHS.contains(&request.uri().path()) {
+        time = time.max(SLOW_TIME);
+    }
+    let routed = tokio::time::timeout(time, serving.routes.clone().oneshot(request)).await;
     match routed {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
@@ -474,16 +505,22 @@ async fn take_alerts<I: Intake>(
     shape: Shape,
 ) -> Result<Response<Body>, Problem> {
     let gzip = is_gzip(request.headers())?;
-    let mut flight = Flight { counter: &serving.in_flight, bytes: 0 };
+    let mut flight = Flight { counter: serving.in_flight.clone(), bytes: 0 };
     let body = read_body(request, &settings.limits, &mut flight).await?;
-    let ReadAlerts { batch, bytes, problems } = if body.len() <= INLINE_BYTES_MAX && !gzip {
-        read_alerts(&body, gzip, settings, shape)?
+    let (read, _flight) = if body.len() <= INLINE_BYTES_MAX && !gzip {
+        (read_alerts(&body, None, settings, shape)?, flight)
     } else {
         // Much of it takes long enough for others to wait on this thread.
         let (settings, body) = (settings.clone(), body);
-        let reading = tokio::task::spawn_blocking(move || read_alerts(&body, gzip, &settings, shape)).await;
-        reading.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug".into(), ""))??
+        let _turn = serving.readers.acquire().await.expect("nobody closes it");
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = read_alerts(&body, gzip.then_some(&mut flight), &settings, shape)?;
+            Ok::<_, Problem>((read, flight))
+        });
+        let bug = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug".into(), "");
+        reading.await.map_err(bug)??
     };
+    let ReadAlerts { batch, bytes, problems } = read;
     if batch.is_empty() {
         return Ok(match shape {
             Shape::Native => json_response(StatusCode::OK, "{\"accepted\":0}".into()),
@@ -503,9 +540,10 @@ async fn take_alerts<I: Intake>(
             .take(100)
             .collect();
         if !refused.is_empty() {
-            let mut problem = invalid(refused);
-            problem.status = StatusCode::FORBIDDEN;
-            return Err(problem);
+            // Whoever reads of it in the log or in an own alert knows neither the client nor the alert.
+            let detail = format!("{}; none was accepted", refused[0].detail);
+            let client = Some(client.name.as_str().into());
+            return Err(Problem { status: StatusCode::FORBIDDEN, detail, client, ..invalid(refused) });
         }
     }
     let count = batch.len() as u64;
@@ -540,8 +578,14 @@ struct ReadAlerts {
     problems: Vec<AlertProblem>,
 }
 
-fn read_alerts(body: &[u8], gzip: bool, settings: &Settings, shape: Shape) -> Result<ReadAlerts, Problem> {
-    let inflated = if gzip { Some(inflate(body, settings.limits.body_bytes)?) } else { None };
+/// Reads the alerts of a body. One that is compressed is inflated, and what it becomes counted in its `flight`.
+fn read_alerts(
+    body: &[u8],
+    flight: Option<&mut Flight>,
+    settings: &Settings,
+    shape: Shape,
+) -> Result<ReadAlerts, Problem> {
+    let inflated = flight.map(|flight| inflate(body, &settings.limits, flight)).transpose()?;
     let whole = inflated.as_deref().unwrap_or(body);
     let text = std::str::from_utf8(whole).map_err(|error| {
         let at = error.valid_up_to();
@@ -593,19 +637,29 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
 }
 
 /// Counts a body's bytes for as long as it is in memory.
-struct Flight<'a> {
-    counter: &'a AtomicUsize,
+struct Flight {
+    counter: Arc<AtomicUsize>,
     bytes: usize,
 }
 
-impl Flight<'_> {
-    fn add(&mut self, bytes: usize, most: usize) -> bool {
+impl Flight {
+    fn add(&mut self, bytes: usize, limits: &HttpLimits) -> Result<(), Problem> {
         self.bytes += bytes;
-        self.counter.fetch_add(bytes, Ordering::Relaxed) + bytes <= most
+        if self.counter.fetch_add(bytes, Ordering::Relaxed) + bytes <= limits.bytes_in_flight {
+            return Ok(());
+        }
+        Err(Problem {
+            retry_after: Some(Duration::from_secs(2)),
+            ..Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too much is being received at once".into(),
+                "send it again a little later",
+            )
+        })
     }
 }
 
-impl Drop for Flight<'_> {
+impl Drop for Flight {
     fn drop(&mut self) {
         self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -614,7 +668,7 @@ impl Drop for Flight<'_> {
 async fn read_body(
     request: Request<Incoming>,
     limits: &HttpLimits,
-    flight: &mut Flight<'_>,
+    flight: &mut Flight,
 ) -> Result<Bytes, Problem> {
     let limit = limits.body_bytes;
     let too_large = || {
@@ -642,16 +696,7 @@ async fn read_body(
             if size > limit {
                 return Err(too_large());
             }
-            if !flight.add(data.len(), limits.bytes_in_flight) {
-                return Err(Problem {
-                    retry_after: Some(Duration::from_secs(2)),
-                    ..Problem::new(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        "too much is being received at once".into(),
-                        "send it again a little later",
-                    )
-                });
-            }
+            flight.add(data.len(), limits)?;
             match &first {
                 None if rest.is_empty() => first = Some(data),
                 None => rest.extend_from_slice(&data),
@@ -671,17 +716,25 @@ async fn read_body(
     })
 }
 
-/// Decompresses up to the limit, whatever the compressed size promised.
-fn inflate(body: &[u8], limit: usize) -> Result<Bytes, Problem> {
+/// Decompresses up to the limit, whatever the compressed size promised, and counts each piece as received.
+fn inflate(body: &[u8], limits: &HttpLimits, flight: &mut Flight) -> Result<Bytes, Problem> {
+    let limit = limits.body_bytes;
     let mut decoded = Vec::new();
     let mut decoder = flate2::read::MultiGzDecoder::new(body).take(limit as u64 + 1);
-    decoder.read_to_end(&mut decoded).map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            format!("the body is no whole gzip stream: {error}"),
-            "send it again",
-        )
-    })?;
+    loop {
+        let mut piece = decoder.by_ref().take(INFLATED_BYTES);
+        let read = piece.read_to_end(&mut decoded).map_err(|error| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                format!("the body is no whole gzip stream: {error}"),
+                "send it again",
+            )
+        })?;
+        if read == 0 {
+            break;
+        }
+        flight.add(read, limits)?;
+    }
     if decoded.len() > limit {
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -702,12 +755,14 @@ struct Problem {
     retry_after: Option<Duration>,
     /// Alertmanager's code, where the answer has its shape.
     v2: Option<u32>,
+    /// Who was refused, where that is known.
+    client: Option<Box<str>>,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: String, mend: impl Into<Cow<'static, str>>) -> Problem {
         let mend = mend.into();
-        Problem { status, detail, mend, errors: Vec::new(), retry_after: None, v2: None }
+        Problem { status, detail, mend, errors: Vec::new(), retry_after: None, v2: None, client: None }
     }
 
     fn into_response(self) -> Response<Body> {

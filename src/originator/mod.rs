@@ -9,7 +9,7 @@ mod metrics;
 mod socket;
 
 pub use auth::{Clients, KnownClient, Right, TokenHash};
-pub use http::{Listener, Serving, Settings, Tls, serve};
+pub use http::{Listener, Serving, Settings, Tls, readers, serve};
 pub use json::{AlertProblem, BadBody, Limits, parse, parse_v2};
 pub use metrics::OriginatorMetrics;
 pub use socket::{SocketError, SocketSettings, listen};

@@ -185,6 +185,9 @@ fn tokens_say_who_a_client_is_and_what_it_may_send() {
     site.until_told(&["1", "2"]);
     assert!(!has(&site.events(), "no"), "{}", site.events());
     until_true("refused visitors raise an alert of our own", || site.events().contains("Access Denied"));
+    // Beside whoever showed no token: each has a word of its own.
+    let denied = "boston was refused: the client `boston` may only send alerts with site=";
+    until_true("it says who was refused what", || site.events().contains(denied));
     let token = site.path().join("boston.token");
     let client =
         |more: &[&str]| run(ams2().args(more).arg("--token-file").arg(&token).arg("--to").arg(server.url()));

@@ -623,3 +623,33 @@ fn every_member_of_a_gzip_body_counts() {
     body.extend(b"something else");
     post(&body).problem(400);
 }
+
+#[test]
+fn what_a_body_inflates_to_counts_as_received() {
+    let limits = "originator: {http: {limits: {body_bytes: 1MiB, bytes_in_flight: 2MiB, body_time: 30s}}}";
+    let site = Site::new(&format!("{limits}{EACH}"));
+    let server = site.start();
+    let post = || {
+        let small = gzip(format!("{}{}", alert("Gz", "gz"), " ".repeat(BODY_BYTES_MAX - 1000)).as_bytes());
+        assert!(small.len() < 10_000);
+        let headers = [("Content-Encoding", "gzip")];
+        server.connect().call("POST", "/api/v1/alerts", &headers, &small).expect("an answer")
+    };
+    post().is(200);
+    // Two that are almost there leave no room for what it becomes.
+    let held: Vec<Connection> = (0..2)
+        .map(|_| {
+            let mut connection = server.connect();
+            let head = format!(
+                "POST /api/v1/alerts HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES_MAX}\r\n\r\n"
+            );
+            connection.stream.write_all(head.as_bytes()).expect("sent");
+            connection.stream.write_all(&vec![b' '; BODY_BYTES_MAX - 10_000]).expect("sent");
+            connection
+        })
+        .collect();
+    let refused = until("it is refused", || Some(post()).filter(|answer| answer.status != 200)).problem(503);
+    assert!(refused.header("retry-after").is_some());
+    drop(held);
+    until_true("it is taken again", || post().status == 200);
+}

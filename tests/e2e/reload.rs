@@ -1,7 +1,11 @@
 //! SIGHUP and `POST /-/reload`: a good config takes effect, a wrong one changes nothing and every mistake is said; and
 //! the orderly end by SIGTERM.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 
@@ -95,6 +99,30 @@ fn tokens_change_with_a_reload() {
     server.signal(Signal::HUP);
     until_true("the new token holds", || post("new-token", "3").status == 200);
     post("old-token", "4").problem(401);
+}
+
+#[test]
+fn a_reload_goes_on_though_its_caller_hangs_up() {
+    let site = Site::new(&two_logs(FIRST));
+    // Every flush takes long, so that the caller is gone before the new config is kept.
+    let mut slow = Command::new("strace");
+    clean(&mut slow);
+    slow.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync"]);
+    slow.args(["-e", "inject=fdatasync,fsync:delay_enter=300000", AMS2]).args(site.arguments());
+    let server = site.start_as(slow);
+    let limits = "originator: {http: {limits: {body_bytes: 2KiB}}}\njournal: {retention: 80d}";
+    site.configure(&format!("{limits}{}", two_logs(SECOND)));
+    let mut caller = server.connect();
+    let request = b"POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    caller.stream.write_all(request).expect("sent");
+    until_true("it is under way", || site.log().contains("journal takes effect at the next start"));
+    drop(caller);
+    // Both halves of it: what the router decides by, and what the ways in go by.
+    until_true("the new config is in force", || site.log().contains("configuration in force"));
+    let long = format!("{}{}", alert("Long", "long"), " ".repeat(3000));
+    until_true("the new limit holds", || server.post(&long).status == 413);
+    server.post(&alert("A", "1")).is(200);
+    until_true("the new route holds", || has(&site.read("second.log"), "1"));
 }
 
 /// Where it is said what becomes of deliveries whose action is gone.
