@@ -267,6 +267,30 @@ impl Client {
 }
 
 impl Answer {
+    /// Whether a POST of alerts got ams2's own word that they are kept: a network that wants a login says 200, too.
+    pub fn keeps_alerts(&self) -> bool {
+        self.status.is_success() && self.problem()["accepted"].is_u64()
+    }
+
+    /// Whether this is a word on the alerts themselves, which no waiting mends. What is said of the client (401, 403), of
+    /// the server's own state, or by somebody on the way there is none: a setting is to be mended, and then they pass.
+    /// Only a 413 is one whoever says it.
+    pub fn judges_alerts(&self) -> bool {
+        match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE => true,
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+                self.problem()["detail"].is_string()
+            }
+            StatusCode::FORBIDDEN => self.problem()["errors"].is_array(),
+            _ => false,
+        }
+    }
+
+    /// The body, if it is JSON.
+    fn problem(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
     /// The body of a 2xx; anything else as an error with the server's own words.
     pub fn accepted(self) -> Result<Bytes, CliError> {
         if self.status.is_success() {
@@ -283,7 +307,7 @@ impl Answer {
             }
             _ => Exit::No,
         };
-        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let problem = self.problem();
         let text = |key: &str| problem[key].as_str().map(str::to_owned);
         let mut message =
             text("detail").unwrap_or_else(|| String::from_utf8_lossy(&self.body).trim().to_owned());

@@ -41,17 +41,38 @@ pub(super) async fn send(send: Send) -> Result<Exit, CliError> {
     }
     match post(&client, body.clone()).await {
         Ok(()) => Ok(Exit::Done),
-        Err(error) => match (&spool, error.exit) {
-            // What the server finds wrong with the alert itself no waiting mends; all else may pass.
-            (Some(_), Exit::No | Exit::Usage) | (None, _) => Err(error),
-            (Some(spool), _) => keep(spool, &body, &error),
+        Err(NotTaken::ForGood(error)) => Err(error),
+        Err(NotTaken::ForNow(error)) => match &spool {
+            // What is wrong on our side is mended by who calls, who has the alert still.
+            Some(spool) if error.exit != Exit::Usage => keep(spool, &body, &error),
+            _ => Err(error),
         },
     }
 }
 
-async fn post(client: &Client, body: Bytes) -> Result<(), CliError> {
-    let answer = client.call(Method::POST, "/api/v1/alerts", "application/x-ndjson", body).await?;
-    answer.accepted().map(drop)
+/// Why no server keeps an alert.
+enum NotTaken {
+    /// It was found wrong itself.
+    ForGood(CliError),
+    /// Nobody answers, or it was not looked at.
+    ForNow(CliError),
+}
+
+async fn post(client: &Client, body: Bytes) -> Result<(), NotTaken> {
+    let answer = client.call(Method::POST, "/api/v1/alerts", "application/x-ndjson", body).await;
+    let answer = answer.map_err(NotTaken::ForNow)?;
+    if answer.keeps_alerts() {
+        return Ok(());
+    }
+    let why = if answer.judges_alerts() { NotTaken::ForGood } else { NotTaken::ForNow };
+    Err(why(match answer.accepted() {
+        Err(error) => error,
+        Ok(_) => CliError::new(
+            Exit::No,
+            format!("{} answered something else than ams2 does", client.name()),
+            "see that --to leads to an ams2, and what stands between",
+        ),
+    }))
 }
 
 fn keep(spool: &Spool, body: &[u8], why: &CliError) -> Result<Exit, CliError> {
@@ -88,12 +109,12 @@ async fn flush(client: &Client, spool: &Spool) -> Result<Flushed, CliError> {
         let body = std::fs::read(&path).map_err(broken)?;
         match post(client, body.into()).await {
             Ok(()) => spool.done(&path).map_err(broken)?,
-            Err(error) if error.exit == Exit::No => {
+            Err(NotTaken::ForGood(error)) => {
                 let aside = spool.refused(&path, &error.message).map_err(broken)?;
                 talk(format_args!("set aside as {}: {}", aside.display(), error.message));
                 flushed = Flushed::SomeRefused;
             }
-            Err(error) => return Err(error),
+            Err(NotTaken::ForNow(error)) => return Err(error),
         }
     }
     Ok(flushed)
@@ -187,6 +208,12 @@ fn with_ids(input: &[u8]) -> Result<Bytes, CliError> {
             Ok(alerts) => alerts.iter().try_for_each(|alert| push_line(&mut lines, alert.get()))?,
             Err(_) => push_line(&mut lines, value.get())?,
         }
+    }
+    if lines.len() as u64 > INPUT_BYTES_MAX {
+        // Said before anything is sent or kept: in several requests some could be accepted and others not.
+        let message =
+            format!("standard input is over 8 MiB once each alert has an id ({} bytes)", lines.len());
+        return Err(CliError::new(Exit::Usage, message, "send it in several calls"));
     }
     Ok(lines.into())
 }
@@ -302,5 +329,16 @@ mod tests {
         let ids: std::collections::BTreeSet<&str> = text.lines().map(|line| &line[..40]).collect();
         assert_eq!((text.lines().count(), ids.len()), (3, 3), "{text}");
         assert_eq!(with_ids(b"{\"a\":").expect("as it is"), "{\"a\":");
+    }
+
+    #[test]
+    fn what_grows_over_the_limit_by_its_ids_is_refused_at_once() {
+        let alert = r#"{"labels":{"event":"A"}}"#;
+        let most = INPUT_BYTES_MAX as usize;
+        let grown = with_ids(alert.as_bytes()).expect("random bytes").len();
+        assert!(with_ids(alert.repeat(most / grown).as_bytes()).is_ok());
+        let over = with_ids(alert.repeat(most / grown + 1).as_bytes()).expect_err("over the limit");
+        assert_eq!(over.exit, Exit::Usage);
+        assert!(over.message.contains("once each alert has an id"), "{over}");
     }
 }

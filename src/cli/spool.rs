@@ -16,6 +16,9 @@ use rustix::fs::{FlockOperation, flock};
 /// Largest spool in bytes: a machine that is off for weeks must not fill its disk.
 pub(super) const SPOOL_BYTES_MAX: u64 = 256 << 20;
 
+/// Where in it stands what a server refused for good.
+const REFUSED: &str = "refused";
+
 /// A folder of waiting requests.
 pub(super) struct Spool {
     dir: PathBuf,
@@ -34,20 +37,29 @@ impl Spool {
 
     /// Keeps a request; returns once it is on disk.
     pub fn keep(&self, body: &[u8]) -> io::Result<()> {
-        let waiting: u64 = self.waiting()?.iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
-        if waiting + body.len() as u64 > SPOOL_BYTES_MAX {
+        let held = bytes_in(&self.dir)?;
+        if held + body.len() as u64 > SPOOL_BYTES_MAX {
+            let refused = bytes_in(&self.dir.join(REFUSED))?;
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
-                format!("the spool holds {waiting} bytes already; at most {SPOOL_BYTES_MAX} are kept"),
+                format!(
+                    "the spool holds {held} bytes already, {refused} of them in {REFUSED}/; at most {SPOOL_BYTES_MAX} are kept"
+                ),
             ));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let name = format!("{now:020}-{:08}", std::process::id());
         let temporary = self.dir.join(format!("{name}.tmp"));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(body)?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.dir.join(format!("{name}.ndjson")))?;
+        let written = file
+            .write_all(body)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&temporary, self.dir.join(format!("{name}.ndjson"))));
+        if let Err(error) = written {
+            // On a full disk half a request would take the room of the next; why it failed is the error to tell.
+            drop(fs::remove_file(&temporary));
+            return Err(error);
+        }
         self.sync()
     }
 
@@ -87,7 +99,7 @@ impl Spool {
 
     /// A server refused it for good: set aside, with its words.
     pub fn refused(&self, path: &Path, why: &str) -> io::Result<PathBuf> {
-        let folder = self.dir.join("refused");
+        let folder = self.dir.join(REFUSED);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let target = folder.join(path.file_name().unwrap_or_default());
         fs::write(target.with_extension("why"), why)?;
@@ -99,6 +111,26 @@ impl Spool {
     fn sync(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
     }
+}
+
+/// The bytes of all files in a folder and those below; a folder that is not there has none.
+fn bytes_in(dir: &Path) -> io::Result<u64> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(meta) if meta.is_dir() => bytes_in(&entry.path())?,
+            Ok(meta) => meta.len(),
+            // Sent by another call meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -119,6 +151,22 @@ mod tests {
         assert!(spool.waiting().expect("readable").is_empty());
         assert_eq!(fs::read(&aside).expect("readable"), b"two");
         assert_eq!(fs::read(aside.with_extension("why")).expect("readable"), b"no labels");
+    }
+
+    #[test]
+    fn all_that_the_folder_holds_counts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let spool = Spool::open(folder.path()).expect("a spool");
+        fs::create_dir(folder.path().join(REFUSED)).expect("a folder");
+        for (name, share) in [("refused/1.ndjson", 2), ("1-1.tmp", 4), ("1.ndjson", 4)] {
+            let file = File::create(folder.path().join(name)).expect("a file");
+            file.set_len(SPOOL_BYTES_MAX / share).expect("a hole takes no room");
+        }
+        let error = spool.keep(b"one more").expect_err("full");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(error.to_string().contains("134217728 of them in refused/"), "{error}");
+        fs::remove_dir_all(folder.path().join(REFUSED)).expect("emptied");
+        spool.keep(b"one more").expect("there is room");
     }
 
     #[test]

@@ -284,3 +284,18 @@ fn a_limit_of_file_sizes_is_no_room_and_does_not_kill() {
     assert_eq!(status.code(), Some(6), "{status}\n{}", site.log());
     assert!(site.log().contains("the journal has no room"), "{}", site.log());
 }
+
+#[test]
+fn a_spool_on_a_full_disk_leaves_no_half_of_an_alert() {
+    demand_root();
+    let site = Site::new("");
+    let spool = site.path().join("spool");
+    std::fs::create_dir(&spool).expect("made");
+    let script = "mount -t tmpfs -o size=16k,mode=700 tmpfs \"$1\" && \"$2\" send Full --to http://127.0.0.1:1 \
+                  --spool \"$1\" -a \"text=$3\"; echo \"ended with $?\"; ls \"$1\"";
+    let mut command = Command::new("unshare");
+    clean(&mut command);
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(&spool).args([AMS2, &"x".repeat(20_000)]);
+    let ran = run(&mut command).ends(0).says("cannot be kept");
+    assert_eq!(ran.stdout, "ended with 3\n");
+}

@@ -1,6 +1,10 @@
 //! The command line against a running router: what it prints, and the exit codes that docs/cli.md promises.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    path::Path,
+};
 
 use super::harness::*;
 
@@ -125,6 +129,20 @@ fn actions_are_listed_and_tested() {
 }
 
 #[test]
+fn a_test_may_take_longer_than_other_requests() {
+    let slow = "{program: {name: slow, command: [/bin/sh, -c, 'sleep 1; echo done']}}";
+    let site = Site::new(&format!(
+        "originator: {{http: {{limits: {{body_time: 200ms}}}}}}
+receivers: [{{name: log, actions: [{slow}]}}]
+route: {{receiver: log}}
+"
+    ));
+    let _server = site.start();
+    let told = site.client(&["action", "test", "log/program/slow"]).ends(0);
+    assert!(told.stdout.starts_with("delivered"), "{}", told.stdout);
+}
+
+#[test]
 fn check_says_every_mistake_and_its_exit_code_says_which_kind() {
     let site = Site::new(EACH);
     let check = |more: &[&str]| run(ams2().arg("check").arg(site.config()).args(more));
@@ -218,11 +236,104 @@ fn a_spool_keeps_what_no_server_takes_and_empties_in_order() {
     flush().ends(0);
     assert_eq!(log.matches("event=Spooled").count(), 4, "each once");
     // What a server refuses for good does not block the rest.
-    std::fs::write(std::path::Path::new(spool).join("00000000000000000001-00000001.ndjson"), "{}")
-        .expect("written");
+    std::fs::write(Path::new(spool).join("00000000000000000001-00000001.ndjson"), "{}").expect("written");
     flush().ends(1).says("set aside as");
-    assert!(std::path::Path::new(spool).join("refused/00000000000000000001-00000001.why").exists());
+    assert!(Path::new(spool).join("refused/00000000000000000001-00000001.why").exists());
     site.client(&["send", "--flush"]).ends(2).says("--spool");
+}
+
+/// What stands in a spool's folder, `refused/` included, by name ending.
+fn spooled(spool: &Path, folder: &str, ending: &str) -> usize {
+    let entries = std::fs::read_dir(spool.join(folder)).into_iter().flatten();
+    entries
+        .filter(|entry| entry.as_ref().is_ok_and(|e| e.path().extension().is_some_and(|x| x == ending)))
+        .count()
+}
+
+#[test]
+fn an_alert_that_its_client_may_not_send_does_not_block_the_spool() {
+    let clients = "originator: {clients: [{name: root, uid: 0, allow: ['site = \"here\"']}]}";
+    let site = Site::new(&format!("{clients}{EACH}"));
+    let spool = site.path().join("spool");
+    let at = spool.to_str().expect("UTF-8");
+    let send = |n: &str, place: &str| {
+        let (n, place) = (format!("n={n}"), format!("site={place}"));
+        site.client(&["send", "Spooled", "-l", &n, "-l", &place, "--spool", at])
+    };
+    send("1", "elsewhere").ends(0).says("kept in the spool");
+    send("2", "here").ends(0).says("kept in the spool");
+    let _server = site.start();
+    send("3", "here").ends(0).says("set aside as").says("may only send alerts with");
+    site.until_told(&["2", "3"]);
+    assert_eq!((spooled(&spool, "", "ndjson"), spooled(&spool, "refused", "ndjson")), (0, 1));
+    // A new one is not kept for a day that will not come.
+    send("4", "elsewhere").ends(4).says("may only send alerts with");
+    assert_eq!((spooled(&spool, "", "ndjson"), spooled(&spool, "refused", "ndjson")), (0, 1));
+}
+
+/// A server that gives every request this answer.
+fn answers_always(status: &str, body: &str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = format!("http://{}", listener.local_addr().expect("bound"));
+    let answer =
+        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            // Each body of these tests ends with the alert's brace, and no head holds one.
+            let (mut heard, mut byte) = (Vec::new(), [0]);
+            while !heard.ends_with(b"}") && stream.read_exact(&mut byte).is_ok() {
+                heard.push(byte[0]);
+            }
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    to
+}
+
+#[test]
+fn only_a_word_on_the_alerts_themselves_is_final_for_them() {
+    let site = Site::new(EACH);
+    let problem = r#"{"detail":"this is what is wrong"}"#;
+    // What is answered, and whether the alert is to wait.
+    let rows = [
+        ("301 Moved Permanently", "", true),
+        ("200 OK", "<html>log in to this network</html>", true),
+        ("400 Bad Request", "<html>plain HTTP was sent to a TLS port</html>", true),
+        ("401 Unauthorized", problem, true),
+        ("403 Forbidden", problem, true),
+        ("404 Not Found", problem, true),
+        ("405 Method Not Allowed", problem, true),
+        ("415 Unsupported Media Type", problem, true),
+        ("421 Misdirected Request", problem, true),
+        ("429 Too Many Requests", problem, true),
+        ("500 Internal Server Error", "", true),
+        ("502 Bad Gateway", "", true),
+        ("400 Bad Request", problem, false),
+        (
+            "403 Forbidden",
+            r#"{"detail":"one","errors":[{"index":0,"pointer":"/labels","detail":"no"}]}"#,
+            false,
+        ),
+        ("413 Payload Too Large", "<html>too large</html>", false),
+        ("422 Unprocessable Content", problem, false),
+    ];
+    for (n, (status, body, waits)) in rows.into_iter().enumerate() {
+        let to = answers_always(status, body);
+        let spool = site.path().join(format!("spool-{n}"));
+        let at = spool.to_str().expect("UTF-8");
+        let call = |more: &[&str]| run(ams2().args(["send", "--to", &to, "--spool", at]).args(more));
+        let sent = call(&["Spooled"]);
+        let kept = (sent.code == Some(0), spooled(&spool, "", "ndjson"));
+        assert_eq!(kept, (waits, usize::from(waits)), "{status} {body}: {}", sent.stderr);
+        if !waits {
+            std::fs::write(spool.join("00000000000000000001-00000001.ndjson"), "{}").expect("written");
+        }
+        let flushed = call(&["--flush"]);
+        assert_ne!(flushed.code, Some(0), "{status} {body}");
+        let left = (spooled(&spool, "", "ndjson"), spooled(&spool, "refused", "ndjson"));
+        assert_eq!(left, (usize::from(waits), usize::from(!waits)), "{status} {body}: {}", flushed.stderr);
+    }
 }
 
 #[test]
