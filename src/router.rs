@@ -61,7 +61,7 @@ pub struct Folded {
     /// The router.
     pub machine: Machine,
     /// The newest decisions, oldest first.
-    pub decisions: VecDeque<Record>,
+    pub decisions: VecDeque<Arc<Record>>,
 }
 
 /// When a question may be answered.
@@ -191,7 +191,7 @@ impl Folded {
         if self.decisions.len() == DECISIONS_MAX {
             self.decisions.pop_front();
         }
-        self.decisions.push_back(record);
+        self.decisions.push_back(Arc::new(record));
     }
 }
 

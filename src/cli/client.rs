@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -259,7 +259,14 @@ impl Client {
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await
-            .map_err(|error| unreachable(&error))?
+            .map_err(|error| match error.is::<LengthLimitError>() {
+                true => CliError::new(
+                    Exit::No,
+                    format!("the answer is too large: over {} MiB", ANSWER_BYTES_MAX >> 20),
+                    "--limit asks for fewer rows, matchers for others",
+                ),
+                false => unreachable(&error),
+            })?
             .to_bytes();
         driver.abort();
         Ok(Answer { status, body, truncated })

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use ams2_core::{
-    AlertBatch, At, Machine, Position, Severities,
+    AlertBatch, At, Machine, Position, Record, Severities,
     config::{ActionId, Removed},
     input::{Acknowledge, DeliveryCommand, DeliveryId, DeliverySelection, DeliveryVerb, Input},
     machine::{DeliveryStanding, DeliveryView, GroupView},
@@ -25,16 +25,21 @@ use smol_str::SmolStr;
 use super::{
     Decision,
     done::{Done as Ended, done},
+    pieces::{Listed, gather},
     silences, views,
 };
 use crate::{
     alertmanager,
     handler::{Handler, Texts},
-    router::{Router, Unanswered},
+    router::{Folded, Router, Unanswered},
 };
 
-/// Most rows that one answer holds, and what it holds unless `limit` asks for fewer.
+/// Most rows that one answer holds.
 const ROWS_MAX: usize = 100_000;
+/// Rows that it holds unless `limit` asks for others.
+const ROWS_SHOWN: usize = 1_000;
+/// Deliveries that a filter looks at: each takes the router about a microsecond, and a text from the disk.
+const DELIVERIES_LOOKED: usize = 100_000;
 /// Says that an answer holds not all that there is: `100 of 2345`, or `100 of more` where counting all would take long.
 pub const TRUNCATED: &str = "x-ams2-truncated";
 /// Decisions that an answer holds unless `limit` asks for more.
@@ -115,17 +120,29 @@ pub async fn alerts(State(api): State<Api>, query: RowQueried) -> Result<Respons
     let Query(query) = query?;
     let filter = query.filter()?;
     let limit = query.limit();
-    let (alerts, more) = api
+    let (offset, matchers) = api
         .router
         .ask(move |folded| {
-            let offset = folded.machine.wall_offset_ms();
-            let (matchers, _) = compile(&filter, &folded.machine)?;
-            let mut found = folded.machine.alerts().filter(|alert| alert.matches(&matchers));
-            let shown = found.by_ref().take(limit).map(|alert| views::Alert::of(&alert, offset));
-            Ok::<_, Problem>((shown.collect::<Vec<_>>(), found.count()))
+            Ok::<_, Problem>((folded.machine.wall_offset_ms(), compile(&filter, &folded.machine)?.0))
         })
         .await??;
-    Ok(listed(&alerts, More::Rows(more)))
+    let listed = gather(&api.router, limit, Machine::alert_bound, move |machine, row, out| {
+        let Some(alert) = machine.alert_in(row).filter(|alert| alert.matches(&matchers)) else {
+            return false;
+        };
+        if let Some(out) = out {
+            out.push(&views::Alert::of(&alert, offset));
+        }
+        true
+    });
+    Ok(gathered(listed.await?))
+}
+
+/// A list that was gathered as an answer.
+fn gathered(list: Listed) -> Response {
+    let more = More::Rows(list.found - list.shown);
+    let json = [(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"))];
+    truncated((json, list.json).into_response(), list.shown, more)
 }
 
 /// What is not in an answer.
@@ -138,8 +155,11 @@ enum More {
 
 /// Rows as an answer, which says when they are not all.
 fn listed<T: Serialize>(rows: &[T], more: More) -> Response {
-    let shown = rows.len();
-    let mut response = Json(rows).into_response();
+    truncated(Json(rows).into_response(), rows.len(), more)
+}
+
+/// An answer that says how many rows it does not hold.
+fn truncated(mut response: Response, shown: usize, more: More) -> Response {
     let truncated = match more {
         More::Rows(0) => return response,
         More::Rows(more) => format!("{shown} of {}", shown + more),
@@ -170,7 +190,7 @@ impl RowQuery {
     }
 
     fn limit(&self) -> usize {
-        self.limit.unwrap_or(ROWS_MAX).min(ROWS_MAX)
+        self.limit.unwrap_or(ROWS_SHOWN).min(ROWS_MAX)
     }
 }
 
@@ -188,20 +208,19 @@ pub(super) fn compile(
 async fn groups(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
     let Query(query) = query?;
     let (limit, filter) = (query.limit(), query.filter()?);
-    let (groups, more) = api
-        .router
-        .ask(move |folded| {
-            let (matchers, _) = compile(&filter, &folded.machine)?;
-            // A group is shown whole if one of its alerts matches.
-            let shown = |group: &GroupView<'_>| {
-                matchers.is_empty() || group.alerts().any(|alert| alert.matches(&matchers))
-            };
-            let mut groups = folded.machine.groups().filter(shown);
-            let rows = groups.by_ref().take(limit).map(|group| views::Group::of(&group));
-            Ok::<_, Problem>((rows.collect::<Vec<_>>(), groups.count()))
-        })
-        .await??;
-    Ok(listed(&groups, More::Rows(more)))
+    let matchers = api.router.ask(move |folded| compile(&filter, &folded.machine)).await??.0;
+    let listed = gather(&api.router, limit, Machine::group_bound, move |machine, row, out| {
+        // A group is shown whole if one of its alerts matches.
+        let shown = |group: &GroupView<'_>| {
+            matchers.is_empty() || group.alerts().any(|alert| alert.matches(&matchers))
+        };
+        let Some(group) = machine.group_in(row).filter(shown) else { return false };
+        if let Some(out) = out {
+            out.push(&views::Group::of(&group));
+        }
+        true
+    });
+    Ok(gathered(listed.await?))
 }
 
 /// Filters of a query for decisions.
@@ -221,16 +240,24 @@ async fn decisions(
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
     let limit = query.limit.unwrap_or(DECISIONS_SHOWN).min(ROWS_MAX);
-    let (rows, more) = api
-        .router
-        .ask(move |folded| {
-            let offset = folded.machine.wall_offset_ms();
-            let all = folded.decisions.iter().rev().map(|record| Decision::of(record, offset));
-            let mut shown = all.filter(|row| query.about.as_deref().is_none_or(|what| row.concerns(what)));
-            (shown.by_ref().take(limit).collect::<Vec<_>>(), shown.count())
-        })
-        .await?;
+    let (offset, records) = api.router.ask(newest).await?;
+    let written = tokio::task::spawn_blocking(move || {
+        let all = records.iter().rev().map(|record| Decision::of(record, offset));
+        let mut shown = all.filter(|row| query.about.as_deref().is_none_or(|what| row.concerns(what)));
+        (shown.by_ref().take(limit).collect::<Vec<_>>(), shown.count())
+    });
+    let (rows, more) = written.await.map_err(fault)?;
     Ok(listed(&rows, More::Rows(more)))
+}
+
+/// The decisions in memory, oldest first, and how far the wall clock is ahead. They are shared, not copied: what is made
+/// of them is made elsewhere than on the router's thread.
+fn newest(folded: &Folded) -> (i64, Vec<Arc<Record>>) {
+    (folded.machine.wall_offset_ms(), folded.decisions.iter().cloned().collect())
+}
+
+fn fault(error: tokio::task::JoinError) -> Problem {
+    Problem::bad(error.to_string(), "this is a fault of ams2")
 }
 
 /// A delivery that was found.
@@ -269,47 +296,61 @@ async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Respons
             return Err(Problem::bad(format!("state is `{other}`"), mend));
         }
     };
-    let all = !filter.is_empty();
-    let (found, uncounted, matchers, severities) = api
+    // Which match is known once their texts are read.
+    let most = if filter.is_empty() { limit } else { DELIVERIES_LOOKED };
+    let (known, mut is_more, offset, records, matchers, severities) = api
         .router
         .ask(move |folded| {
             let (matchers, severities) = compile(&filter, &folded.machine)?;
             let is_dead = |delivery: &DeliveryView| matches!(delivery.standing, DeliveryStanding::Dead(_));
             let known = folded.machine.deliveries();
-            let known = known.filter(|one| if is_dead(one) { dead } else { pending }).map(Found::Known);
-            let offset = folded.machine.wall_offset_ms();
-            let ended = if ended { done(folded.decisions.iter(), offset) } else { Vec::new() };
-            let mut wanted = known.chain(ended.into_iter().map(Found::Ended));
-            let most = if all { usize::MAX } else { limit };
-            let found: Vec<_> = wanted
+            let mut known = known.filter(|one| if is_dead(one) { dead } else { pending }).map(Found::Known);
+            let found: Vec<_> = known
                 .by_ref()
                 .take(most)
                 .map(|delivery| {
-                    let positions = delivery.positions();
-                    let own = positions.iter().filter(|position| position.is_raised());
-                    let own: Vec<_> =
-                        own.filter_map(|at| Some((*at, folded.machine.own_text(*at)?))).collect();
-                    (delivery, positions, own)
+                    let own = own_texts(&folded.machine, &delivery.positions());
+                    (delivery, own)
                 })
                 .collect();
-            Ok::<_, Problem>((found, wanted.count(), matchers, severities))
+            let is_more = (pending || dead) && known.next().is_some();
+            let (offset, records) = if ended { newest(folded) } else { Default::default() };
+            Ok::<_, Problem>((found, is_more, offset, records, matchers, severities))
         })
         .await??;
+    let mut found = known;
+    if ended && !is_more {
+        let mut ended = done(records.iter().map(|record| &**record), offset);
+        is_more = ended.len() > most - found.len();
+        ended.truncate(most - found.len());
+        let own: Vec<_> = api
+            .router
+            .ask({
+                let positions: Vec<_> = ended.iter().map(Ended::positions).collect();
+                move |folded| positions.iter().map(|at| own_texts(&folded.machine, at)).collect()
+            })
+            .await?;
+        found.extend(ended.into_iter().map(Found::Ended).zip(own));
+    }
     // Texts are read from the disk: neither the router nor other clients wait for that.
     let read = tokio::task::spawn_blocking(move || {
         let told = Told { texts: &*api.texts, matchers: &matchers, severities: &severities };
-        let mut rows = found.iter().filter_map(|(delivery, at, own)| told.row(delivery, at, own));
+        let mut rows = found.iter().filter_map(|(delivery, own)| told.row(delivery, own));
         let shown: Vec<_> = rows.by_ref().take(limit).collect();
-        let more = match uncounted {
-            // The texts of the rest are not read just to count them.
-            0 if rows.next().is_some() => More::Some,
-            uncounted => More::Rows(uncounted),
-        };
+        // The rest is not looked at just to count it.
+        let more = if is_more || rows.next().is_some() { More::Some } else { More::Rows(0) };
         (shown, more)
     });
-    let (rows, more) =
-        read.await.map_err(|error| Problem::bad(error.to_string(), "this is a fault of ams2"))?;
+    let (rows, more) = read.await.map_err(fault)?;
     Ok(listed(&rows, more))
+}
+
+/// The texts of own alerts, by where they stand: the router alone has them.
+type OwnTexts = Vec<(Position, Arc<AlertBatch>)>;
+
+fn own_texts(machine: &Machine, positions: &[Position]) -> OwnTexts {
+    let own = positions.iter().filter(|position| position.is_raised());
+    own.filter_map(|at| Some((*at, machine.own_text(*at)?))).collect()
 }
 
 /// What deliveries tell of.
@@ -321,12 +362,8 @@ struct Told<'a> {
 
 impl Told<'_> {
     /// The delivery as the API shows it, if one of its alerts matches.
-    fn row(
-        &self,
-        delivery: &Found,
-        positions: &[Position],
-        own: &[(Position, Arc<AlertBatch>)],
-    ) -> Option<views::Delivery> {
+    fn row(&self, delivery: &Found, own: &[(Position, Arc<AlertBatch>)]) -> Option<views::Delivery> {
+        let positions = delivery.positions();
         let text = |position: &Position| match own.iter().find(|(known, _)| known == position) {
             Some((_, batch)) => Some((**batch).clone()),
             // What is lost, or cannot be read now, is shown without its labels.
@@ -503,15 +540,14 @@ async fn acknowledge(
     if ms.is_some_and(|ms| ms == 0 || ms > ACKNOWLEDGE_MS_MAX) {
         return Err(Problem::bad("the time is 0 or more than a year", "give seconds from 1 to 31622400"));
     }
-    let (count, now) = api
+    let (compiled, now) = api
         .router
-        .ask(move |folded| {
-            let (compiled, _) = compile(&asked, &folded.machine)?;
-            let firing =
-                folded.machine.alerts().filter(|alert| alert.is_firing() && alert.matches(&compiled));
-            Ok::<_, Problem>((firing.count(), folded.machine.at()))
-        })
+        .ask(move |folded| Ok::<_, Problem>((compile(&asked, &folded.machine)?.0, folded.machine.at())))
         .await??;
+    let firing = gather(&api.router, 0, Machine::alert_bound, move |machine, row, _| {
+        machine.alert_in(row).is_some_and(|alert| alert.is_firing() && alert.matches(&compiled))
+    });
+    let count = firing.await?.found;
     if count == 0 {
         return Err(Problem {
             status: StatusCode::NOT_FOUND,

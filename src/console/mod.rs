@@ -4,6 +4,7 @@
 mod api;
 mod decisions;
 mod done;
+mod pieces;
 mod silences;
 mod status;
 pub mod views;

@@ -271,6 +271,22 @@ fn an_alert_that_its_client_may_not_send_does_not_block_the_spool() {
     assert_eq!((spooled(&spool, "", "ndjson"), spooled(&spool, "refused", "ndjson")), (0, 1));
 }
 
+/// A server that answers a request without a body.
+fn answers_once(body: String) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = format!("http://{}", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        let Ok((mut stream, _)) = listener.accept() else { return };
+        let (mut heard, mut byte) = (Vec::new(), [0]);
+        while !heard.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+            heard.push(byte[0]);
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())));
+    });
+    to
+}
+
 /// A server that gives every request this answer.
 fn answers_always(status: &str, body: &str) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -440,9 +456,50 @@ fn a_list_that_is_cut_says_so() {
     for n in 0..3 {
         server.post(&alert("Broken", &format!("dead-{n}"))).is(200);
     }
-    until_true("there are dead letters", || alerts("deliveries?state=dead&limit=1") == Some("1 of 3".into()));
+    until_true("there are dead letters", || {
+        server.get("/api/v1/deliveries?state=dead").json().as_array().is_some_and(|rows| rows.len() == 3)
+    });
+    assert_eq!(alerts("deliveries?state=dead&limit=1"), Some("1 of more".to_owned()));
+    assert_eq!(alerts("deliveries?state=dead&limit=3"), None);
     assert_eq!(alerts("deliveries?state=dead&limit=1&filter=event%3DBroken"), Some("1 of more".to_owned()));
     assert_eq!(alerts("deliveries?state=dead&limit=3&filter=event%3DBroken"), None);
+}
+
+#[test]
+fn a_long_list_is_gathered_in_pieces_and_cut_unless_asked_for_more() {
+    let grouped = "{receiver: log, group_by: [n], group_wait: 1h}";
+    let site = Site::new(&format!(
+        "receivers: [{{name: log, actions: [{{event_log: {{to: file, path: events.log}}}}]}}]\nroute: {grouped}\n"
+    ));
+    let server = site.start();
+    let long = "x".repeat(1000);
+    let alerts: Vec<_> = (0..2500)
+        .map(|n| serde_json::json!({"labels": {"event": "Long", "n": n.to_string(), "long": long}}))
+        .collect();
+    server.post(&serde_json::Value::from(alerts).to_string()).is(200);
+    let rows = |query: &str| {
+        let answer = server.get(&format!("/api/v1/{query}")).is(200);
+        let truncated = answer.header("x-ams2-truncated").map(str::to_owned);
+        let rows = answer.json();
+        let name = |row: &serde_json::Value| row["labels"]["n"].as_str().map(str::to_owned);
+        let names: BTreeSet<_> = rows.as_array().expect("a list").iter().filter_map(name).collect();
+        (rows.as_array().map_or(0, Vec::len), names.len(), truncated)
+    };
+    let filter = "filter=event%3DLong";
+    until_true("all are there", || rows(&format!("alerts?{filter}&limit=5000")) == (2500, 2500, None));
+    assert_eq!(rows(&format!("alerts?{filter}")), (1000, 1000, Some("1000 of 2500".into())));
+    assert_eq!(rows(&format!("groups?{filter}")), (1000, 1000, Some("1000 of 2500".into())));
+    assert_eq!(rows(&format!("groups?{filter}&limit=2500")), (2500, 2500, None));
+    assert_eq!(rows("alerts?filter=event%3DNone"), (0, 0, None));
+    let ack =
+        server.call("POST", "/api/v1/acknowledgements", r#"{"matchers":["event=Long"]}"#).is(200).json();
+    assert_eq!(ack["count"], 2500);
+}
+
+#[test]
+fn an_answer_that_is_too_large_is_called_so() {
+    let to = answers_once("x".repeat((256 << 20) + 1));
+    run(ams2().args(["query", "alerts", "--to", &to])).ends(1).says("the answer is too large");
 }
 
 #[test]
