@@ -61,6 +61,14 @@ fn program_is_run_with_the_notification() {
     until_true("cat was given the notification", || {
         server.metric("ams2_attempts_total{action=\"desk/program/keep\",outcome=\"delivered\"}") >= Some(1)
     });
+    // As the example says: what it printed is shown with what ended well.
+    until_true("what cat printed is kept", || {
+        let done = site.client(&["query", "deliveries", "--state", "done", "--json"]).ends(0).json();
+        done.as_array().is_some_and(|rows| {
+            let kept = rows.iter().filter(|row| row["action"] == "desk/program/keep");
+            kept.filter_map(|row| row["reply"].as_str()).any(|reply| reply.contains("Virus Found"))
+        })
+    });
 }
 
 #[test]
@@ -107,9 +115,31 @@ fn each_occurrence_is_told_and_the_program_never_run_more_often_than_it_may_be()
 }
 
 #[test]
+fn the_unit_stops_ams2_alone_and_its_reload_says_what_is_wrong() {
+    let unit = include_str!("../../config/ams2.service");
+    let setting = |key: &str| unit.lines().filter_map(|line| line.strip_prefix(key)).collect::<Vec<_>>();
+    // Otherwise systemd ends the programs that run for an alert, and makes dead letters of them.
+    assert_eq!(setting("KillMode="), ["mixed"]);
+    let reload = setting("ExecReload=/usr/local/bin/ams2 ");
+    let [reload] = reload.as_slice() else { panic!("{reload:?}") };
+    let site = Site::new(EACH);
+    let _server = site.start();
+    let socket = site.socket().display().to_string();
+    let order: Vec<&str> =
+        reload.split(' ').map(|word| if word.starts_with('/') { socket.as_str() } else { word }).collect();
+    run(ams2().args(&order)).ends(0);
+    site.configure("route: {}");
+    run(ams2().args(&order)).ends(1).says("`receivers` is missing");
+}
+
+#[test]
 fn secured_asks_everybody_who_they_are() {
     let site = example("secured.yaml");
     let text = fs::read_to_string(site.config()).expect("readable");
+    let unit = include_str!("../../config/ams2.service");
+    let socket = "/run/ams2/ams2.sock";
+    assert!(text.contains(socket) && unit.lines().any(|line| line == "RuntimeDirectory=ams2"), "{unit}");
+    let text = text.replace(socket, &site.socket().display().to_string());
     site.configure(&text.replace("127.0.0.1:9093", "127.0.0.1:0"));
     fs::create_dir(site.path().join("secrets")).expect("made");
     super::access::certificate_in(&site, "secrets");

@@ -10,6 +10,7 @@ mod amtool;
 mod bad_input;
 mod check;
 mod disk;
+mod docs;
 mod examples;
 mod files;
 mod four_actions;
