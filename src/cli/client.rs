@@ -57,6 +57,15 @@ pub(super) struct Answer {
     pub body: Bytes,
     /// How many rows of how many it holds, where those are not all.
     pub truncated: Option<String>,
+    /// From which sequence number on it knows, where it does not know all.
+    pub known_from: Option<String>,
+}
+
+/// A list, and what its answer says of it.
+pub(super) struct Rows<T> {
+    pub rows: T,
+    pub truncated: Option<String>,
+    pub known_from: Option<String>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -161,11 +170,11 @@ impl Client {
         self.decode(answer.accepted()?)
     }
 
-    /// The same of a list, with how many rows of how many it holds where those are not all.
-    pub async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Option<String>), CliError> {
+    /// The same of a list.
+    pub async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Rows<T>, CliError> {
         let mut answer = self.call(Method::GET, path, "application/json", Bytes::new()).await?;
-        let truncated = answer.truncated.take();
-        Ok((self.decode(answer.accepted()?)?, truncated))
+        let (truncated, known_from) = (answer.truncated.take(), answer.known_from.take());
+        Ok(Rows { rows: self.decode(answer.accepted()?)?, truncated, known_from })
     }
 
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CliError> {
@@ -254,8 +263,8 @@ impl Client {
             .map_err(|error| CliError::new(Exit::Usage, format!("cannot ask for `{path}`: {error}"), ""))?;
         let response = sender.send_request(request).await.map_err(|e| unreachable(&e))?;
         let status = response.status();
-        let truncated = response.headers().get(console::TRUNCATED);
-        let truncated = truncated.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let said = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        let (truncated, known_from) = (said(console::TRUNCATED), said(console::KNOWN_FROM));
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await
@@ -269,7 +278,7 @@ impl Client {
             })?
             .to_bytes();
         driver.abort();
-        Ok(Answer { status, body, truncated })
+        Ok(Answer { status, body, truncated, known_from })
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     args::{
         Ack, ActionDo, ActionVerb, DeliveryState, DeliveryVerb, Query, Reload, RetryOrDrop, Server, What,
     },
-    client::Client,
+    client::{Client, Rows},
     say, talk,
 };
 use crate::console::{AcknowledgeOrder, Decision, DeliveryOrder, Done, TestAnswer, TestOrder, views};
@@ -72,7 +72,10 @@ pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
 
 /// A list, with a word when it is not all there is.
 async fn listed<T: serde::de::DeserializeOwned>(client: &Client, path: &str) -> Result<T, CliError> {
-    let (rows, truncated) = client.list(path).await?;
+    let Rows { rows, truncated, known_from } = client.list(path).await?;
+    if let Some(first) = known_from {
+        talk(format_args!("decisions are known from sequence {first} on; the newest 10,000 are kept"));
+    }
     if let Some(truncated) = truncated {
         talk(format_args!(
             "there is more: shown are {truncated}; --limit N shows more, matchers show others"

@@ -158,6 +158,13 @@ pub fn former(text: &str, data_dir: &Path) -> FormerConfig {
     }
 }
 
+/// An action as people write it, `receiver/kind/name`; `None` if it is not that.
+pub fn action_id(text: &str) -> Option<ActionId> {
+    let mut parts = text.rsplitn(3, '/');
+    let (name, kind, receiver) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(ActionId { receiver: receiver.into(), kind: kind.into(), name: name.into() })
+}
+
 /// The known word nearest to `word`, if one is near enough to be what was meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -24,12 +24,13 @@ use smol_str::SmolStr;
 
 use super::{
     Decision,
+    decisions::with_digests,
     done::{Done as Ended, done},
     pieces::{Listed, gather},
     silences, views,
 };
 use crate::{
-    alertmanager,
+    alertmanager, config,
     handler::{Handler, Texts},
     router::{Folded, Router, Unanswered},
 };
@@ -42,6 +43,8 @@ const ROWS_SHOWN: usize = 1_000;
 const DELIVERIES_LOOKED: usize = 100_000;
 /// Says that an answer holds not all that there is: `100 of 2345`, or `100 of more` where counting all would take long.
 pub const TRUNCATED: &str = "x-ams2-truncated";
+/// Says from which sequence number on decisions are known: older ones are not in memory any more.
+pub const KNOWN_FROM: &str = "x-ams2-known-from";
 /// Decisions that an answer holds unless `limit` asks for more.
 const DECISIONS_SHOWN: usize = 100;
 /// Paths whose answer waits for a far end, or for files and the disk.
@@ -241,13 +244,18 @@ async fn decisions(
     let Query(query) = query?;
     let limit = query.limit.unwrap_or(DECISIONS_SHOWN).min(ROWS_MAX);
     let (offset, records) = api.router.ask(newest).await?;
+    let known_from = records.first().map_or(0, |record| record.seq);
     let written = tokio::task::spawn_blocking(move || {
+        let about = query.about.map(|what| with_digests(what, &records));
         let all = records.iter().rev().map(|record| Decision::of(record, offset));
-        let mut shown = all.filter(|row| query.about.as_deref().is_none_or(|what| row.concerns(what)));
+        let concerns = |row: &Decision, what: &Vec<String>| what.iter().any(|what| row.concerns(what));
+        let mut shown = all.filter(|row| about.as_ref().is_none_or(|what| concerns(row, what)));
         (shown.by_ref().take(limit).collect::<Vec<_>>(), shown.count())
     });
     let (rows, more) = written.await.map_err(fault)?;
-    Ok(listed(&rows, More::Rows(more)))
+    let mut response = listed(&rows, More::Rows(more));
+    response.headers_mut().insert(header::HeaderName::from_static(KNOWN_FROM), known_from.into());
+    Ok(response)
 }
 
 /// The decisions in memory, oldest first, and how far the wall clock is ahead. They are shared, not copied: what is made
@@ -425,16 +433,8 @@ impl DeliveryOrder {
 }
 
 fn action_id(text: &str) -> Result<ActionId, Problem> {
-    let mut parts = text.rsplitn(3, '/');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(name), Some(kind), Some(receiver)) => {
-            Ok(ActionId { receiver: receiver.into(), kind: kind.into(), name: name.into() })
-        }
-        _ => Err(Problem::bad(
-            format!("`{text}` is no action"),
-            "write receiver/kind/name: `ams2 action list` shows them",
-        )),
-    }
+    let mend = "write receiver/kind/name: `ams2 action list` shows them";
+    config::action_id(text).ok_or_else(|| Problem::bad(format!("`{text}` is no action"), mend))
 }
 
 async fn retry(

@@ -1,7 +1,9 @@
 //! Decisions as the API shows them: what was decided, about what, and why. The newest are in memory.
 
+use std::sync::Arc;
+
 use ams2_core::{
-    Record,
+    DeliveryId, Record,
     effect::{AlertChange, AttemptResult, Decided, HoldReason, Next},
     input::FailureKind,
 };
@@ -37,6 +39,12 @@ pub struct Decision {
     /// Which attempt, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
+    /// The deliveries that it stands for, of a digest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deliveries: Vec<String>,
+    /// What caused it: the delivery that replaced this one, or the alerts that inhibit it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub because_of: Vec<String>,
     /// The silences concerned.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub silences: Vec<String>,
@@ -76,6 +84,10 @@ impl Decision {
                 alerts: alerts.iter().map(ToString::to_string).collect(),
                 group: Some(group.key.clone()),
                 action: action.as_ref().map(ToString::to_string),
+                because_of: match reason {
+                    HoldReason::Inhibited { by, .. } => by.iter().map(ToString::to_string).collect(),
+                    _ => Vec::new(),
+                },
                 silences: match reason {
                     HoldReason::Silenced { by } => by.iter().map(ToString::to_string).collect(),
                     _ => Vec::new(),
@@ -84,11 +96,13 @@ impl Decision {
             },
             Decided::Superseded { delivery, by } => Decision {
                 reason: Some(format!("replaced by {by}")),
+                because_of: vec![by.to_string()],
                 delivery: Some(delivery.to_string()),
                 ..said("superseded")
             },
             Decided::Digested { digest, deliveries, action } => Decision {
                 reason: Some(format!("{} deliveries over the rate limit", deliveries.len())),
+                deliveries: deliveries.iter().map(ToString::to_string).collect(),
                 action: Some(action.to_string()),
                 delivery: Some(digest.to_string()),
                 ..said("digest")
@@ -144,14 +158,26 @@ impl Decision {
         }
     }
 
-    /// Whether it concerns this alert (by fingerprint), delivery (by id) or group (by key).
+    /// Whether it concerns this alert (by fingerprint), delivery (by id), group (by key) or silence (by id).
     pub fn concerns(&self, what: &str) -> bool {
-        self.alerts.iter().any(|alert| alert == what)
-            || self.delivery.as_deref() == Some(what)
-            || self.group.as_deref() == Some(what)
-            || self.silences.iter().any(|silence| silence == what)
-            || self.reason.as_deref().is_some_and(|reason| reason.ends_with(what))
+        let lists = [&self.alerts, &self.deliveries, &self.because_of, &self.silences];
+        lists.into_iter().flatten().chain(&self.delivery).chain(&self.group).any(|known| known == what)
     }
+}
+
+/// What is asked about, and, where that is a delivery that went out in a digest, the digest: its attempts are the
+/// delivery's.
+pub(super) fn with_digests(what: String, records: &[Arc<Record>]) -> Vec<String> {
+    let id = DeliveryId::parse(&what);
+    let digests = records.iter().filter_map(|record| match &record.what {
+        Decided::Digested { digest, deliveries, .. } if id.is_some_and(|id| deliveries.contains(&id)) => {
+            Some(digest.to_string())
+        }
+        _ => None,
+    });
+    let mut all: Vec<String> = digests.collect();
+    all.push(what);
+    all
 }
 
 /// Why something was held, with who holds it.
@@ -199,5 +225,55 @@ fn attempt_words(result: &AttemptResult, next: Next) -> String {
         Next::Done => said,
         Next::Retry(_) => format!("{said}; it is tried again"),
         Next::DeadLetter => format!("{said}; it is given up"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ams2_core::{At, Fingerprint, config::ActionId, effect::GroupName};
+
+    use super::*;
+
+    fn record(what: Decided) -> Arc<Record> {
+        Arc::new(Record { seq: 1, at: At(7), what })
+    }
+
+    #[test]
+    fn what_became_of_a_delivery_is_told_in_a_digest_too_and_nothing_is_about_nothing() {
+        let action = || ActionId { receiver: "r".into(), kind: "email".into(), name: "0".into() };
+        let attempt = |id: u128| {
+            let (result, next) = (AttemptResult::Sent, Next::Done);
+            let delivery = DeliveryId(id);
+            record(Decided::Attempt { delivery, action: action(), attempt: 1, result, took_ms: 1, next })
+        };
+        let (digest, deliveries) = (DeliveryId(9), vec![DeliveryId(1), DeliveryId(2)]);
+        let group = || GroupName { key: "g".into(), labels: vec![] }.into();
+        let by = Fingerprint::of([("event", "Offline")].into_iter());
+        let inhibited = HoldReason::Inhibited { by: vec![by], more: 1 };
+        let records = [
+            record(Decided::Digested { digest, deliveries, action: action() }),
+            attempt(9),
+            attempt(3),
+            record(Decided::Superseded { delivery: DeliveryId(4), by: DeliveryId(5) }),
+            record(Decided::Hold { group: group(), action: None, reason: inhibited, alerts: vec![] }),
+            record(Decided::Config { position: ams2_core::Position::default(), by: "signal".into() }),
+        ];
+        let rows = [
+            (DeliveryId(1).to_string(), vec!["digest", "attempt"]),
+            (digest.to_string(), vec!["digest", "attempt"]),
+            (DeliveryId(3).to_string(), vec!["attempt"]),
+            (DeliveryId(5).to_string(), vec!["superseded"]),
+            (by.to_string(), vec!["hold"]),
+            ("g".to_owned(), vec!["hold"]),
+            // The end of a reason, and nothing at all, name nothing.
+            ("signal".to_owned(), vec![]),
+            (String::new(), vec![]),
+        ];
+        for (about, expected) in rows {
+            let about = with_digests(about, &records);
+            let found = records.iter().map(|record| Decision::of(record, 0));
+            let found = found.filter(|row| about.iter().any(|what| row.concerns(what)));
+            assert_eq!(found.map(|row| row.decision).collect::<Vec<_>>(), expected, "{about:?}");
+        }
     }
 }

@@ -10,8 +10,8 @@ mod status;
 pub mod views;
 
 pub use api::{
-    AcknowledgeOrder, Api, DeliveryOrder, Done, Inputs, NotAppended, Operator, Problem, Reload, ReloadOrder,
-    SLOW_PATHS, TRUNCATED, TestAnswer, TestOrder, alerts, no_such_method, no_such_path, routes,
+    AcknowledgeOrder, Api, DeliveryOrder, Done, Inputs, KNOWN_FROM, NotAppended, Operator, Problem, Reload,
+    ReloadOrder, SLOW_PATHS, TRUNCATED, TestAnswer, TestOrder, alerts, no_such_method, no_such_path, routes,
 };
 pub use decisions::Decision;
 pub use silences::{ExpireOrder, Preview, PreviewOrder, SetDone, SetOrder};

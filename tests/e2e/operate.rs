@@ -419,7 +419,8 @@ route: {receiver: run, notify: each}
     assert!(why[0]["reason"].as_str().is_some_and(|reason| reason.starts_with("refused for good")), "{why}");
     let alerts = site.client(&["query", "alerts", "n=2", "--json"]).ends(0).json();
     let fingerprint = alerts[0]["fingerprint"].as_str().expect("a fingerprint");
-    let shown = site.client(&["query", "decisions", fingerprint]).ends(0).stdout;
+    let known = "decisions are known from sequence 1 on";
+    let shown = site.client(&["query", "decisions", fingerprint]).ends(0).says(known).stdout;
     assert!(shown.contains("fired") && shown.contains("routed"), "{shown}");
     site.client(&["query", "decisions", "a", "b"]).ends(2).says("about one thing");
 }

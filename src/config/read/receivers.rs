@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 
 use super::Reader;
 use crate::config::{
-    Place, nearest,
+    Place, action_id, nearest,
     tree::{Node, Value},
 };
 
@@ -328,13 +328,6 @@ impl Reader<'_> {
         }
         removed
     }
-}
-
-/// `receiver/kind/name`.
-fn action_id(text: &str) -> Option<ActionId> {
-    let mut parts = text.rsplitn(3, '/');
-    let (name, kind, receiver) = (parts.next()?, parts.next()?, parts.next()?);
-    Some(ActionId { receiver: receiver.into(), kind: kind.into(), name: name.into() })
 }
 
 /// Takes the setting that a message is about out of the settings; `false` if there is none to take.
