@@ -43,7 +43,7 @@ pub struct Options {
     pub no_new_privileges: bool,
     /// The user to become.
     pub uid: Option<u32>,
-    /// The group to become; supplementary groups are dropped.
+    /// The group to become. Supplementary groups go with a change of the user, not of the group alone.
     pub gid: Option<u32>,
 }
 

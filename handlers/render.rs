@@ -29,7 +29,6 @@ mod context;
 pub mod filters;
 
 use std::{
-    collections::BTreeMap,
     fmt::{self, Write as _},
     io,
     sync::Arc,
@@ -325,11 +324,6 @@ impl io::Write for Limited {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// What a check can say of the variables without compiling twice: name and fields, for `ams2 action list`.
-pub fn variables() -> BTreeMap<&'static str, &'static [&'static str]> {
-    VARIABLES.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub struct Kind {
     pub key: &'static str,
     /// What it does, in one line.
     pub summary: &'static str,
-    /// Settings that build on any machine, as YAML, each with its key: what `ams2 action list` shows.
+    /// Settings that build on any machine, as YAML, each with its key: a test builds every one.
     pub examples: &'static [&'static str],
     /// Settings whose value the configuration reader takes from a file that another key names.
     pub files: &'static [FileSetting],

@@ -1,6 +1,6 @@
 //! The way in for those who come from Prometheus Alertmanager: its API v2, its matchers, and its configuration.
 //!
-//! Where to start reading: [`api`] (the paths), `matchers` (its two grammars), `export` (our configuration in its words).
+//! Where to start reading: `api` (the paths), `matchers` (its two grammars), `export` (our configuration in its words).
 //! Nothing here decides anything: alerts and silences are the router's, and change only by inputs.
 
 mod api;
