@@ -68,6 +68,11 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// The same, found in this file.
+    pub(crate) fn in_file(self, name: &str) -> Diagnostic {
+        Diagnostic { file: name.into(), ..self }
+    }
+
     pub(crate) fn error(place: Place, message: impl Into<String>, mend: impl Into<String>) -> Diagnostic {
         let (file, gravity) = (String::new(), Gravity::Error);
         let (message, mend) = (message.into(), mend.into());

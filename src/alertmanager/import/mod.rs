@@ -74,7 +74,7 @@ pub fn read(path: &Path, secrets: SecretsTo) -> Result<Imported, Wrong> {
     let name = path.display().to_string();
     let wrong = |text: &str, found: Vec<Diagnostic>| Wrong {
         sources: Sources::one(name.clone(), text),
-        found: found.into_iter().map(|found| Diagnostic { file: name.clone(), ..found }).collect(),
+        found: found.into_iter().map(|found| found.in_file(&name)).collect(),
     };
     let text = tree::read(path).map_err(|mistake| wrong("", vec![mistake]))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
