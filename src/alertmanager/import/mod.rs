@@ -143,6 +143,6 @@ pub fn import(text: &str, folder: &Path, secrets: SecretsTo) -> Result<Imported,
     let mut text = String::new();
     Yaml::Map(out).write(0, &mut text);
     let mut report = import.report;
-    report.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
+    report.sort_by_key(|entry| (entry.line, entry.column));
     Ok(Imported { text, report, secrets: import.secrets })
 }
