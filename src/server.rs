@@ -47,9 +47,14 @@ use crate::{
 const SNAPSHOT_EVERY: u64 = 1_000_000;
 /// Or after so many segments: large alerts fill them with few sequence numbers, and each start begins a new one.
 const SNAPSHOT_SEGMENTS: usize = 8;
-/// One snapshot follows another after this many times what it took: under a load that lasts, snapshots leave the
-/// processor to the clients.
+/// One snapshot follows another after this many times the processor time that it took: under a load that lasts, snapshots
+/// leave the processor to the clients.
 const SNAPSHOT_REST: u32 = 4;
+/// How far a snapshot steps back behind all other threads: whoever accepts alerts does not wait for a turn of the processor.
+const SNAPSHOT_NICE: i32 = 19;
+/// A snapshot that is so many sequence numbers late does not step back any more: where others take all of the processor,
+/// the journal would grow for ever behind it.
+const SNAPSHOT_LATE: u64 = 8 * SNAPSHOT_EVERY;
 /// How often the snapshot thread looks.
 const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
 /// Rows that a search for needed texts looks through at once: well below a millisecond of the router's time.
@@ -824,8 +829,10 @@ fn snapshot_thread(
             if !many && flushed < covered + SNAPSHOT_EVERY || Instant::now() < rest_until {
                 continue;
             }
-            let began = Instant::now();
-            match upkeep::snapshot_behind(&reader, &snapshots, &panics, covered, flushed) {
+            let nice = if flushed < covered + SNAPSHOT_LATE { SNAPSHOT_NICE } else { 0 };
+            let make = || upkeep::snapshot_behind(&reader, &snapshots, &panics, covered, flushed);
+            let (made, processor) = stepping_back(nice, make);
+            match made {
                 Ok(now) => {
                     covered = now;
                     journal.covered(now);
@@ -834,10 +841,32 @@ fn snapshot_thread(
                     tracing::error!(error, "no snapshot was made; restarts take longer until one is")
                 }
             }
-            rest_until = Instant::now() + began.elapsed() * SNAPSHOT_REST;
+            rest_until = Instant::now() + processor * SNAPSHOT_REST;
         }
     })?;
     Ok(SnapshotThread { stop })
+}
+
+/// Does some work in a thread of its own, which lets others go first by so much: a thread that has stepped back cannot
+/// come forward again. Answers also the processor time that it took.
+fn stepping_back<T: Send>(
+    nice: i32,
+    work: impl FnOnce() -> Result<T, String> + Send,
+) -> (Result<T, String>, Duration) {
+    let work = move || {
+        if let Err(error) = rustix::process::nice(nice) {
+            tracing::debug!(%error, "a snapshot cannot step back behind other threads");
+        }
+        let made = work();
+        let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        (made, Duration::new(used.tv_sec as u64, used.tv_nsec as u32))
+    };
+    std::thread::scope(|scope| {
+        match std::thread::Builder::new().name("ams2-fold".into()).spawn_scoped(scope, work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => (Err(error.to_string()), Duration::ZERO),
+        }
+    })
 }
 
 /// Lets old segments go, once what is still needed from them is written again.
@@ -902,4 +931,26 @@ fn random() -> Result<[u64; 3], ServerError> {
         u64::from_le_bytes(number)
     };
     Ok([number(0), number(8), number(16)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steps_back_does_so_alone_and_its_processor_time_counts() {
+        let priority = || rustix::process::getpriority_process(None).map_err(|error| error.to_string());
+        let before = priority().expect("readable");
+        let work = || {
+            // A mebibyte of sums: more than nothing, less than a moment.
+            let sum: u64 = (0..1u64 << 20).map(std::hint::black_box).sum();
+            Ok((priority()?, sum))
+        };
+        let (made, used) = stepping_back(SNAPSHOT_NICE, work);
+        assert_eq!(made.expect("readable").0, 19);
+        assert_eq!(priority().expect("readable"), before, "nobody else stepped back");
+        assert!(used > Duration::ZERO);
+        let (failed, _) = stepping_back(0, || Err::<(), _>("no disk".to_owned()));
+        assert_eq!(failed, Err("no disk".to_owned()));
+    }
 }
