@@ -356,6 +356,17 @@ pub enum Decided {
         /// Who.
         by: SmolStr,
     },
+    /// Somebody's order changed nothing.
+    Ignored {
+        /// What was asked for: `retry`, `drop` or `acknowledge`.
+        verb: SmolStr,
+        /// The delivery that it was about, if it was about one.
+        delivery: Option<DeliveryId>,
+        /// Who.
+        by: SmolStr,
+        /// Why, in words.
+        why: SmolStr,
+    },
     /// Somebody took charge of an alert, or gave it back.
     Acknowledge {
         /// The alert.

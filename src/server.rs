@@ -236,6 +236,8 @@ pub async fn run(
         false => cover_damage(&folded.machine, &snapshots).unwrap_or(covered),
     };
 
+    // What the process before said of the disk goes on until this one takes it back.
+    let nearly_full = folded.machine.says_disk_nearly_full();
     let clock = Arc::new(SystemClock::from(folded.machine.at()));
     let offset = unix_ms().saturating_sub_unsigned(clock.now().0);
     let [incarnation, ..] = random()?;
@@ -343,7 +345,7 @@ pub async fn run(
     announce(&ready);
     tracing::info!(ms = began.elapsed().as_millis() as u64, "ready");
 
-    let why = wait_for_end(&mut signals, &journal, &router, &reloader, offset).await;
+    let why = wait_for_end(&mut signals, &journal, &router, &reloader, offset, nearly_full).await;
     let _ = stop.send(true);
     while listeners.join_next().await.is_some() {}
     if let Some(path) = &ready.socket {
@@ -725,9 +727,10 @@ async fn wait_for_end(
     router: &Router,
     reloader: &Arc<Reloader>,
     offset: i64,
+    nearly_full: bool,
 ) -> Why {
     let mut look = tokio::time::interval(LOOK);
-    let (mut offset, mut nearly_full) = (offset, false);
+    let (mut offset, mut nearly_full) = (offset, nearly_full);
     let keep = |input, what| {
         if let Err(error) = journal.keep(input) {
             tracing::error!(%error, "{what} was not kept");

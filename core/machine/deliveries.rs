@@ -114,13 +114,13 @@ impl Machine {
 
     /// The first delivery of a lane becomes ready for its action, unless the lane waits behind another.
     pub(super) fn ready_head(&mut self, lane: LaneRef, action: u32) {
-        let waits = |group: u32| {
+        let waits = |group: u32, lane: u16| {
             let behind = &self.state.behind;
             let name = self.state.groups.find(group).filter(|_| !behind.is_empty()).map(|group| &group.name);
-            name.is_some_and(|name| behind.contains_key(&(self.lane_key(&name.key), action)))
+            name.is_some_and(|name| behind.contains(&(self.lane_key(&name.key), action, group, lane)))
         };
         let head = match lane {
-            LaneRef::Group { group, .. } if waits(group) => None,
+            LaneRef::Group { group, lane } if waits(group, lane) => None,
             lane => self.state.head(lane, action),
         };
         if let Some(head) = head
@@ -634,9 +634,12 @@ impl Machine {
         let is_empty = self.state.step_out(delivery);
         if let LaneRef::Detached(key) = lane
             && is_empty
-            && let Some((group, lane)) = self.state.behind.remove(&(key, action))
         {
-            self.ready_head(LaneRef::Group { group, lane }, action);
+            let all = (key, action, 0, 0)..=(key, action, u32::MAX, u16::MAX);
+            let waiting: Vec<_> = self.state.behind.extract_if(all, |_| true).collect();
+            for (_, action, group, lane) in waiting {
+                self.ready_head(LaneRef::Group { group, lane }, action);
+            }
         }
     }
 

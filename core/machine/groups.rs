@@ -130,7 +130,7 @@ impl Machine {
     }
 
     /// What a config change left of an earlier group of this name is told before what the new one has to tell.
-    fn line_up(&mut self, group: u32) {
+    pub(super) fn line_up(&mut self, group: u32) {
         if self.state.detached.is_empty() {
             return;
         }
@@ -139,7 +139,7 @@ impl Machine {
             let lane = &self.state.groups[group].lanes[number];
             let (action, head) = (lane.action, lane.head);
             if self.state.head(LaneRef::Detached(key), action).is_some() {
-                self.state.behind.insert((key, action), (group, number as u16));
+                self.state.behind.insert((key, action, group, number as u16));
                 head.into_iter().for_each(|head| self.unready(head));
             }
         }
@@ -689,7 +689,7 @@ impl Machine {
         self.group_table.remove(hash, group);
         let row = self.state.groups.remove(group)?;
         self.forget_group_mutes(group, &row);
-        self.state.behind.retain(|_, (waits, _)| *waits != group);
+        self.state.behind.retain(|(_, _, waits, _)| *waits != group);
         for (name, value) in &row.labels {
             self.state.strings.release(*name);
             self.state.strings.release(*value);

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    pending::{Delivery, LaneRef},
+    pending::{Delivery, DeliveryState, LaneRef},
     slab::Slab,
     state::State,
     table::Table,
@@ -99,6 +99,46 @@ impl State {
         let last = self.deliveries[head].before;
         self.set_ring(last, delivery);
         self.set_ring(delivery, head);
+    }
+
+    /// Puts a delivery that stands in no lane and was never attempted where its notification's time puts it: before those
+    /// that were decided later and not attempted yet, behind `from` if that is given. Answers who was the first if it is that now.
+    pub fn line_up_by_time(&mut self, delivery: u32, from: Option<u32>) -> Option<u32> {
+        let row = &self.deliveries[delivery];
+        let (lane, action) = (row.lane, row.action);
+        let decided = |delivery: u32| {
+            let row = &self.notifications[self.deliveries[delivery].notification];
+            (row.decided_at, row.number)
+        };
+        let own = decided(delivery);
+        let is_later = |known: &u32| {
+            let row = &self.deliveries[*known];
+            row.state == DeliveryState::Waiting && row.attempts == 0 && decided(*known) > own
+        };
+        let head = self.head(lane, action);
+        let last = self.last(head);
+        let stands = |row: &Delivery| row.lane == lane && row.action == action;
+        let from =
+            from.filter(|from| self.deliveries.find(*from).is_some_and(stands) && decided(*from) <= own);
+        let next = match head {
+            Some(head) if last.is_some_and(|last| is_later(&last)) => {
+                self.onward(head, from.unwrap_or(head)).find(is_later)
+            }
+            _ => None,
+        };
+        let Some(next) = next else {
+            self.line_up(delivery);
+            return None;
+        };
+        let before = self.deliveries[next].before;
+        self.set_ring(before, delivery);
+        self.set_ring(delivery, next);
+        let LaneRef::Detached(key) = lane else { return None };
+        if head != Some(next) {
+            return None;
+        }
+        self.detached.heads.replace(hash(key, action), next, delivery);
+        head
     }
 
     /// Takes a delivery out of its lane, if it stands in it; whether that leaves the lane empty.

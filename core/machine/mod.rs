@@ -165,6 +165,8 @@ enum Phase {
     FinishMove,
     /// Deliveries of actions that are gone are seen to, from this action on.
     Clear(u32),
+    /// Groups line up behind what came to be told before, from this row on.
+    LineUp(u32),
     /// Own alerts.
     Own,
     /// Timers that the input made due.
@@ -206,6 +208,7 @@ impl Machine {
         self.seq = record.seq;
         self.reached = record.at;
         self.raised = 0;
+        self.pieces.moved.clear();
         self.job = Some(Job { record, phase: Phase::Before });
     }
 
@@ -339,6 +342,7 @@ impl Machine {
             Phase::Reroute(row) => Some(self.reroute(row, left)),
             Phase::FinishMove => Some(self.finish_move(left)),
             Phase::Clear(action) => Some(self.clear_actions(action, left)),
+            Phase::LineUp(group) => Some(self.line_up_groups(group, left)),
             Phase::Own => {
                 self.raise_own();
                 Some(Phase::After)
@@ -365,7 +369,7 @@ impl Machine {
                 }
                 return if item + 1 < arrival.batch.len() { Phase::Items(item + 1) } else { Phase::Own };
             }
-            Input::Own(event) => self.own_event(event),
+            Input::Own(event) => return self.own_event(event, item, left),
             Input::Outcome(outcome) => self.outcome(outcome),
             Input::Acknowledge(acknowledge) => return self.acknowledge(acknowledge, item, left),
             Input::Deliveries(command) => return self.command(command, item, left),

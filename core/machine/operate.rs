@@ -6,7 +6,7 @@ use alloc::{
     string::String,
     vec::Vec,
 };
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::{
     Machine, Phase,
@@ -306,12 +306,7 @@ impl Machine {
             self.clear_delivery(delivery);
             return Phase::Clear(number);
         }
-        let Some(action) = self.state.actions.get(number as usize) else {
-            for number in 0..self.state.actions.len() as u32 {
-                self.schedule(number);
-            }
-            return Phase::Own;
-        };
+        let Some(action) = self.state.actions.get(number as usize) else { return Phase::LineUp(0) };
         if !action.present && action.pending > 0 {
             let of = |row: &Delivery| row.action == number && row.state == DeliveryState::Waiting;
             let rows = self.state.deliveries.iter().filter(|(_, row)| of(row));
@@ -320,6 +315,21 @@ impl Machine {
             self.pieces.rows = waiting.into_iter().map(|(_, delivery)| delivery).collect();
         }
         Phase::Clear(number + 1)
+    }
+
+    /// What moved is told before what a group of the same name has for the same action: nothing was attempted since.
+    pub(super) fn line_up_groups(&mut self, group: u32, left: &mut i64) -> Phase {
+        *left -= 1;
+        if group < self.state.groups.bound() && !self.state.detached.is_empty() {
+            if self.state.groups.find(group).is_some() {
+                self.line_up(group);
+            }
+            return Phase::LineUp(group + 1);
+        }
+        for number in 0..self.state.actions.len() as u32 {
+            self.schedule(number);
+        }
+        Phase::Own
     }
 
     /// A delivery goes on in a lane of its own group's making, outside any group.
@@ -376,7 +386,10 @@ impl Machine {
         let row = &mut self.state.deliveries[moved];
         (row.created, row.critical) = (created, critical);
         let by = row.id;
-        self.state.line_up(moved);
+        let from = self.pieces.moved.insert((key, action), moved);
+        if let Some(first) = self.state.line_up_by_time(moved, from) {
+            self.unready(first);
+        }
         self.record(Decided::Superseded { delivery: old, by });
         self.ready_head(LaneRef::Detached(key), action);
     }
@@ -387,11 +400,20 @@ impl Machine {
             let severities = self.state.config().map(|config| config.severities.clone()).unwrap_or_default();
             let matchers =
                 acknowledge.matchers.iter().map(|m| m.compile(&severities)).collect::<Result<Vec<_>, _>>();
-            let Ok(matchers) = matchers else { return Phase::Own };
-            if matchers.is_empty() || acknowledge.until.is_some_and(|until| until <= self.now) {
+            let why = match &matchers {
+                Err(error) => Some(format_smolstr!("a matcher does not hold: {error}")),
+                Ok(matchers) if matchers.is_empty() => Some("no matcher says which alerts".into()),
+                Ok(_) if acknowledge.until.is_some_and(|until| until <= self.now) => {
+                    Some("its time was over when it came".into())
+                }
+                Ok(_) => None,
+            };
+            if let Some(why) = why {
+                let by = acknowledge.by.clone();
+                self.record(Decided::Ignored { verb: "acknowledge".into(), delivery: None, by, why });
                 return Phase::Own;
             }
-            (self.pieces.matchers, self.pieces.severities) = (matchers, severities);
+            (self.pieces.matchers, self.pieces.severities) = (matchers.unwrap_or_default(), severities);
         }
         let Some(piece) = self.alert_rows(item, left) else { return Phase::Own };
         let (strings, matchers) = (&self.state.strings, &self.pieces.matchers);
@@ -437,13 +459,17 @@ impl Machine {
         *left -= 2;
         let Some(row) = self.pieces.rows.pop() else { return Phase::Own };
         let delivery = self.state.deliveries[row].id;
-        if !self.is_under_way(row) {
-            let verb = match command.verb {
-                DeliveryVerb::Retry => "retry",
-                DeliveryVerb::Drop => "drop",
-            };
+        let verb = SmolStr::new_static(match command.verb {
+            DeliveryVerb::Retry => "retry",
+            DeliveryVerb::Drop => "drop",
+        });
+        if self.is_under_way(row) {
+            let (delivery, by) = (Some(delivery), command.by.clone());
+            let why = "an attempt is under way: its outcome decides".into();
+            self.record(Decided::Ignored { verb, delivery, by, why });
+        } else {
             // First the word, then what follows from it: a delivery whose action is gone is given up again.
-            self.record(Decided::Operator { delivery, verb: verb.into(), by: command.by.clone() });
+            self.record(Decided::Operator { delivery, verb, by: command.by.clone() });
             match command.verb {
                 DeliveryVerb::Retry => drop(self.retry_now(row)),
                 DeliveryVerb::Drop => drop(self.drop_now(row)),

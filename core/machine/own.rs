@@ -7,7 +7,9 @@ use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::{
-    Machine,
+    Machine, Phase,
+    alerts::RowLabels,
+    routing::Labels,
     state::{OwnAlert, OwnText},
 };
 use crate::{
@@ -24,6 +26,8 @@ pub const OWN_LABEL: &str = "source";
 
 /// The event that must never cause itself.
 const DELIVERY_FAILED: &str = "Delivery Failed";
+/// The event that lasts until the shell says otherwise.
+const DISK_NEARLY_FULL: &str = "Disk Nearly Full";
 
 impl OwnAlert {
     /// Something that happened: no action is excluded and nothing is resolved.
@@ -33,14 +37,51 @@ impl OwnAlert {
         severity: Severity,
         summary: String,
     ) -> OwnAlert {
-        OwnAlert { event, event_id, severity, labels: Vec::new(), summary, resolved: false, about: None }
+        OwnAlert {
+            event,
+            event_id,
+            severity,
+            labels: Vec::new(),
+            summary,
+            resolved: false,
+            about: None,
+            ends: None,
+        }
     }
 }
 
 impl Machine {
-    /// Something that only the shell could see.
-    pub(super) fn own_event(&mut self, event: &OwnEvent) {
-        let own = match event {
+    /// Something that only the shell could see. The end of what lasts is that of every own alert that says so, whatever other
+    /// labels the config gave them: a few rows at a time.
+    pub(super) fn own_event(&mut self, event: &OwnEvent, item: usize, left: &mut i64) -> Phase {
+        if let OwnEvent::DiskNearlyFull { resolved: true, .. } = event {
+            let Some(rows) = self.alert_rows(item, left) else { return Phase::Own };
+            let own = self.own_alert(event);
+            let fires: Vec<u32> = rows.clone().filter(|row| self.is_own(*row, DISK_NEARLY_FULL)).collect();
+            self.to_raise.extend(fires.into_iter().map(|row| OwnAlert { ends: Some(row), ..own.clone() }));
+            return Phase::Items(rows.end as usize);
+        }
+        self.to_raise.push(self.own_alert(event));
+        Phase::Own
+    }
+
+    /// Whether the disk is nearly full, as far as anybody was told.
+    pub fn says_disk_nearly_full(&self) -> bool {
+        (0..self.state.alerts.bound()).any(|row| self.is_own(row, DISK_NEARLY_FULL))
+    }
+
+    /// Whether the row is that of an own alert of this event that fires.
+    fn is_own(&self, row: u32, event: &str) -> bool {
+        self.state.alerts.find(row).is_some_and(|alert| {
+            let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
+            alert.firing
+                && self.state.strings.text(alert.client) == OWN_CLIENT
+                && labels.value("event") == event
+        })
+    }
+
+    fn own_alert(&self, event: &OwnEvent) -> OwnAlert {
+        match event {
             OwnEvent::AccessDenied { from, what } => OwnAlert {
                 labels: vec![("client", from.clone())],
                 ..OwnAlert::new("Access Denied", "33", Severity::Minor, format!("{from} was refused: {what}"))
@@ -48,7 +89,7 @@ impl Machine {
             OwnEvent::DiskNearlyFull { resolved, free_bytes } => OwnAlert {
                 resolved: *resolved,
                 ..OwnAlert::new(
-                    "Disk Nearly Full",
+                    DISK_NEARLY_FULL,
                     "",
                     Severity::Major,
                     format!(
@@ -68,8 +109,7 @@ impl Machine {
                 Severity::Critical,
                 format!("damage was set aside: {what}"),
             ),
-        };
-        self.to_raise.push(own);
+        }
     }
 
     /// Raises what this record gave cause for.
@@ -99,24 +139,13 @@ impl Machine {
         }
         let position = Position::raised(self.seq, self.raised);
         let mut builder = BatchBuilder::default();
-        let site = self.state.config().map(|config| config.own_labels.clone()).unwrap_or_default();
-        let fixed = [
-            ("event", SmolStr::new_static(own.event)),
-            ("event_id", SmolStr::new_static(own.event_id)),
-            ("severity", SmolStr::new_static(own.severity.word())),
-            (OWN_LABEL, SmolStr::new_static(OWN_CLIENT)),
-        ];
-        for (name, value) in site.iter().filter(|(name, _)| {
-            fixed.iter().all(|(known, _)| known != name) && own.labels.iter().all(|(known, _)| known != name)
-        }) {
-            builder.label(name, value);
-        }
-        for (name, value) in fixed.iter().chain(&own.labels) {
-            builder.label(name, value);
+        match own.ends {
+            Some(row) => self.labels_of(row, &mut builder),
+            None => self.own_labels(&own, &mut builder),
         }
         builder.annotation("summary", &own.summary);
         // What lasts (a disk that is full) ends when the shell says so; the rest happened, and has a name of its own.
-        let lasts = own.event == "Disk Nearly Full";
+        let lasts = own.event == DISK_NEARLY_FULL;
         let ends_at = match (lasts, own.resolved) {
             (_, true) => Some(self.now.wall(self.state.wall_offset())),
             (true, false) => Some(Wall(i64::MAX)),
@@ -135,6 +164,31 @@ impl Machine {
             self.accept(OWN_CLIENT, alert, position, own.about);
         }
         self.own_text_uses(position, -1);
+    }
+
+    /// What it is, with what the config says of all own alerts.
+    fn own_labels(&self, own: &OwnAlert, builder: &mut BatchBuilder) {
+        let site = self.state.config().map(|config| config.own_labels.clone()).unwrap_or_default();
+        let fixed = [
+            ("event", SmolStr::new_static(own.event)),
+            ("event_id", SmolStr::new_static(own.event_id)),
+            ("severity", SmolStr::new_static(own.severity.word())),
+            (OWN_LABEL, SmolStr::new_static(OWN_CLIENT)),
+        ];
+        for (name, value) in site.iter().filter(|(name, _)| {
+            fixed.iter().all(|(known, _)| known != name) && own.labels.iter().all(|(known, _)| known != name)
+        }) {
+            builder.label(name, value);
+        }
+        for (name, value) in fixed.iter().chain(&own.labels) {
+            builder.label(name, value);
+        }
+    }
+
+    fn labels_of(&self, row: u32, builder: &mut BatchBuilder) {
+        for (name, value) in &self.state.alerts[row].labels {
+            builder.label(self.state.strings.text(*name), self.state.strings.text(*value));
+        }
     }
 
     /// Counts who needs the text of an own alert; the last one lets it go.

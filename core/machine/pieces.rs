@@ -30,6 +30,8 @@ pub(super) struct Pieces {
     pub rows: Vec<u32>,
     /// Lanes that no new group took over, in order.
     pub lanes: VecDeque<Lane>,
+    /// What moved last, by its lane's key and action: what moves next comes behind it.
+    pub moved: BTreeMap<(u64, u32), u32>,
     /// An acknowledgement, ready to compare.
     pub matchers: Vec<Compiled>,
     pub severities: Severities,

@@ -96,6 +96,11 @@ pub struct SilenceView<'a> {
 }
 
 impl Machine {
+    /// Whether a delivery is being attempted, by itself or in a digest: then no order reaches it.
+    pub fn is_being_attempted(&self, id: DeliveryId) -> bool {
+        self.find_delivery(id).is_some_and(|row| self.is_under_way(row))
+    }
+
     /// Every silence that is kept, in the order of their ids, as it stands at this moment.
     pub fn silences(&self, now: Wall) -> impl Iterator<Item = SilenceView<'_>> {
         self.state

@@ -63,8 +63,9 @@ pub(crate) struct State {
     /// Counts changes of alerts and looks at groups, to tell which came first: many share one time.
     pub moment: u64,
     pub totals: Totals,
-    /// Lanes of groups that wait behind a detached lane of the same group and action, by that lane.
-    pub behind: BTreeMap<(u64, u32), (u32, u16)>,
+    /// Lanes of groups that wait behind a detached lane of the same group and action: that lane's key and action, then
+    /// group and lane. Routes with the same matchers and receiver have groups of the same name.
+    pub behind: BTreeSet<(u64, u32, u32, u16)>,
     pub silences: Silences,
     /// What each holder holds back.
     pub holders: BTreeMap<Holder, BTreeSet<Held>>,
@@ -234,7 +235,7 @@ pub(crate) struct OwnText {
 }
 
 /// An own alert that a record gave cause for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct OwnAlert {
     pub event: &'static str,
     pub event_id: &'static str,
@@ -244,6 +245,8 @@ pub(crate) struct OwnAlert {
     pub resolved: bool,
     /// The action that must not tell it.
     pub about: Option<u32>,
+    /// The row of the own alert that it ends: that one's labels are its labels.
+    pub ends: Option<u32>,
 }
 
 impl State {

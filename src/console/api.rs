@@ -462,11 +462,13 @@ async fn order_deliveries(
     let Json(order) = order?;
     let which = order.selection()?;
     let asked = which.clone();
-    let found = api
+    let (found, under_way) = api
         .router
         .ask(move |folded| {
+            let under_way =
+                matches!(asked, DeliverySelection::One(id) if folded.machine.is_being_attempted(id));
             let dead = |d: &DeliveryView| matches!(d.standing, DeliveryStanding::Dead(_));
-            folded
+            let found = folded
                 .machine
                 .deliveries()
                 .filter(|d| match &asked {
@@ -474,9 +476,19 @@ async fn order_deliveries(
                     DeliverySelection::DeadLettersOf(action) => d.action == *action && dead(d),
                     DeliverySelection::DeadLetters => dead(d),
                 })
-                .count()
+                .count();
+            (found, under_way)
         })
         .await?;
+    if under_way {
+        return Err(Problem {
+            status: StatusCode::CONFLICT,
+            detail: "an attempt at this delivery is under way: its outcome decides".into(),
+            mend: "see `ams2 query deliveries` in a moment, and give the order again if it is still there"
+                .into(),
+            retry_after: None,
+        });
+    }
     if found == 0 {
         return Err(Problem {
             status: StatusCode::NOT_FOUND,
@@ -540,9 +552,9 @@ async fn acknowledge(
     if ms.is_some_and(|ms| ms == 0 || ms > ACKNOWLEDGE_MS_MAX) {
         return Err(Problem::bad("the time is 0 or more than a year", "give seconds from 1 to 31622400"));
     }
-    let (compiled, now) = api
+    let compiled = api
         .router
-        .ask(move |folded| Ok::<_, Problem>((compile(&asked, &folded.machine)?.0, folded.machine.at())))
+        .ask(move |folded| Ok::<_, Problem>(compile(&asked, &folded.machine)?.0))
         .await??;
     let firing = gather(&api.router, 0, Machine::alert_bound, move |machine, row, _| {
         machine.alert_in(row).is_some_and(|alert| alert.is_firing() && alert.matches(&compiled))
@@ -574,7 +586,7 @@ async fn acknowledge(
             Some(by) => smol_str::format_smolstr!("{by} (by {})", operator.0),
             None => operator.0,
         },
-        until: ms.map(|ms| now.plus(ms)),
+        until: ms.map(|ms| (api.clock)().plus(ms)),
         comment: order.comment,
         withdraw: order.withdraw,
     });

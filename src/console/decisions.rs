@@ -130,6 +130,11 @@ impl Decision {
                 delivery: Some(delivery.to_string()),
                 ..said(verb)
             },
+            Decided::Ignored { verb, delivery, by, why } => Decision {
+                reason: Some(format!("{verb} by {by}: {why}")),
+                delivery: delivery.as_ref().map(ToString::to_string),
+                ..said("ignored")
+            },
             Decided::Acknowledge { alert, by, .. } => Decision {
                 reason: by.as_ref().map(|by| format!("by {by}")),
                 alerts: vec![alert.to_string()],

@@ -239,3 +239,126 @@ fn a_search_for_needed_texts_does_not_miss_what_an_operator_brings_back_behind_i
         assert!(found.contains(&dead), "{dead} is not among {found:?} in {piece} pieces of {rows}");
     }
 }
+
+/// Alerts that fire and are called so.
+fn firing(world: &World, event: &str) -> usize {
+    world.machine.alerts().filter(|alert| alert.is_firing() && alert.label("event") == event).count()
+}
+
+#[test]
+fn room_on_the_disk_ends_the_own_alert_whatever_labels_it_had() {
+    let mut first = config(vec![action("ops", "log")], grouped());
+    first.own_labels = [("site".into(), "boston".into())].into();
+    let mut world = World::new(first.clone());
+    let disk = |resolved| crate::input::OwnEvent::DiskNearlyFull { resolved, free_bytes: 1 };
+    world.input(Input::Own(disk(false)));
+    assert_eq!(firing(&world, "Disk Nearly Full"), 1);
+    first.own_labels = [("site".into(), "chicago".into())].into();
+    world.install(first, vec![]);
+    // Somebody else's alert of the same name stays.
+    world.alert(&[("event", "Disk Nearly Full")], Some(HOUR));
+    world.input(Input::Own(disk(true)));
+    assert_eq!(firing(&world, "Disk Nearly Full"), 1);
+    let mut disks = world.machine.alerts().filter(|alert| alert.label("event") == "Disk Nearly Full");
+    assert!(disks.all(|alert| alert.is_firing() == (alert.client() == "test")));
+}
+
+#[test]
+fn an_order_that_changes_nothing_is_on_record() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.far_end = None;
+    world.alert(A, Some(100 * HOUR));
+    world.wait(31_000);
+    let delivery = world.delivered[0].1.delivery;
+    for verb in [DeliveryVerb::Retry, DeliveryVerb::Drop] {
+        let before = world.records().count();
+        let which = DeliverySelection::One(delivery);
+        world.input(Input::Deliveries(DeliveryCommand { which, verb, by: "ann".into() }));
+        assert_eq!(world.records().count(), before + 1, "{verb:?} of an attempt under way");
+    }
+    let before = world.records().count();
+    let matchers = vec![Matcher::parse("event=E").expect("valid")];
+    let until = Some(world.now);
+    let comment = String::new();
+    let late = Acknowledge { matchers, by: "ann".into(), until, comment, withdraw: false };
+    world.input(Input::Acknowledge(late));
+    assert_eq!(world.records().count(), before + 1, "an acknowledgement that was over when it came");
+}
+
+/// Receivers `ops` with the action `log`, and `desk` with `mail`; all goes to the one that is named.
+fn two_receivers(all_to: &str, notify: Notify) -> Config {
+    let mut config = config(vec![action("ops", "log")], Route { notify: Some(notify), ..grouped() });
+    config.route.receiver = Some(all_to.into());
+    config.receivers.push(Receiver { name: "desk".into(), actions: vec![action("desk", "mail")] });
+    config
+}
+
+#[test]
+fn what_moves_at_a_reload_is_told_before_what_its_group_has_to_tell_there() {
+    let mut world = World::new(two_receivers("desk", Notify::Group));
+    world.far_end = Some(Err(Failure { retry_after_ms: Some(3_000_000), ..Failure::transient("451") }));
+    world.alert(A, Some(100 * HOUR));
+    world.wait(31_000);
+    assert_eq!(world.delivered.len(), 1);
+    let mut second = two_receivers("ops", Notify::Group);
+    second.receivers.pop();
+    world.far_end = None;
+    world.install(second, vec![(action("desk", "mail").id, Removed::MoveTo("ops".into()))]);
+    world.alert(B, Some(100 * HOUR));
+    world.wait(120_000);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(world.delivered.len(), told.len() + 2, "one after the other");
+        told.push(world.delivered.last().expect("a delivery").1.notifications[0].alerts.len());
+        world.outcome_of_last(Ok(Receipt::Sent));
+    }
+    assert_eq!(told, [1, 2]);
+}
+
+#[test]
+fn occurrences_that_move_at_a_reload_are_told_in_their_order() {
+    let mut first = two_receivers("ops", Notify::Each);
+    let desk = Route { receiver: Some("desk".into()), goes_on: true, ..Route::default() };
+    first.route.routes.extend([desk, Route::default()]);
+    let mut world = World::new(first);
+    world.far_end = Some(Err(Failure { retry_after_ms: Some(300_000), ..Failure::transient("451") }));
+    for number in 1..=4 {
+        world.send(A, Some(&format!("{number}")), None);
+    }
+    let mut second = two_receivers("ops", Notify::Each);
+    second.receivers.pop();
+    world.install(second, vec![(action("desk", "mail").id, Removed::MoveTo("ops".into()))]);
+    world.delivered.clear();
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.wait(HOUR as u64);
+    let told: Vec<Position> =
+        world.delivered.iter().map(|(_, told)| told.notifications[0].alerts[0].position).collect();
+    assert_eq!(told.len(), 8);
+    assert!(told.is_sorted(), "{told:?}");
+}
+
+#[test]
+fn twin_groups_that_wait_behind_the_same_lane_both_go_on() {
+    let twins = |actions: &[&str]| {
+        let twin = || Route {
+            goes_on: true,
+            matchers: vec![Matcher::parse("event=E").expect("valid")],
+            ..Route::default()
+        };
+        let actions = actions.iter().map(|kind| action("ops", kind)).collect();
+        config(actions, Route { routes: vec![twin(), twin()], ..grouped() })
+    };
+    let mut world = World::new(twins(&["log", "mail"]));
+    world.far_end = Some(Err(Failure { retry_after_ms: Some(3_000_000), ..Failure::transient("451") }));
+    world.alert(A, Some(100 * HOUR));
+    world.wait(31_000);
+    let mail = action("ops", "mail").id;
+    world.install(twins(&["log"]), vec![(mail.clone(), Removed::MoveTo("ops".into()))]);
+    world.install(twins(&["log", "mail"]), vec![]);
+    world.alert(B, Some(100 * HOUR));
+    world.wait(120_000);
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.wait(5 * HOUR as u64);
+    let left: Vec<_> = world.machine.deliveries().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
