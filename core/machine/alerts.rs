@@ -309,9 +309,13 @@ impl Machine {
             members.push(match node.notify {
                 Notify::Group => Member::Group(self.join_group(row, route)),
                 Notify::Each => {
-                    let known = self.state.alerts[row].members.contains(&Member::Each(route));
-                    if !known && self.moving.is_none() {
-                        let (group, receiver) = (node.each.clone(), self.receiver_name(route));
+                    let receiver = self.receiver_name(route);
+                    let known = match &self.moving {
+                        Some(moving) => moving.was_told_by(&node.key, &receiver),
+                        None => self.state.alerts[row].members.contains(&Member::Each(route)),
+                    };
+                    if !known {
+                        let group = node.each.clone();
                         self.record(Decided::Routed { alert: fingerprint, group, receiver });
                     }
                     Member::Each(route)

@@ -154,10 +154,11 @@ impl Machine {
     /// When an action may make its next attempt.
     pub(super) fn schedule(&mut self, number: u32) {
         let (now, starting) = (self.now, self.starting);
+        let first = self.next_ready(number);
         let State { actions, deliveries, .. } = &mut self.state;
         let action = &mut actions[number as usize];
         let cap = cap(action);
-        let next = match action.ready.first() {
+        let next = match first {
             // A start schedules every action once its own attempts may begin.
             Some(first) if action.in_flight < cap && action.present && !starting => {
                 let mut next = deliveries[first].due;
@@ -178,6 +179,17 @@ impl Machine {
         self.timers.arm(&mut action.armed, next, Due::Action(number));
     }
 
+    /// The delivery that an action attempts next. Once the process has announced its end that is one that tells it: what
+    /// else began would be cut off, and told twice.
+    fn next_ready(&self, number: u32) -> Option<u32> {
+        let State { actions, deliveries, .. } = &self.state;
+        let ready = &actions[number as usize].ready;
+        let Some((at, counter)) = self.state.stopping else { return ready.first() };
+        // Made with that record, and so due at its time and numbered behind all before.
+        let made = ready.since(deliveries, (at, counter + 1)).take_while(|row| deliveries[*row].due == at);
+        made.take(OTHERS_LOOKED_AT).find(|row| self.tells_own(*row, super::operate::SHUTDOWN))
+    }
+
     /// Makes the attempts that an action may make now.
     pub(super) fn dispatch(&mut self, number: u32) {
         let now = self.now;
@@ -186,7 +198,7 @@ impl Machine {
             if !action.present || action.in_flight >= cap(action) || (action.open && now < action.probe_at) {
                 break;
             }
-            let Some(delivery) = action.ready.first() else { break };
+            let Some(delivery) = self.next_ready(number) else { break };
             if self.state.deliveries[delivery].due > now {
                 break;
             }
@@ -203,7 +215,9 @@ impl Machine {
             match allowed {
                 0 => break,
                 // The last attempt that the limit leaves carries all that waits. The rest is seen to after it.
-                1 if self.several_wait(number, delivery) => return self.digest(number),
+                1 if self.state.stopping.is_none() && self.several_wait(number, delivery) => {
+                    return self.digest(number);
+                }
                 _ if self.state.digests.contains_key(&delivery) => {
                     self.unready(delivery);
                     self.begin_attempt(delivery, DeliveryState::InFlight);

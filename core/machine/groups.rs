@@ -79,7 +79,7 @@ impl Machine {
         let is_new = self.insert_member(group, row);
         self.touch(group);
         // A config change is worth a word where it moved the alert.
-        let stayed = self.moving.as_ref().is_some_and(|moving| moving.adopted.contains(&group));
+        let stayed = self.moving.as_ref().is_some_and(|moving| moving.was_in(group));
         if is_new && !stayed {
             let (alert, name) = (self.state.alerts[row].fingerprint, self.state.groups[group].name.clone());
             let receiver = self.receiver_name(route);

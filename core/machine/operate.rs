@@ -1,7 +1,8 @@
 //! What operators and the process itself do: start and stop, install a config, acknowledge, retry and drop.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
     format,
     string::String,
     vec::Vec,
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     At, Severity,
-    config::{ActionId, ActionSpec, Install, Removed},
+    config::{ActionId, ActionSpec, Install, Notify, Removed},
     effect::{AlertChange, DeadReason, Decided, NotifyReason},
     input::{
         Acknowledge, Acknowledged, DeliveryCommand, DeliverySelection, DeliveryVerb, Input, Position, Started,
@@ -29,6 +30,8 @@ use crate::{
 
 /// Places of damage that a start says one by one; the rest is counted.
 const DAMAGE_SAID_MAX: usize = 20;
+/// The event that tells of an orderly end.
+pub(super) const SHUTDOWN: &str = "Shutdown";
 /// How far the wall clock may be set without a word, in milliseconds.
 const CLOCK_JUMP_MS: u64 = 2_000;
 
@@ -36,15 +39,46 @@ const CLOCK_JUMP_MS: u64 = 2_000;
 #[derive(Debug, Default)]
 pub(super) struct Moving {
     /// Routes with the same matchers and receiver have the same key: their groups come in the order of the routes.
-    pub groups: BTreeMap<(String, SmolStr), VecDeque<(Group, u64)>>,
-    /// New groups that took over what an old one knew.
-    pub adopted: BTreeSet<u32>,
+    pub groups: BTreeMap<(String, SmolStr), VecDeque<Old>>,
+    /// New groups that took over what an old one knew, and which that was.
+    adopted: BTreeMap<u32, u32>,
+    /// Where the alert that is routed anew was told before.
+    told_by: Box<[Member]>,
+    /// Routes of before that tell each time: name and receiver.
+    each: BTreeMap<u32, (String, SmolStr)>,
     /// Lanes that no new group took over.
     strays: Vec<Lane>,
     /// The new config's, until the old groups are gone.
     routing: Option<Routing>,
     /// Firings that `notify: each` has not told because they were held: by alert's row, the route's name and receiver.
     untold: BTreeMap<u32, Vec<(String, SmolStr)>>,
+}
+
+/// A group of before a config change.
+#[derive(Debug)]
+pub(super) struct Old {
+    pub row: Group,
+    /// The number of its row then.
+    pub number: u32,
+    /// Its route's group_interval.
+    pub interval_ms: u64,
+}
+
+impl Moving {
+    /// Whether the alert that is routed anew was in the group of before that this one took over.
+    pub fn was_in(&self, group: u32) -> bool {
+        self.adopted.get(&group).is_some_and(|old| self.told_by.contains(&Member::Group(*old)))
+    }
+
+    /// Whether the alert that is routed anew was told each time by a route of this name, for this receiver.
+    pub fn was_told_by(&self, key: &str, receiver: &SmolStr) -> bool {
+        self.told_by.iter().any(|member| match member {
+            Member::Each(route) => {
+                self.each.get(route).is_some_and(|(known, to)| known == key && to == receiver)
+            }
+            Member::Group(_) => false,
+        })
+    }
 }
 
 impl Machine {
@@ -85,14 +119,14 @@ impl Machine {
             self.state.seed = started.seed;
             self.state.strings = Interner::new(started.seed);
         }
-        self.crashed = !first && !self.state.stopping;
+        self.crashed = !first && self.state.stopping.is_none();
         self.state.incarnation = started.incarnation.max(1);
         let clock_moved = self.state.wall_offset_ms != started.wall_offset_ms;
         self.state.wall_offset_ms = started.wall_offset_ms;
         if clock_moved {
             self.at_new_time();
         }
-        self.state.stopping = false;
+        self.state.stopping = None;
         self.unknown_outcomes = 0;
         let deliveries = self.state.deliveries.iter();
         let under_way = deliveries.filter(|(_, row)| row.is_under_way());
@@ -100,11 +134,12 @@ impl Machine {
         self.pieces.rows.reverse();
     }
 
-    /// The process ends in order: attempts still under way are tried again at the next start.
+    /// The process ends in order: attempts still under way are tried again at the next start, and none begins any more but
+    /// those that tell the end itself.
     pub(super) fn stopping(&mut self) {
-        self.state.stopping = true;
+        self.state.stopping = Some((self.now, self.state.delivery_counter));
         self.record(Decided::Process { started: false, unknown_outcomes: 0 });
-        self.to_raise.push(OwnAlert::new("Shutdown", "13", Severity::Minor, "ams2 stops".into()));
+        self.to_raise.push(OwnAlert::new(SHUTDOWN, "13", Severity::Minor, "ams2 stops".into()));
     }
 
     /// The wall clock was set.
@@ -160,6 +195,9 @@ impl Machine {
             let moving = self.moving.get_or_insert_default();
             moving.untold.entry(row).or_default().push(name);
         }
+        let each = (0u32..).zip(&self.routing.nodes).filter(|(_, node)| node.notify == Notify::Each);
+        let each = each.map(|(route, node)| (route, (node.key.clone(), self.receiver_name(route)))).collect();
+        self.moving.get_or_insert_default().each = each;
         self.state.holders.clear();
         self.state.times_due = None;
         let routing = self.moving.as_mut().and_then(|moving| moving.routing.take());
@@ -171,6 +209,7 @@ impl Machine {
         }
         let position = Position::arrived(self.seq);
         self.state.config = Some((install.config.clone(), position));
+        self.state.rule_version = install.rule_version;
         self.install_actions(&install.config.receivers, &install.removed);
         self.record(Decided::Config { position, by: install.by.clone() });
         let summary = format!("a configuration was installed by {}", install.by);
@@ -210,7 +249,11 @@ impl Machine {
         *left -= 2;
         if let Some(alert) = self.state.alerts.find_mut(row) {
             let was_in_group = alert.members.iter().any(|member| matches!(member, Member::Group(_)));
-            let was_routed = !core::mem::take(&mut alert.members).is_empty();
+            let told_by = core::mem::take(&mut alert.members);
+            let was_routed = !told_by.is_empty();
+            if let Some(moving) = &mut self.moving {
+                moving.told_by = told_by;
+            }
             let labels = RowLabels { strings: &self.state.strings, labels: &self.state.alerts[row].labels };
             let severity = self
                 .state
@@ -249,9 +292,11 @@ impl Machine {
         let Some(mut moving) = self.moving.take() else { return };
         let route = self.state.groups[group].route;
         let key = (self.state.groups[group].name.key.clone(), self.receiver_name(route));
-        if let Some((old, interval)) = moving.groups.get_mut(&key).and_then(VecDeque::pop_front) {
-            moving.adopted.insert(group);
-            let same_grid = self.routing.nodes[route as usize].group_interval_ms == interval;
+        if let Some(Old { row: old, number, interval_ms }) =
+            moving.groups.get_mut(&key).and_then(VecDeque::pop_front)
+        {
+            moving.adopted.insert(group, number);
+            let same_grid = self.routing.nodes[route as usize].group_interval_ms == interval_ms;
             let row = &mut self.state.groups[group];
             row.number = old.number;
             if same_grid {
@@ -292,7 +337,7 @@ impl Machine {
                 self.detach(delivery);
             }
         } else if let Some((_, groups)) = moving.groups.pop_first() {
-            self.pieces.lanes.extend(groups.into_iter().flat_map(|(group, _)| group.lanes));
+            self.pieces.lanes.extend(groups.into_iter().flat_map(|old| old.row.lanes));
         } else {
             self.moving = None;
         }
@@ -435,7 +480,7 @@ impl Machine {
             alert.acknowledged = (!acknowledge.withdraw).then(|| {
                 let (by, until, comment) =
                     (acknowledge.by.clone(), acknowledge.until, acknowledge.comment.clone());
-                alloc::boxed::Box::new(Acknowledged { by, since, until, comment })
+                Box::new(Acknowledged { by, since, until, comment })
             });
             let fingerprint = alert.fingerprint;
             let by = (!acknowledge.withdraw).then(|| acknowledge.by.clone());

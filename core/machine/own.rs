@@ -217,11 +217,15 @@ impl Machine {
     /// Whether a delivery tells of failed deliveries, too: its own failure must not raise another, or two actions that
     /// fail would tell each other of it for ever.
     pub(super) fn is_about_delivery(&self, delivery: u32) -> bool {
+        self.tells_own(delivery, DELIVERY_FAILED)
+    }
+
+    /// Whether a delivery tells of an own alert of this event.
+    pub(super) fn tells_own(&self, delivery: u32, event: &str) -> bool {
         let notification = self.state.deliveries[delivery].notification;
         self.state.notifications[notification].alerts().any(|noted| {
             let text = self.state.own_texts.get(&noted.position);
-            text.and_then(|text| text.batch.alert(0))
-                .is_some_and(|alert| alert.label("event") == DELIVERY_FAILED)
+            text.and_then(|text| text.batch.alert(0)).is_some_and(|alert| alert.label("event") == event)
         })
     }
 }

@@ -9,7 +9,7 @@ use alloc::{
 use super::{
     Machine, Phase,
     alerts::{IDS_AGE_MS, IDS_MAX},
-    operate::Moving,
+    operate::{Moving, Old},
     state::Lane,
 };
 use crate::{
@@ -104,12 +104,12 @@ impl Machine {
     pub(super) fn take_groups(&mut self, left: &mut i64) -> bool {
         *left -= 4;
         let Some(group) = self.pieces.rows.pop() else { return true };
-        let interval = self.routing.nodes[self.state.groups[group].route as usize].group_interval_ms;
+        let interval_ms = self.routing.nodes[self.state.groups[group].route as usize].group_interval_ms;
         let receiver = self.receiver_name(self.state.groups[group].route);
         if let Some(row) = self.remove_group(group) {
             let key = (row.name.key.clone(), receiver);
             let moving = self.moving.get_or_insert_with(Moving::default);
-            moving.groups.entry(key).or_default().push_back((row, interval));
+            moving.groups.entry(key).or_default().push_back(Old { row, number: group, interval_ms });
         }
         false
     }

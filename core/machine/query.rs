@@ -96,6 +96,11 @@ pub struct SilenceView<'a> {
 }
 
 impl Machine {
+    /// The version of the rules that decide since the config in force was installed; 0 before the first.
+    pub fn rule_version(&self) -> u32 {
+        self.state.rule_version
+    }
+
     /// Whether a delivery is being attempted, by itself or in a digest: then no order reaches it.
     pub fn is_being_attempted(&self, id: DeliveryId) -> bool {
         self.find_delivery(id).is_some_and(|row| self.is_under_way(row))

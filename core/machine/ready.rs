@@ -16,6 +16,7 @@ pub(crate) struct Ready {
     leaves: Vec<Vec<u32>>,
 }
 
+/// Due time and number.
 type Key = (At, u64);
 
 fn key(rows: &Slab<Delivery>, delivery: u32) -> Key {
@@ -59,6 +60,13 @@ impl Ready {
     /// The earliest.
     pub fn first(&self) -> Option<u32> {
         self.leaves.first()?.first().copied()
+    }
+
+    /// Those from this key on, the earliest first.
+    pub fn since(&self, rows: &Slab<Delivery>, from: Key) -> impl Iterator<Item = u32> {
+        let (Ok((leaf, place)) | Err((leaf, place))) = self.search(rows, from);
+        let leaves = self.leaves.get(leaf..).unwrap_or_default();
+        leaves.iter().flatten().skip(place).copied()
     }
 
     /// All of them, the earliest first.

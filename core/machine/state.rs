@@ -39,11 +39,13 @@ pub(crate) struct State {
     pub incarnation: u64,
     /// Seed of identities; set by the first start and kept.
     pub seed: [u64; 2],
-    /// Whether the last process announced its end.
-    pub stopping: bool,
+    /// If the last process announced its end: when, and how many deliveries there had been.
+    pub stopping: Option<(At, u64)>,
     /// The config in force, and where it stands.
     #[serde(with = "crate::config::as_json")]
     pub config: Option<(Config, Position)>,
+    /// The version of the rules that came into force with it; 0 without one.
+    pub rule_version: u32,
     pub strings: Interner,
     pub alerts: Slab<Alert>,
     pub groups: Slab<Group>,

@@ -362,3 +362,65 @@ fn twin_groups_that_wait_behind_the_same_lane_both_go_on() {
     let left: Vec<_> = world.machine.deliveries().collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn after_the_word_to_stop_only_the_shutdown_is_told() {
+    let mut log = action("ops", "log");
+    log.max_in_flight = 2;
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let mut world = World::new(config(vec![log], route));
+    world.far_end = None;
+    for host in 0..6 {
+        world.send(&[("event", "E"), ("host", &format!("{host}"))], Some("1"), None);
+    }
+    assert_eq!(world.delivered.len(), 2);
+    world.input(Input::Stopping);
+    world = world.restored();
+    let first = world.delivered[0].1.clone();
+    let outcome =
+        Outcome { delivery: first.delivery, attempt: 1, result: Ok(Receipt::Sent), took_ms: 1, led: true };
+    world.input(Input::Outcome(outcome));
+    let shutdown = |told: &Deliver| told.notifications[0].alerts[0].position.is_raised();
+    let told: Vec<bool> = world.delivered[2..].iter().map(|(_, told)| shutdown(told)).collect();
+    assert_eq!(told, [true]);
+    world.outcome_of_last(Ok(Receipt::Sent));
+    assert_eq!(world.delivered.len(), 3);
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.start();
+    world.wait(HOUR as u64);
+    let left: Vec<_> = world.machine.deliveries().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn an_alert_that_a_reload_moves_has_that_on_record() {
+    for notify in [Notify::Group, Notify::Each] {
+        let routed = || {
+            let route = |matcher: &str| Route {
+                matchers: vec![Matcher::parse(matcher).expect("valid")],
+                notify: Some(notify),
+                ..Route::default()
+            };
+            let routes = vec![route("host=b"), route("event=~\".+\"")];
+            config(vec![action("ops", "log")], Route { routes, ..grouped() })
+        };
+        let mut world = World::new(routed());
+        world.alert(A, Some(100 * HOUR));
+        world.alert(B, Some(100 * HOUR));
+        world.wait(60_000);
+        world.effects.clear();
+        // Both routes stay by name; only their order says whose the alert is.
+        let mut second = routed();
+        second.route.routes.swap(1, 2);
+        world.install(second, vec![]);
+        let moved: Vec<crate::Fingerprint> = world
+            .records()
+            .filter_map(|what| match what {
+                Decided::Routed { alert, .. } => Some(*alert),
+                _ => None,
+            })
+            .collect();
+        let b = world.machine.alerts().find(|alert| alert.label("host") == "b").expect("it fires");
+        assert_eq!(moved, [b.fingerprint()], "{notify:?}");
+    }
+}
