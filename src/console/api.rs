@@ -552,10 +552,8 @@ async fn acknowledge(
     if ms.is_some_and(|ms| ms == 0 || ms > ACKNOWLEDGE_MS_MAX) {
         return Err(Problem::bad("the time is 0 or more than a year", "give seconds from 1 to 31622400"));
     }
-    let compiled = api
-        .router
-        .ask(move |folded| Ok::<_, Problem>(compile(&asked, &folded.machine)?.0))
-        .await??;
+    let compiled =
+        api.router.ask(move |folded| Ok::<_, Problem>(compile(&asked, &folded.machine)?.0)).await??;
     let firing = gather(&api.router, 0, Machine::alert_bound, move |machine, row, _| {
         machine.alert_in(row).is_some_and(|alert| alert.is_firing() && alert.matches(&compiled))
     });
