@@ -196,3 +196,35 @@ fn common<'a>(mut sets: impl Iterator<Item = &'a [(SmolStr, SmolStr)]>) -> Vec<(
 fn value<'a>(pairs: &'a [(SmolStr, SmolStr)], name: &str) -> &'a str {
     pairs.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
 }
+
+/// Alerts that are written out where they are: more take milliseconds.
+const INLINE_ALERTS_MAX: usize = 256;
+
+/// Writes a delivery out. A large one takes long: the runtime moves what else waits for this thread to another.
+pub(crate) fn written<T>(delivery: &Delivery, write: impl FnOnce() -> T) -> T {
+    let moves = tokio::runtime::Handle::try_current()
+        .is_ok_and(|runtime| runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::CurrentThread);
+    let alerts: usize = delivery.groups.iter().map(|group| group.alerts.len()).sum();
+    if moves && alerts > INLINE_ALERTS_MAX { tokio::task::block_in_place(write) } else { write() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    /// One worker: whoever holds it holds up all.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_large_delivery_is_written_while_others_go_on() {
+        let delivery = sample::delivery_of(1, vec![sample::alert(); INLINE_ALERTS_MAX + 1]);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let writes = tokio::spawn(async move {
+            written(&delivery, || {
+                // Another task must run before this one goes on.
+                tokio::spawn(async move { sender.send(()) });
+                receiver.recv_timeout(std::time::Duration::from_secs(20))
+            })
+        });
+        assert_eq!(writes.await.expect("no panic"), Ok(()));
+    }
+}

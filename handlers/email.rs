@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::{
     Action, BuildContext, Defaults, Delivery, Failure, FileSetting, Kind, Receipt, Recipient, Secret,
     SettingsError,
+    delivery::written,
     net::HostPort,
     render::{Scope, Template},
     settings::{Warnings, settings},
@@ -361,7 +362,8 @@ impl Action for Email {
 
 impl Email {
     async fn tell(&self, delivery: &Delivery, end: Instant) -> Result<Receipt, Failure> {
-        let Letter { bytes, memo } = self.letters.write(delivery).map_err(Failure::permanent)?;
+        let letter = written(delivery, || self.letters.write(delivery));
+        let Letter { bytes, memo } = letter.map_err(Failure::permanent)?;
         let recipients = self.recipients(delivery.unfinished.as_deref());
         // The config was changed since these were refused for now: it is the admin's word that they are not told.
         let left = delivery.unfinished.as_ref().map_or(0, Vec::len);

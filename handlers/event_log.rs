@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::{
     Action, BuildContext, Defaults, Delivery, Failure, Kind, Receipt, SettingsError,
+    delivery::written,
     render::{Scope, Template},
     settings::{Warnings, settings},
     units,
@@ -334,11 +335,11 @@ impl EventLog {
             if !texts.is_empty() && Instant::now() >= stop {
                 break;
             }
-            texts.push(match &self.sink {
+            texts.push(written(delivery, || match &self.sink {
                 Sink::File(file) => file.texts(&self.lines, delivery),
                 Sink::Syslog(syslog) => syslog.messages.texts(&self.lines, delivery),
                 Sink::Journald(journald) => journald.texts(&self.lines, delivery),
-            });
+            }));
             // Long texts are work: others want the thread too.
             tokio::task::yield_now().await;
         }

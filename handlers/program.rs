@@ -43,7 +43,9 @@ use std::{
 use tokio::{process::Command, time::Instant};
 
 use crate::{
-    Action, BuildContext, Defaults, Delivery, Failure, Kind, Receipt, SettingsError, launch, notification,
+    Action, BuildContext, Defaults, Delivery, Failure, Kind, Receipt, SettingsError,
+    delivery::written,
+    launch, notification,
     render::{Scope, Template},
     settings::{Warnings, settings},
     text, units,
@@ -305,7 +307,7 @@ impl Action for Program {
 
 impl Program {
     async fn run(&self, delivery: &Delivery, end: Instant, deadline: Duration) -> Result<Receipt, Failure> {
-        let arguments = self.arguments(delivery)?;
+        let arguments = written(delivery, || self.arguments(delivery))?;
         let mark = processes::Mark::of(delivery);
         let folder = match &self.directory {
             Some(_) => None,
@@ -321,7 +323,8 @@ impl Program {
         let started = tokio::task::spawn_blocking(move || start.run());
         let result = match tokio::time::timeout_at(end, started).await {
             Ok(Ok(Ok(running))) => {
-                let done = running.finish(notification(delivery), end, self.grace, self.background).await;
+                let input = written(delivery, || notification(delivery));
+                let done = running.finish(input, end, self.grace, self.background).await;
                 running::judge(&done, deadline)
             }
             Ok(Ok(Err(failure))) => Err(failure),

@@ -40,7 +40,7 @@ use minijinja::{
 };
 
 use crate::{Alert, Delivery, text};
-use context::{AlertContext, Context};
+use context::{AlertContext, Context, Wanted};
 
 /// Most steps that one text for a whole delivery may take: 135 ms measured without optimisation.
 pub const FUEL: u64 = 500_000;
@@ -69,6 +69,7 @@ pub enum Scope {
 pub struct Template {
     environment: Arc<Environment<'static>>,
     scope: Scope,
+    wanted: Wanted,
 }
 
 /// Why a template cannot be used, or failed.
@@ -143,7 +144,8 @@ impl Template {
         }
         let mut environment = environment(scope);
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| explain(&error))?;
-        let template = Template { environment: Arc::new(environment), scope };
+        let wanted = Wanted::by(source);
+        let template = Template { environment: Arc::new(environment), scope, wanted };
         match &template.unknown_variables()[..] {
             [] => Ok(template),
             [first, ..] => {
@@ -167,12 +169,12 @@ impl Template {
 
     /// The text for a whole delivery.
     pub fn render(&self, delivery: &Delivery) -> Result<String, TemplateError> {
-        self.run(Value::from(Serde(&Context::of(delivery))))
+        self.run(Value::from(Serde(&Context::of(delivery, self.wanted))))
     }
 
     /// The texts for each alert of a delivery, in order.
     pub fn render_each(&self, delivery: &Delivery) -> Vec<Result<String, TemplateError>> {
-        let shared = Value::from(Serde(&Context::of(delivery)));
+        let shared = Value::from(Serde(&Context::of(delivery, self.wanted)));
         let each = |alert: &Alert| {
             let own = minijinja::context! { alert => Value::from(Serde(&AlertContext::of(alert))), ..shared.clone() };
             self.run(own)
@@ -426,7 +428,8 @@ mod tests {
 
     #[test]
     fn the_documented_variables_are_those_that_exist() {
-        let shared = Value::from(Serde(&Context::of(&sample::delivery())));
+        let everything = Wanted::by("alerts groups common_labels common_annotations text");
+        let shared = Value::from(Serde(&Context::of(&sample::delivery(), everything)));
         for (name, _) in VARIABLES.iter().filter(|(name, _)| !["alert", "root"].contains(name)) {
             assert!(!shared.get_attr(name).expect("a map").is_undefined(), "{name}");
         }
@@ -436,5 +439,30 @@ mod tests {
             assert!(!alert.get_attr(name).expect("a map").is_undefined(), "{name}");
         }
         assert_eq!(alert.len(), Some(ALERT_FIELDS.len()));
+    }
+
+    #[test]
+    fn a_template_costs_what_it_asks_for() {
+        let delivery = sample::delivery_of(1, vec![sample::alert(); 1000]);
+        let bytes = |source: &str| {
+            let template = Template::compile(source, Scope::Delivery).expect("compiles");
+            let context = Context::of(&delivery, template.wanted);
+            (
+                template.render(&delivery).expect("renders"),
+                serde_json::to_string(&context).expect("JSON").len(),
+            )
+        };
+        let (title, small) = bytes("{{ title }}");
+        assert!(!title.is_empty() && small < 1000, "{small} bytes for {title}");
+        let (count, large) =
+            bytes("{% for a in alerts %}{% if loop.last %}{{ loop.index }}{% endif %}{% endfor %}");
+        assert_eq!(count, "1000");
+        assert!(large > 100_000, "{large}");
+        assert_eq!(bytes("{{ groups | length }}").0, "1");
+        assert_eq!(bytes("{{ common_labels.site }}").0, "boston");
+        assert!(
+            bytes("{{ common_annotations.summary }}").0.contains("EICAR")
+                && !bytes("{{ text }}").0.is_empty()
+        );
     }
 }

@@ -22,6 +22,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     Action, BuildContext, Defaults, Delivery, Failure, FileSetting, Kind, Receipt, Secret, SettingsError,
+    delivery::written,
     net::HostPort,
     render::{Scope, Template},
     settings::{Warnings, settings},
@@ -270,7 +271,10 @@ impl Action for SnmpTrap {
                 continue;
             }
             let told = match some {
-                [one] => vec![tell(&self.sender, self.notifications.of(one), end).await],
+                [one] => {
+                    let notifications = written(one, || self.notifications.of(one));
+                    vec![tell(&self.sender, notifications, end).await]
+                }
                 some => self.tell_together(some, end).await,
             };
             for told in told {
@@ -298,7 +302,8 @@ impl SnmpTrap {
     async fn tell_together(&self, some: &[Delivery], end: Instant) -> Vec<Result<usize, String>> {
         let mut under_way = JoinSet::new();
         for (position, delivery) in some.iter().enumerate() {
-            let (sender, notifications) = (self.sender.clone(), self.notifications.of(delivery));
+            let notifications = written(delivery, || self.notifications.of(delivery));
+            let sender = self.sender.clone();
             under_way.spawn(async move { (position, tell(&sender, notifications, end).await) });
         }
         let mut told = vec![Err("it was given up".to_owned()); some.len()];

@@ -4,6 +4,31 @@ use serde::Serialize;
 
 use crate::{Alert, Delivery, Group, delivery::state_word, json::Pairs, text};
 
+/// What a template may ask for that takes long to make, of a delivery of a hundred thousand alerts. A name that does not
+/// stand in its text cannot be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    alerts: bool,
+    groups: bool,
+    labels: bool,
+    annotations: bool,
+    text: bool,
+}
+
+impl Wanted {
+    pub(super) fn by(source: &str) -> Wanted {
+        // `root` is all of it, whatever is asked of it.
+        let names = |name: &str| source.contains(name) || source.contains("root");
+        Wanted {
+            alerts: names("alerts"),
+            groups: names("groups"),
+            labels: names("common_labels"),
+            annotations: names("common_annotations"),
+            text: names("text"),
+        }
+    }
+}
+
 #[derive(Serialize)]
 pub(super) struct Context<'a> {
     delivery_id: String,
@@ -61,7 +86,8 @@ struct GroupContext<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn of(delivery: &'a Delivery) -> Context<'a> {
+    /// What is not wanted stays empty.
+    pub(super) fn of(delivery: &'a Delivery, wanted: Wanted) -> Context<'a> {
         let first = delivery.groups.first();
         let digest = delivery.digest.as_ref();
         Context {
@@ -79,14 +105,18 @@ impl<'a> Context<'a> {
             number: first.map_or(0, |group| group.number),
             decided: text::rfc3339(delivery.decided()),
             group_labels: Pairs(delivery.group_labels()),
-            common_labels: Pairs(delivery.common_labels()),
-            common_annotations: Pairs(delivery.common_annotations()),
-            route_labels: Pairs(Default::default()),
-            alerts: delivery.alerts().map(AlertContext::of).collect(),
-            groups: delivery.groups.iter().map(GroupContext::of).collect(),
+            common_labels: Pairs(if wanted.labels { delivery.common_labels() } else { Vec::new() }),
+            common_annotations: Pairs(if wanted.annotations {
+                delivery.common_annotations()
+            } else {
+                Vec::new()
+            }),
+            route_labels: Pairs(Vec::new()),
+            alerts: delivery.alerts().filter(|_| wanted.alerts).map(AlertContext::of).collect(),
+            groups: delivery.groups.iter().filter(|_| wanted.groups).map(GroupContext::of).collect(),
             digest: digest.map(|digest| digest.deliveries.iter().map(|id| id.to_string()).collect()),
             title: text::title(delivery),
-            text: text::plain(delivery),
+            text: if wanted.text { text::plain(delivery) } else { String::new() },
         }
     }
 }
