@@ -162,7 +162,8 @@ pub enum Receipt {
     Delivered {
         /// Its own words, at most [`REPLY_BYTES_MAX`] bytes.
         reply: String,
-        /// At most 1 KiB that the next delivery for this group and action gets back: a ticket's key.
+        /// At most [`MEMO_BYTES_MAX`] bytes that the next delivery for this group and action gets back: a ticket's key. A longer
+        /// one is not kept.
         memo: Option<Vec<u8>>,
         /// Recipients it refused for now; they alone are tried again.
         unfinished: Vec<Recipient>,
@@ -228,6 +229,8 @@ impl Failure {
     }
 }
 
+/// Longest memo that the journal keeps, in bytes.
+pub const MEMO_BYTES_MAX: usize = 1024;
 /// Longest reply or reason that the journal keeps, in bytes.
 pub const REPLY_BYTES_MAX: usize = 4 * 1024;
 

@@ -11,7 +11,7 @@ pub use texts::{StoredAlert, TextError, Texts};
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, MutexGuard, RwLock},
     time::{Duration, Instant},
 };
 
@@ -19,10 +19,10 @@ use ams2_core::{
     AlertBatch, Position,
     config::ActionId,
     effect::Deliver,
-    input::{Failure, Outcome, REPLY_BYTES_MAX, Receipt},
+    input::{Failure, MEMO_BYTES_MAX, Outcome, REPLY_BYTES_MAX, Receipt},
 };
 use ams2_handlers::{Action, Delivery};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// What an action may take over its own deadline before it is cut off.
 const DEADLINE_GRACE: Duration = ams2_handlers::CLEANUP_MAX.saturating_add(Duration::from_secs(1));
@@ -100,8 +100,68 @@ struct Shared {
 struct Worker {
     queue: mpsc::UnboundedSender<Attempt>,
     ready: Arc<Mutex<Ready>>,
-    slots: Arc<Semaphore>,
-    slot_count: usize,
+    slots: Slots,
+}
+
+/// How many calls of an action may be under way, which a config may change while some are. Clones are the same ones.
+#[derive(Clone)]
+struct Slots {
+    free: Arc<Semaphore>,
+    count: Arc<Mutex<Count>>,
+}
+
+struct Count {
+    /// How many there are to be.
+    wanted: usize,
+    /// How many are to go when their call ends.
+    too_many: usize,
+}
+
+/// A slot that is taken, until this goes.
+struct Slot {
+    permit: Option<OwnedSemaphorePermit>,
+    slots: Slots,
+}
+
+impl Slots {
+    fn new(wanted: usize) -> Slots {
+        let count = Arc::new(Mutex::new(Count { wanted, too_many: 0 }));
+        Slots { free: Arc::new(Semaphore::new(wanted)), count }
+    }
+
+    fn count(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// From now on there are so many. Calls under way keep theirs: what is too many goes with them.
+    fn set(&self, wanted: usize) {
+        let mut count = self.count();
+        let more = wanted.saturating_sub(count.wanted);
+        let kept = more.min(count.too_many);
+        count.too_many -= kept;
+        self.free.add_permits(more - kept);
+        let fewer = count.wanted.saturating_sub(wanted);
+        count.too_many += fewer - self.free.forget_permits(fewer);
+        count.wanted = wanted;
+    }
+
+    /// Waits for a free one; `None` only when the runtime ends.
+    async fn take(&self) -> Option<Slot> {
+        let permit = self.free.clone().acquire_owned().await.ok()?;
+        Some(Slot { permit: Some(permit), slots: self.clone() })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut count = self.slots.count();
+        if count.too_many > 0
+            && let Some(permit) = self.permit.take()
+        {
+            count.too_many -= 1;
+            permit.forget();
+        }
+    }
 }
 
 impl Handler {
@@ -125,11 +185,9 @@ impl Handler {
         for (id, ready) in actions {
             let worker = match old.remove(&id) {
                 Some(worker) => {
-                    let more = ready.slots.saturating_sub(worker.slot_count);
-                    worker.slots.add_permits(more);
-                    let slot_count = worker.slot_count.max(ready.slots);
+                    worker.slots.set(ready.slots);
                     *worker.ready.lock().unwrap_or_else(|e| e.into_inner()) = ready;
-                    Worker { slot_count, ..worker }
+                    worker
                 }
                 None => self.start_worker(ready),
             };
@@ -137,8 +195,8 @@ impl Handler {
         }
     }
 
-    /// Makes an attempt. Its outcome goes to the journal, whatever happens; none only if the process ends, and the next
-    /// start makes the attempt again.
+    /// Makes an attempt. Its outcome goes to the journal, whatever the action does. There is none if the process ends, or if its
+    /// runtime has ended and takes no attempt any more: the next start makes the attempt again.
     pub fn submit(&self, attempt: Attempt) {
         let workers = self.workers.read().unwrap_or_else(|e| e.into_inner());
         match workers.get(&attempt.deliver.action) {
@@ -162,8 +220,8 @@ impl Handler {
         let url = self.shared.site.read().unwrap_or_else(|e| e.into_inner()).external_url.clone();
         let timeout = ready.timeout.min(TEST_TIME_MAX);
         let end = tokio::time::Instant::now() + timeout;
-        let slot = tokio::time::timeout_at(end, slots.acquire_owned()).await;
-        let Ok(Ok(_slot)) = slot else {
+        let slot = tokio::time::timeout_at(end, slots.take()).await;
+        let Ok(Some(_slot)) = slot else {
             return Some(Err(Failure::transient("every slot of the action is taken by other attempts")));
         };
         let delivery = match texts::test_delivery(id, url) {
@@ -182,11 +240,10 @@ impl Handler {
     fn start_worker(&self, ready: Ready) -> Worker {
         // The router bounds the queue: see the module's head.
         let (queue, attempts) = mpsc::unbounded_channel();
-        let slots = Arc::new(Semaphore::new(ready.slots));
-        let slot_count = ready.slots;
+        let slots = Slots::new(ready.slots);
         let ready = Arc::new(Mutex::new(ready));
         self.shared.runtime.spawn(run(attempts, ready.clone(), slots.clone(), self.shared.clone()));
-        Worker { queue, ready, slots, slot_count }
+        Worker { queue, ready, slots }
     }
 }
 
@@ -194,7 +251,7 @@ impl Handler {
 async fn run(
     mut attempts: mpsc::UnboundedReceiver<Attempt>,
     ready: Arc<Mutex<Ready>>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     shared: Arc<Shared>,
 ) {
     let mut next = None;
@@ -206,7 +263,7 @@ async fn run(
                 None => return,
             },
         };
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let Some(slot) = slots.take().await else { return };
         let ready = ready.lock().unwrap_or_else(|e| e.into_inner()).clone();
         let version = version(&batch[0]);
         let mut count: usize = batch.iter().map(alerts).sum();
@@ -331,7 +388,14 @@ fn bounded(receipt: Receipt) -> Receipt {
     match receipt {
         Receipt::Delivered { reply, memo, unfinished, refused } => Receipt::Delivered {
             reply: cut(reply),
-            memo,
+            memo: memo.filter(|memo| {
+                let fits = memo.len() <= MEMO_BYTES_MAX;
+                if !fits {
+                    tracing::warn!(bytes = memo.len(), "a memo is too long to be kept");
+                }
+                // Half of a key is none.
+                fits
+            }),
             unfinished,
             refused: refused.into_iter().map(|(recipient, words)| (recipient, cut(words))).collect(),
         },

@@ -115,6 +115,11 @@ fn world(actions: &[(&'static str, usize, usize)]) -> World {
     let send: Outcomes = Arc::new(move |outcome| drop(sender.send(outcome)));
     let handler = Handler::new(Arc::new(Memory), Arc::new(Formerly), send, tokio::runtime::Handle::current());
     let calls = Arc::new(AtomicUsize::new(0));
+    install(&handler, &calls, actions);
+    World { handler, outcomes, calls }
+}
+
+fn install(handler: &Handler, calls: &Arc<AtomicUsize>, actions: &[(&'static str, usize, usize)]) {
     let ready = |how, slots, batch_max| Ready {
         action: Arc::new(Scripted { how, batch_max, calls: calls.clone() }),
         slots,
@@ -125,7 +130,28 @@ fn world(actions: &[(&'static str, usize, usize)]) -> World {
         actions.iter().map(|(how, slots, batch)| (id(how), ready(how, *slots, *batch))).collect(),
         Site::default(),
     );
-    World { handler, outcomes, calls }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_changes_the_slots_of_an_action_while_calls_are_under_way() {
+    let mut world = world(&[("hang", 4, 1)]);
+    let began = tokio::time::Instant::now();
+    let call = Duration::from_secs(3600) + DEADLINE_GRACE;
+    for number in 0..10 {
+        world.handler.submit(attempt("hang", number));
+    }
+    while world.calls.load(Ordering::SeqCst) < 4 {
+        tokio::task::yield_now().await;
+    }
+    let mut ended = Vec::new();
+    for (slots, calls) in [(1, 7), (3, 3)] {
+        install(&world.handler, &world.calls, &[("hang", slots, 1)]);
+        for _ in 0..calls {
+            world.outcomes.recv().await.expect("an outcome");
+            ended.push(began.elapsed().as_millis() / call.as_millis());
+        }
+    }
+    assert_eq!(ended, [1, 1, 1, 1, 2, 3, 4, 5, 5, 5]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,4 +318,33 @@ async fn a_test_fails_while_its_caller_still_listens() {
     let words = |result: Option<Result<Receipt, Failure>>| result.expect("known").expect_err("hangs").reason;
     assert_eq!(words(first), "no answer within 15s");
     assert_eq!(words(second), "every slot of the action is taken by other attempts");
+}
+
+#[test]
+fn a_digest_shows_as_many_alerts_as_the_action_takes_in_all() {
+    let mut attempt = attempt("well", 1);
+    let told = Arc::make_mut(&mut attempt.deliver.notifications[0]);
+    told.alerts = vec![told.alerts[0]; 2].into();
+    attempt.deliver.notifications = vec![attempt.deliver.notifications[0].clone(); 3];
+    attempt.deliver.digest_of = (2..5).map(DeliveryId).collect();
+    for (max_alerts, shown) in [(0, [2, 2, 2]), (3, [2, 1, 0]), (1, [1, 0, 0]), (100, [2, 2, 2])] {
+        let delivery = delivery(&attempt, &Memory, max_alerts, &Site::default()).expect("readable");
+        let groups: Vec<(usize, u32)> =
+            delivery.groups.iter().map(|group| (group.alerts.len(), group.firing)).collect();
+        assert_eq!(groups, shown.map(|alerts| (alerts, 2)), "at most {max_alerts}");
+    }
+}
+
+#[test]
+fn a_memo_that_is_too_long_is_not_kept_in_part() {
+    for (bytes, kept) in [(MEMO_BYTES_MAX, true), (MEMO_BYTES_MAX + 1, false)] {
+        let receipt = Receipt::Delivered {
+            reply: "ok".into(),
+            memo: Some(vec![7; bytes]),
+            unfinished: vec![],
+            refused: vec![],
+        };
+        let Receipt::Delivered { memo, .. } = bounded(receipt) else { panic!("delivered") };
+        assert_eq!(memo, kept.then(|| vec![7; bytes]));
+    }
 }

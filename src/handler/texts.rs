@@ -47,11 +47,14 @@ pub(crate) fn delivery(
     site: &Site,
 ) -> Result<Delivery, TextError> {
     let deliver = &attempt.deliver;
-    let groups = deliver
-        .notifications
-        .iter()
-        .map(|told| group(told, attempt, texts, max_alerts, &site.severities))
-        .collect::<Result<Vec<_>, _>>()?;
+    // Each group of a digest shows what those before it leave.
+    let mut most = if max_alerts == 0 { usize::MAX } else { max_alerts };
+    let mut groups = Vec::with_capacity(deliver.notifications.len());
+    for told in &deliver.notifications {
+        let group = group(told, attempt, texts, most, &site.severities)?;
+        most -= group.alerts.len();
+        groups.push(group);
+    }
     let digest = (!deliver.digest_of.is_empty()).then(|| Digest { deliveries: deliver.digest_of.clone() });
     Ok(Delivery {
         id: deliver.delivery,
@@ -71,11 +74,10 @@ fn group(
     told: &Notification,
     attempt: &Attempt,
     texts: &dyn Texts,
-    max_alerts: usize,
+    most: usize,
     severities: &Severities,
 ) -> Result<Group, TextError> {
     let shown = |noted: &&Noted| noted.is_firing() || attempt.deliver.send_resolved;
-    let most = if max_alerts == 0 { usize::MAX } else { max_alerts };
     let count = |firing: bool| told.alerts.iter().filter(|noted| noted.is_firing() == firing).count() as u32;
     let alerts = told
         .alerts
