@@ -347,9 +347,11 @@ impl Mailbox {
         }
     }
 
-    /// A question that may be answered between two steps.
+    /// The first question that may be answered between two steps: one that waits for the record's end holds up no other.
     fn question(&self, machine: &Machine) -> Option<Question> {
-        self.lock().questions.pop_front_if(|question| question.when.has_come(machine))
+        let questions = &mut self.lock().questions;
+        let place = questions.iter().position(|question| question.when.has_come(machine))?;
+        questions.remove(place)
     }
 }
 
@@ -552,6 +554,28 @@ mod tests {
         fn decided(&mut self, _: &Record) {
             panic!("a fault of the program, made for this test");
         }
+    }
+
+    #[test]
+    fn a_question_that_waits_for_the_end_of_a_record_holds_up_no_other() {
+        let router = Router::new();
+        let (sender, answers) = mpsc::channel();
+        let question = |when: When| {
+            let sender = sender.clone();
+            Question { when, answer: Box::new(move |_| sender.send(when).expect("the test listens")) }
+        };
+        router.mailbox.lock().questions.extend([When::Whole, When::Settled].map(question));
+        let mut folded = Folded::default();
+        folded.machine.apply(started(1));
+        let answer = |folded: &Folded| {
+            let found = router.mailbox.question(&folded.machine).expect("one whose time has come");
+            (found.answer)(folded);
+            answers.recv().expect("an answer")
+        };
+        assert_eq!(answer(&folded), When::Settled);
+        assert!(router.mailbox.question(&folded.machine).is_none());
+        while folded.machine.step(1_000) == Step::More {}
+        assert_eq!(answer(&folded), When::Whole);
     }
 
     #[test]

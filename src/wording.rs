@@ -106,13 +106,20 @@ impl Wording {
 
 impl Former for Wording {
     fn action(&self, id: &ActionId, version: Position) -> Option<Arc<Worded>> {
+        {
+            let state = self.lock();
+            state.in_force.as_ref().filter(|in_force| in_force.position != version)?;
+            if let Some(worded) = state.former.get(&version) {
+                return worded.get(id).cloned();
+            }
+        }
+        // The router's thread takes the lock when a config takes effect: it does not wait for a disk. Two that ask at once read
+        // the same.
+        let text = self.reader.config_text(version);
         let mut state = self.lock();
         let State { in_force, former, .. } = &mut *state;
         let in_force = in_force.as_ref().filter(|in_force| in_force.position != version)?;
-        if let Some(worded) = former.get(&version) {
-            return worded.get(id).cloned();
-        }
-        let worded = match self.reader.config_text(version) {
+        let worded = match text {
             Ok(text) if text == in_force.text => HashMap::new(),
             Ok(text) => in_force.as_worded_by(&text),
             Err(error) => {
