@@ -151,6 +151,11 @@ pub enum ServerError {
         "the router stopped by a fault of its own: nothing more was told; what was accepted is kept and told after the next start"
     )]
     RouterStopped,
+    /// A part without which the journal grows for ever ended by a panic.
+    #[error(
+        "{0} stopped by a fault of its own: the router ended in order, so that the next start has it again; please report what the log says"
+    )]
+    PartStopped(&'static str),
     /// The journal could not be written any more.
     #[error("the journal cannot be written: nothing more was accepted; what was accepted is kept")]
     JournalFailed,
@@ -264,7 +269,7 @@ pub async fn run(
             let _ = droppable.try_send(keep_from);
         }),
     )?;
-    journal.covered(covered);
+    report_covered(&journal, &snapshots);
     journal.metrics().damaged.fetch_add(damaged, Ordering::Relaxed);
     journal.metrics().set_aside.store(panics.set_aside() as u64, Ordering::Relaxed);
 
@@ -345,7 +350,12 @@ pub async fn run(
     announce(&ready);
     tracing::info!(ms = began.elapsed().as_millis() as u64, "ready");
 
-    let why = wait_for_end(&mut signals, &journal, &router, &reloader, offset, nearly_full).await;
+    let gone = || match (snapshot_thread.has_ended(), keeper.is_finished()) {
+        (true, _) => Some("the thread that makes snapshots"),
+        (_, true) => Some("the task that lets old segments go"),
+        _ => None,
+    };
+    let why = wait_for_end(&mut signals, &journal, &router, &reloader, &gone, offset, nearly_full).await;
     let _ = stop.send(true);
     while listeners.join_next().await.is_some() {}
     if let Some(path) = &ready.socket {
@@ -360,7 +370,7 @@ pub async fn run(
             return Err(ServerError::JournalFailed);
         }
         Why::RouterStopped => return Err(ServerError::RouterStopped),
-        Why::Asked => {}
+        Why::Asked | Why::PartStopped(_) => {}
     }
     tokio::select! {
         () = end(&journal, &router, &snapshots) => {}
@@ -373,12 +383,23 @@ pub async fn run(
     join(journal_thread).await;
     router.stop();
     join(router_thread).await;
-    Ok(())
+    match why {
+        Why::PartStopped(part) => Err(ServerError::PartStopped(part)),
+        _ => Ok(()),
+    }
 }
 
 async fn join(thread: std::thread::JoinHandle<()>) {
     if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
         tracing::error!("a thread ended by a panic; what was accepted is in the journal");
+    }
+}
+
+/// Tells the journal what may go: what every snapshot covers that a start may fall back on.
+fn report_covered(journal: &Journal, snapshots: &SnapshotWriter) {
+    match snapshots.covered() {
+        Ok(covered) => journal.covered(covered),
+        Err(error) => tracing::warn!(%error, "old segments stay: the snapshots cannot be listed"),
     }
 }
 
@@ -553,10 +574,15 @@ impl Reloader {
         // Whatever the file says, this process stays with its folder.
         let loaded = Loaded { data_dir: self.running.data_dir.clone(), ..loaded };
         let settings = settings(&loaded, self.connections);
-        let in_force = self.router.ask(|folded| folded.machine.config().map(|(core, at)| (core.clone(), at)));
+        let in_force = self.router.ask(|folded| {
+            let rules = folded.machine.rule_version();
+            folded.machine.config().map(|(core, at)| (core.clone(), at, rules))
+        });
         match in_force.await.map_err(words)? {
             // Nothing to decide anew: what files and the environment hold may be new all the same.
-            Some((core, position)) if core == loaded.core && self.wording.is_in_force(&loaded.text) => {
+            Some((core, position, RULE_VERSION))
+                if core == loaded.core && self.wording.is_in_force(&loaded.text) =>
+            {
                 self.wording.install(position, loaded, &self.handler);
             }
             _ => {
@@ -711,6 +737,7 @@ impl Signals {
 }
 
 /// Why the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     /// A signal asked for it.
     Asked,
@@ -718,6 +745,18 @@ enum Why {
     JournalFailed,
     /// The router's thread is gone.
     RouterStopped,
+    /// Another part is gone.
+    PartStopped(&'static str),
+}
+
+/// What ended by itself. A router that is gone takes the journal's thread with it: then the cause is said, and not that the
+/// disk failed.
+fn cause(health: Health, router_stopped: bool, gone: Option<&'static str>) -> Option<Why> {
+    match (router_stopped, health) {
+        (true, _) => Some(Why::RouterStopped),
+        (false, Health::Failed) => Some(Why::JournalFailed),
+        (false, Health::Well | Health::DiskFull) => gone.map(Why::PartStopped),
+    }
 }
 
 /// Waits for a signal to stop; reloads on SIGHUP, and looks after the wall clock, the disk and the threads meanwhile.
@@ -726,6 +765,7 @@ async fn wait_for_end(
     journal: &Journal,
     router: &Router,
     reloader: &Arc<Reloader>,
+    gone: &dyn Fn() -> Option<&'static str>,
     offset: i64,
     nearly_full: bool,
 ) -> Why {
@@ -747,11 +787,13 @@ async fn wait_for_end(
                 tokio::spawn(async move { drop(reloader.reload(ReloadOrder { by: "signal".into(), removed: None }).await) });
             }
             _ = look.tick() => {
-                if journal.health() == Health::Failed {
-                    return Why::JournalFailed;
-                }
-                if router.has_stopped() {
-                    return Why::RouterStopped;
+                // In this order: whatever ended the router ended it before the journal.
+                let health = journal.health();
+                if let Some(why) = cause(health, router.has_stopped(), gone()) {
+                    if let Why::PartStopped(part) = why {
+                        tracing::error!(part, "stopped by a fault of its own");
+                    }
+                    return why;
                 }
                 let now = unix_ms().saturating_sub_unsigned(journal.now().0);
                 if (now - offset).abs() > WALL_CHANGE_MS {
@@ -802,9 +844,14 @@ async fn end(journal: &Journal, router: &Router, snapshots: &SnapshotWriter) {
 /// The thread that makes snapshots: a second fold, behind the live one, so that nobody waits for it.
 struct SnapshotThread {
     stop: mpsc::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl SnapshotThread {
+    fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     fn stop(&self) {
         // A thread that has ended needs no word.
         let _ = self.stop.send(());
@@ -821,7 +868,7 @@ fn snapshot_thread(
     let (journal, reader, snapshots) = (journal.clone(), reader.clone(), snapshots.clone());
     let panics = panics.clone();
     let (stop, stopped) = mpsc::channel();
-    std::thread::Builder::new().name("ams2-snapshot".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name("ams2-snapshot".into()).spawn(move || {
         let (mut covered, mut rest_until) = (covered, Instant::now());
         // The first look comes at once: a process that is killed again and again must get there, too.
         let mut wait = Duration::ZERO;
@@ -838,7 +885,7 @@ fn snapshot_thread(
             match made {
                 Ok(now) => {
                     covered = now;
-                    journal.covered(now);
+                    report_covered(&journal, &snapshots);
                 }
                 Err(error) => {
                     tracing::error!(error, "no snapshot was made; restarts take longer until one is")
@@ -847,7 +894,7 @@ fn snapshot_thread(
             rest_until = Instant::now() + processor * SNAPSHOT_REST;
         }
     })?;
-    Ok(SnapshotThread { stop })
+    Ok(SnapshotThread { stop, thread })
 }
 
 /// Does some work in a thread of its own, which lets others go first by so much: a thread that has stepped back cannot
@@ -955,5 +1002,24 @@ mod tests {
         assert!(used > Duration::ZERO);
         let (failed, _) = stepping_back(0, || Err::<(), _>("no disk".to_owned()));
         assert_eq!(failed, Err("no disk".to_owned()));
+    }
+
+    #[test]
+    fn a_router_that_is_gone_is_not_taken_for_a_broken_disk() {
+        let part = Some("a part");
+        for (health, router_stopped, gone, expected) in [
+            (Health::Well, false, None, None),
+            (Health::DiskFull, false, None, None),
+            (Health::DiskFull, false, part, Some(Why::PartStopped("a part"))),
+            (Health::Failed, false, part, Some(Why::JournalFailed)),
+            (Health::Well, true, None, Some(Why::RouterStopped)),
+            (Health::Failed, true, part, Some(Why::RouterStopped)),
+        ] {
+            assert_eq!(
+                cause(health, router_stopped, gone),
+                expected,
+                "{health:?}, {router_stopped}, {gone:?}"
+            );
+        }
     }
 }

@@ -38,8 +38,6 @@ pub struct Recovered {
     pub panics: Panics,
     /// What was set aside, in words for people.
     pub damage: Vec<String>,
-    /// Whether no process ever started on this journal.
-    pub is_new: bool,
     /// The last sequence number that the snapshot covers.
     pub covered: u64,
 }
@@ -93,19 +91,21 @@ pub(crate) fn recover_by(
             // It is left out now, and all is read once more.
             continue;
         }
-        let is_new = folded.machine.incarnation() == 0;
         let (writer, reader, snapshots, mut damage) = opened.finish(wall_ms)?;
         damage.extend(left_out.iter().map(|seq| {
             format!("the record {seq}: the router panicked at it {PANICS_MAX} times, see {seq:016x}.poison")
         }));
-        return Ok(Recovered { folded, writer, reader, snapshots, panics, damage, is_new, covered });
+        return Ok(Recovered { folded, writer, reader, snapshots, panics, damage, covered });
     }
 }
 
-/// The first input of a life: the start, and with it the config if it differs from the one in force.
+/// The first input of a life: the start, and with it the config if it, or the rules of this program, differ from what is in
+/// force.
 pub fn first_input(folded: &Folded, reader: &JournalReader, started: Started, install: Install) -> Input {
     let unchanged = folded.machine.config().is_some_and(|(core, position)| {
-        *core == install.config && reader.config_text(position).ok().as_deref() == Some(&install.text)
+        *core == install.config
+            && folded.machine.rule_version() == install.rule_version
+            && reader.config_text(position).ok().as_deref() == Some(&install.text)
     });
     Input::Started(Started { install: (!unchanged).then(|| install.into()), ..started })
 }
@@ -179,4 +179,43 @@ pub fn carried(needed: &[Position], reader: &JournalReader) -> Result<Carried, S
         }
     }
     Ok(Carried { items })
+}
+
+#[cfg(test)]
+mod tests {
+    use ams2_core::{
+        At, Config,
+        config::{Receiver, Route},
+    };
+
+    use super::*;
+    use crate::journal::simulated::SimulatedDisk;
+
+    #[test]
+    fn a_start_installs_the_config_anew_when_the_rules_are_others() {
+        let disk = SimulatedDisk::new(1);
+        let options = Options { segment_bytes: 64 << 10, free_bytes_min: 0, ..Options::default() };
+        let receiver = Receiver { name: "ops".into(), actions: vec![] };
+        let config = Config::single(receiver, Route::default());
+        for (at, (rule_version, installs)) in (0..).zip([(1, true), (1, false), (2, true), (2, false)]) {
+            let recovered =
+                recover(Arc::new(disk.clone()), &options, [11, 22, 33], 0).expect("an intact journal");
+            let Recovered { folded, mut writer, reader, .. } = recovered;
+            let started = Started {
+                incarnation: 1,
+                seed: [1, 2],
+                wall_offset_ms: 0,
+                version: "test".into(),
+                damage: vec![],
+                install: None,
+            };
+            let text = "the text".to_owned();
+            let install =
+                Install { config: config.clone(), text, rule_version, removed: vec![], by: "test".into() };
+            let first = first_input(&folded, &reader, started, install);
+            let Input::Started(Started { install, .. }) = &first else { panic!("{first:?}") };
+            assert_eq!(install.is_some(), installs, "start {at}");
+            writer.flush(At(at), &[first]).expect("flushed");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Records in bytes: alerts by their own code with a dictionary, everything else by postcard.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, io, ops::Range, sync::Arc};
 
 use ams2_core::{AlertBatch, BatchBuilder, Input, Wall, batch::AlertTimes, input::Arrival};
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 const KIND_INPUT: u8 = 0;
 const KIND_ALERTS: u8 = 1;
 /// Version of inputs by postcard.
-const INPUT_VERSION: u8 = 2;
+pub(super) const INPUT_VERSION: u8 = 2;
 
 const LABELS_EARLIER: u8 = 1;
 const TEXT_EARLIER: u8 = 2;
@@ -163,18 +163,21 @@ fn unzigzag(number: u64) -> i64 {
 }
 
 /// Bytes that do not decode although their checksum is right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Undecodable {
     /// What they refer to is damaged, or the program that wrote them made a mistake.
     Damaged,
     /// A kind of record, or a version of one, that only a newer program writes.
     Newer,
+    /// What they refer to cannot be read now.
+    Unreadable(io::Error),
 }
 
 /// Definitions that stand earlier in the segment.
 pub(super) trait Earlier {
-    /// The bytes of the segment from `offset` on: at least the whole definition there.
-    fn at(&self, offset: u64) -> Option<Cow<'_, [u8]>>;
+    /// The bytes of the segment from `offset` on: at least the whole definition there. `None` where it is damaged; an error
+    /// says nothing of what stands there.
+    fn at(&self, offset: u64) -> io::Result<Option<Cow<'_, [u8]>>>;
 }
 
 /// A segment that is in memory as a whole, with the parts of it that do not check.
@@ -184,12 +187,11 @@ pub(super) struct InMemory<'a> {
 }
 
 impl Earlier for InMemory<'_> {
-    fn at(&self, offset: u64) -> Option<Cow<'_, [u8]>> {
+    fn at(&self, offset: u64) -> io::Result<Option<Cow<'_, [u8]>>> {
         // A definition lies in one frame: whole, or in damage.
-        if self.damaged.iter().any(|range| range.contains(&offset)) {
-            return None;
-        }
-        self.bytes.get(usize::try_from(offset).ok()?..).map(Cow::Borrowed)
+        let is_damaged = self.damaged.iter().any(|range| range.contains(&offset));
+        let place = usize::try_from(offset).ok().filter(|_| !is_damaged);
+        Ok(place.and_then(|place| self.bytes.get(place..)).map(Cow::Borrowed))
     }
 }
 
@@ -239,8 +241,21 @@ impl<'a> Decoder<'a> {
         self.arrival_head()
     }
 
+    /// Passes over a record that does not decode, by its length, and answers how many sequence numbers it takes, where that can
+    /// be told without decoding it.
+    pub fn skip(&mut self) -> Result<Option<u64>, Undecodable> {
+        if self.is_alerts() {
+            return self.skip_alerts().map(Some);
+        }
+        if (self.byte()?, self.byte()?) != (KIND_INPUT, INPUT_VERSION) {
+            return Err(Undecodable::Newer);
+        }
+        let length = self.length()?;
+        self.take(length).map(|_| None)
+    }
+
     /// Passes over a record of alerts whose texts cannot be read, and answers how many sequence numbers it takes.
-    pub fn skip_alerts(&mut self) -> Result<u64, Undecodable> {
+    fn skip_alerts(&mut self) -> Result<u64, Undecodable> {
         let (_, count) = self.alerts_head()?;
         for _ in 0..count {
             self.skip_alert()?;
@@ -348,7 +363,7 @@ impl<'a> Decoder<'a> {
     ) -> Result<(), Undecodable> {
         if is_earlier {
             let offset = self.varint()?;
-            let bytes = earlier.at(offset).ok_or(Undecodable::Damaged)?;
+            let bytes = earlier.at(offset).map_err(Undecodable::Unreadable)?.ok_or(Undecodable::Damaged)?;
             return read(&mut Decoder::new(&bytes));
         }
         let mut here = Decoder::new(self.rest);
@@ -386,5 +401,64 @@ impl<'a> Decoder<'a> {
     fn text(&mut self) -> Result<&'a str, Undecodable> {
         let length = self.length()?;
         std::str::from_utf8(self.take(length)?).map_err(|_| Undecodable::Damaged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{
+        Deserialize, Deserializer,
+        de::{Visitor, value::Error},
+    };
+
+    use super::*;
+
+    /// Takes down the names of an enum's variants, and gives up.
+    struct Variants<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Variants<'_> {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(serde::de::Error::custom("an input is an enum"))
+        }
+
+        fn deserialize_enum<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            variants: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Error> {
+            *self.0 = variants;
+            Err(serde::de::Error::custom("the names are all that is wanted"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        }
+    }
+
+    /// A program that does not know a kind of input must see that a newer one wrote it, or it takes it for damage: whoever
+    /// adds one raises the version, and this list with it.
+    #[test]
+    fn the_version_of_inputs_stands_for_these_kinds() {
+        let mut variants: &[&str] = &[];
+        assert!(Input::deserialize(Variants(&mut variants)).is_err());
+        let kinds = [
+            "Alerts",
+            "Own",
+            "Outcome",
+            "Acknowledge",
+            "Deliveries",
+            "ConfigInstalled",
+            "Started",
+            "Stopping",
+            "WallClock",
+            "Advanced",
+            "Carried",
+            "Silence",
+        ];
+        assert_eq!((INPUT_VERSION, variants), (2, &kinds[..]));
     }
 }

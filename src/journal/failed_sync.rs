@@ -49,6 +49,29 @@ fn what_a_failed_sync_took_along_is_found_counted_and_written_again() {
 }
 
 #[test]
+fn what_even_memory_has_lost_is_counted_as_damage() {
+    for rotten in [3, 9] {
+        let disk = SimulatedDisk::new(1);
+        let (mut writer, ..) = open(&disk);
+        for number in 0..10 {
+            writer.flush(At(number), &[alerts(&[number])]).expect("flushed");
+        }
+        let name = writer::segment_name(1);
+        let content = disk.content(&name);
+        let header = SegmentHeader::decode(&content).expect("whole").0;
+        let frames = Walk::new(&content, header).filter_map(|found| match found {
+            Found::Frame(offset, ..) => Some(offset as usize),
+            _ => None,
+        });
+        let place = frames.collect::<Vec<_>>()[rotten];
+        disk.corrupt(&name, |bytes| bytes[place + 40] ^= 1);
+        disk.fail_at(disk.calls() + 2, io::ErrorKind::Other, Failing::Once);
+        writer.flush(At(20), &[alerts(&[77])]).expect("another segment takes it");
+        assert_eq!((writer.failures, writer.damaged), (1, 1), "frame {rotten}");
+    }
+}
+
+#[test]
 fn a_failed_sync_that_took_nothing_along_is_no_damage() {
     let disk = SimulatedDisk::new(1);
     let (mut writer, ..) = open(&disk);

@@ -7,7 +7,7 @@
 //! ```text
 //! offset size
 //!      0    8  "AMS2SEG1": format 1. Another digit is another format; a newer one is refused
-//!      8    8  journal id: random, the same in all segments of one journal; others are foreign
+//!      8    8  journal id: random, the same in all segments and snapshots of one journal
 //!     16    8  segment id: counts from 1
 //!     24    8  sequence number of the first record
 //!     32    8  base: milliseconds since 1970 that times in this segment are relative to
@@ -67,11 +67,15 @@
 //! then it was answered, and is damage. Each start begins a new segment; where there is no
 //! room for one, it goes on in the rest of the last, and writes its header and last frame again as they stand.
 //!
+//! Where files of two journals are in one folder the start is refused, and names them: whichever it took, the other would be
+//! put aside.
+//!
 //! What a newer program wrote (a format, a kind or version of record, a version of the state) refuses the start: nothing
 //! is changed before all is read.
 //!
 //! # Deletion
-//! Only segments that a durable snapshot covers go, oldest first. A file that is missing is no error.
+//! Only segments that both snapshots that are kept cover go, oldest first: a start that falls back on the older one finds what
+//! comes behind it. A file that is missing is no error.
 
 mod codec;
 mod holes;
@@ -96,6 +100,8 @@ mod full_disk;
 mod lost_pages;
 #[cfg(test)]
 mod newer;
+#[cfg(test)]
+mod strangers;
 #[cfg(test)]
 mod tests;
 

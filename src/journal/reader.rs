@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    io,
     sync::{Arc, Mutex},
 };
 
@@ -12,21 +13,22 @@ use ams2_core::{
 use smol_str::SmolStr;
 
 use super::{
-    codec::{Decoder, Earlier, InMemory},
+    codec::{Decoder, Earlier, InMemory, Undecodable},
     segment::{FRAME_HEADER, Found, FrameHeader, SEGMENT_HEADER, Walk, checked_frame, frame_header},
     writer::{SegmentInfo, Segments, note},
 };
 use crate::handler::{StoredAlert, TextError, Texts};
 
-/// How much is read for a definition that stands elsewhere: mostly enough, then surely enough.
-const DEFINITION_BYTES: [usize; 2] = [16 << 10, 64 << 20];
+/// How much is read for a definition that stands elsewhere: mostly enough, then surely enough. The first is small, so that a
+/// page that cannot be read costs no definition before it.
+const DEFINITION_BYTES: [usize; 3] = [1 << 10, 16 << 10, 64 << 20];
 
 /// Why a text cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The disk said no.
     #[error("the journal cannot be read: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     /// Nothing, or something else, stands there: it was damaged, or has gone with its segment.
     #[error("nothing can be read at position {0} of the journal")]
     Missing(Position),
@@ -63,21 +65,29 @@ struct Place {
     within: u32,
 }
 
+impl Frame {
+    /// Where a sequence number stands, and its record.
+    fn at(&self, seq: u64) -> Option<(Place, Decoder<'_>)> {
+        let place = *self.places.get(usize::try_from(seq.checked_sub(self.header.seq)?).ok()?)?;
+        Some((place, Decoder::new(self.payload.get(place.record as usize..)?)))
+    }
+}
+
 struct InFile<'a> {
     info: &'a SegmentInfo,
     window: usize,
 }
 
 impl Earlier for InFile<'_> {
-    fn at(&self, offset: u64) -> Option<Cow<'_, [u8]>> {
+    fn at(&self, offset: u64) -> io::Result<Option<Cow<'_, [u8]>>> {
         if self.info.damaged.iter().any(|range| range.contains(&offset)) {
-            return None;
+            return Ok(None);
         }
-        let rest = self.info.end?.checked_sub(offset)?;
-        let mut bytes = vec![0; self.window.min(usize::try_from(rest).ok()?)];
-        let count = self.info.file.read_at(&mut bytes, offset).ok()?;
+        let Some(rest) = self.info.end.and_then(|end| end.checked_sub(offset)) else { return Ok(None) };
+        let mut bytes = vec![0; self.window.min(usize::try_from(rest).unwrap_or(usize::MAX))];
+        let count = self.info.file.read_at(&mut bytes, offset)?;
         bytes.truncate(count);
-        Some(Cow::Owned(bytes))
+        Ok(Some(Cow::Owned(bytes)))
     }
 }
 
@@ -90,45 +100,45 @@ impl JournalReader {
     /// The alert that stands at a position: an arrival, or one that was carried.
     pub fn alert(&self, position: Position) -> Result<StoredAlert, ReadError> {
         let missing = || ReadError::Missing(position);
-        let info = self.segment_of(position.seq()).ok_or_else(missing)?;
+        let info = self.segment_of(position.seq())?.ok_or_else(missing)?;
         let frame = self.frame_of(&info, position)?;
-        let found = DEFINITION_BYTES.iter().find_map(|&window| {
+        for window in DEFINITION_BYTES {
             let earlier = InFile { info: &info, window };
-            alert_in(&frame, position.seq(), &earlier, info.header.base_ms)
-        });
-        let (client, batch) = found.ok_or_else(missing)?;
-        Ok(StoredAlert { client, at: frame.header.at, batch })
+            match alert_in(&frame, position.seq(), &earlier, info.header.base_ms) {
+                Ok((client, batch)) => return Ok(StoredAlert { client, at: frame.header.at, batch }),
+                // That says nothing of what stands there: it may be read the next time.
+                Err(Undecodable::Unreadable(error)) => return Err(error.into()),
+                Err(Undecodable::Damaged | Undecodable::Newer) => {}
+            }
+        }
+        Err(missing())
     }
 
     /// The merged text of the configuration that was installed, or carried, at a position.
     pub fn config_text(&self, position: Position) -> Result<String, ReadError> {
         let missing = || ReadError::Missing(position);
-        let info = self.segment_of(position.seq()).ok_or_else(missing)?;
+        let info = self.segment_of(position.seq())?.ok_or_else(missing)?;
         let frame = self.frame_of(&info, position)?;
-        let earlier = InFile { info: &info, window: DEFINITION_BYTES[1] };
-        let mut decoder = Decoder::new(&frame.payload);
-        let mut seq = frame.header.seq;
-        while !decoder.is_empty() && seq <= position.seq() {
-            let input = decoder.input(&earlier, info.header.base_ms).map_err(|_| missing())?;
-            let next = seq + input.sequences();
-            if position.seq() < next {
-                return match input {
-                    Input::ConfigInstalled(install) => Ok(install.text),
-                    Input::Started(started) => {
-                        started.install.map(|install| install.text).ok_or_else(missing)
-                    }
-                    Input::Carried(carried) => match carried.items.get((position.seq() - seq) as usize) {
-                        Some(ams2_core::input::CarriedItem { text: CarriedText::Config(text), .. }) => {
-                            Ok(text.clone())
-                        }
-                        _ => Err(missing()),
-                    },
-                    _ => Err(missing()),
-                };
-            }
-            seq = next;
+        let earlier = InFile { info: &info, window: DEFINITION_BYTES[0] };
+        // Only its own record is decoded: what came with it in the same flush may be a hundred thousand alerts.
+        let (place, mut decoder) = frame.at(position.seq()).ok_or_else(missing)?;
+        if decoder.is_alerts() {
+            return Err(missing());
         }
-        Err(missing())
+        let text = match decoder.input(&earlier, info.header.base_ms).map_err(|_| missing())? {
+            Input::ConfigInstalled(install) => Some(install.text),
+            Input::Started(started) => started.install.map(|install| install.text),
+            Input::Carried(mut carried) => {
+                let within = place.within as usize;
+                let item = (within < carried.items.len()).then(|| carried.items.swap_remove(within));
+                item.and_then(|item| match item.text {
+                    CarriedText::Config(text) => Some(text),
+                    CarriedText::Alert { .. } | CarriedText::Lost => None,
+                })
+            }
+            _ => None,
+        };
+        text.ok_or_else(missing)
     }
 
     /// How many segments hold records behind `covered`: a start reads all of them.
@@ -180,20 +190,20 @@ impl JournalReader {
         if next_seq <= to { Err(ReadError::Missing(Position::arrived(next_seq))) } else { Ok(()) }
     }
 
-    fn segment_of(&self, seq: u64) -> Option<SegmentInfo> {
+    fn segment_of(&self, seq: u64) -> io::Result<Option<SegmentInfo>> {
         let segments = self.segments.read().unwrap_or_else(|e| e.into_inner());
         let after = segments.partition_point(|info| info.header.first_seq <= seq);
-        let number = after.checked_sub(1)?;
+        let Some(number) = after.checked_sub(1) else { return Ok(None) };
         let mut info = segments[number].clone();
         if info.end.is_none() {
             drop(segments);
-            info = self.index(info).ok()?;
+            info = self.index(info)?;
         }
-        Some(info)
+        Ok(Some(info))
     }
 
     /// Walks through a segment that was not read since the start, and keeps its index.
-    fn index(&self, mut info: SegmentInfo) -> std::io::Result<SegmentInfo> {
+    fn index(&self, mut info: SegmentInfo) -> io::Result<SegmentInfo> {
         let bytes = super::holes::read_whole(&info.file)?.bytes;
         let mut walk = Walk::new(&bytes, info.header);
         for found in walk.by_ref() {
@@ -239,7 +249,7 @@ impl JournalReader {
         info.file.read_at(&mut bytes, offset)?;
         let (header, payload) =
             checked_frame(info.header.journal, info.header.id, &bytes).ok_or(ReadError::Missing(position))?;
-        let earlier = InFile { info, window: DEFINITION_BYTES[1] };
+        let earlier = InFile { info, window: DEFINITION_BYTES[0] };
         let places = places(payload, &earlier, info.header.base_ms).ok_or(ReadError::Missing(position))?;
         let frame = Arc::new(Frame { segment: info.header.id, header, payload: payload.into(), places });
         let mut cache = self.cache.lock().unwrap_or_else(|e| e.into_inner());
@@ -285,18 +295,22 @@ fn places(payload: &[u8], earlier: &InFile<'_>, base_ms: i64) -> Option<Vec<Plac
     Some(places)
 }
 
-fn alert_in(frame: &Frame, seq: u64, earlier: &InFile<'_>, base_ms: i64) -> Option<(SmolStr, AlertBatch)> {
-    let place = frame.places.get(usize::try_from(seq.checked_sub(frame.header.seq)?).ok()?)?;
-    let mut decoder = Decoder::new(frame.payload.get(place.record as usize..)?);
+fn alert_in(
+    frame: &Frame,
+    seq: u64,
+    earlier: &InFile<'_>,
+    base_ms: i64,
+) -> Result<(SmolStr, AlertBatch), Undecodable> {
+    let (place, mut decoder) = frame.at(seq).ok_or(Undecodable::Damaged)?;
     if decoder.is_alerts() {
-        let (client, _) = decoder.alerts_head().ok()?;
-        let mut decoder = Decoder::new(frame.payload.get(place.within as usize..)?);
-        return decoder.one_alert(earlier, base_ms).ok().map(|batch| (client, batch));
+        let (client, _) = decoder.alerts_head()?;
+        let alert = frame.payload.get(place.within as usize..).ok_or(Undecodable::Damaged)?;
+        return Ok((client, Decoder::new(alert).one_alert(earlier, base_ms)?));
     }
-    let Ok(Input::Carried(carried)) = decoder.input(earlier, base_ms) else { return None };
-    match &carried.items.get(place.within as usize)?.text {
-        CarriedText::Alert { client, batch } => Some((client.clone(), batch.clone())),
-        CarriedText::Config(_) | CarriedText::Lost => None,
+    let Input::Carried(carried) = decoder.input(earlier, base_ms)? else { return Err(Undecodable::Damaged) };
+    match carried.items.get(place.within as usize).map(|item| &item.text) {
+        Some(CarriedText::Alert { client, batch }) => Ok((client.clone(), batch.clone())),
+        Some(CarriedText::Config(_) | CarriedText::Lost) | None => Err(Undecodable::Damaged),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opening a journal: finding segments and snapshots, reading the records behind a snapshot, and setting aside what
 //! does not check.
 
-use std::{io, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, io, ops::Range, sync::Arc};
 
 use ams2_core::{At, Input, input::JournalRecord};
 
@@ -13,13 +13,16 @@ use super::{
     holes::{Readable, is_fault, read_start, read_whole},
     reader::JournalReader,
     segment::{
-        FRAME_HEADER, Found, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame, frame_header,
-        frame_marks, likely_header, version_text,
+        FRAME_HEADER, Found, FrameHeader, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame,
+        frame_header, frame_marks, likely_header, version_text,
     },
     snapshots::{self, Content, SnapshotWriter},
     storage::{Storage, StoredFile, is_no_room},
     writer::{End, LastFrame, NUMBER_MAX, SegmentInfo, Segments, Writer, free_number, note, segment_name},
 };
+
+/// Files of one journal that a refused start names.
+const FILES_NAMED_MAX: usize = 4;
 
 /// Why a journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,14 @@ pub enum OpenError {
         segment_bytes: u64,
         /// What the disk said.
         error: io::Error,
+    },
+    /// Files of more than one journal are in the folder.
+    #[error(
+        "files of more than one journal are in the data folder: {files}; nothing was changed: move those that do not belong here to another folder, then start again"
+    )]
+    Strangers {
+        /// Whose are which.
+        files: String,
     },
     /// Written by a newer program.
     #[error(
@@ -134,16 +145,6 @@ impl Opened {
         Ok(opened)
     }
 
-    /// Whether there is nothing yet.
-    pub fn is_new(&self) -> bool {
-        self.segments.read().unwrap_or_else(|e| e.into_inner()).is_empty() && self.snapshots.is_empty()
-    }
-
-    /// The number of this journal.
-    pub fn journal(&self) -> u64 {
-        self.journal
-    }
-
     /// The newest snapshot that checks and that `usable` takes, with the sequence number that it covers.
     pub fn snapshot<T>(
         &mut self,
@@ -224,40 +225,32 @@ impl Opened {
                         break;
                     }
                     note(&mut index, &damaged, header.seq, offset);
-                    let mut seq = header.seq;
-                    let (mut inputs, mut left_out) = (Vec::new(), false);
-                    let mut decoder = Decoder::new(payload);
-                    while !decoder.is_empty() {
-                        let start = payload.len() - decoder.bytes_left();
-                        let earlier = InMemory { bytes: &bytes, damaged: &damaged };
-                        let decoded = decoder.input(&earlier, info.header.base_ms);
-                        if decoded == Err(Undecodable::Newer) {
-                            let by = version_text(&info.header.by);
-                            let what = format!("the record {seq} in {name}");
-                            return Err(OpenError::Newer { what, by, format: "a form".into() });
-                        }
-                        let Ok(input) = decoded else {
-                            left_out = true;
-                            self.damage
-                                .push(format!("{name}: the record {seq} does not decode and is left out"));
-                            // What it refers to was damaged; what others sent in the same flush stands.
-                            decoder = Decoder::new(&payload[start..]);
-                            match decoder.skip_alerts() {
-                                Ok(sequences) => seq += sequences,
-                                Err(_) => break,
-                            }
-                            continue;
+                    let earlier = InMemory { bytes: &bytes, damaged: &damaged };
+                    let records = Records::of(payload, &header, &earlier, info.header.base_ms);
+                    let Records { found, left_out } = records.map_err(|seq| OpenError::Newer {
+                        what: format!("the record {seq} in {name}"),
+                        by: version_text(&info.header.by),
+                        format: "a form".into(),
+                    })?;
+                    let is_whole = left_out.is_empty();
+                    for range in left_out {
+                        let (first, last) = (range.start, range.end.saturating_sub(1));
+                        let what = match first == last {
+                            true => format!("the record {first} does not decode and is left out"),
+                            false => format!("the records {first} to {last} do not decode and are left out"),
                         };
-                        let sequences = input.sequences();
-                        inputs.push(input.clone());
+                        self.damage.push(format!("{name}: {what}"));
+                    }
+                    let inputs = found.iter().map(|(_, input)| input.clone()).collect();
+                    for (seq, input) in found {
                         if seq > covered && seq >= self.next_seq {
                             self.at = self.at.max(header.at);
-                            self.next_seq = seq + sequences;
+                            self.next_seq = seq + input.sequences();
                             take(JournalRecord { seq, at: self.at, input });
                         }
-                        seq += sequences;
                     }
-                    let is_whole = !left_out && seq == header.seq + u64::from(header.sequences);
+                    // Numbers that were given are not given again.
+                    self.next_seq = self.next_seq.max(header.seq + u64::from(header.sequences));
                     self.last = is_whole.then(|| LastFrame {
                         segment: info.header.id,
                         offset,
@@ -374,6 +367,29 @@ impl Opened {
         Ok((writer, reader, snapshots, self.damage))
     }
 
+    /// Whose files these are: a guess between two journals would put one of them aside as a whole.
+    fn owner(&self, found: &[(SegmentHeader, Arc<dyn StoredFile>)]) -> Result<Option<u64>, OpenError> {
+        let mut files: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        for (header, _) in found {
+            files.entry(header.journal).or_default().push(segment_name(header.id));
+        }
+        for name in &self.snapshots {
+            let known: Vec<u64> = files.keys().copied().collect();
+            if let Some(journal) = snapshots::journal_of(&*self.storage, name, &known)? {
+                files.entry(journal).or_default().push(name.clone());
+            }
+        }
+        if files.len() < 2 {
+            return Ok(files.into_keys().next());
+        }
+        let named = files.into_values().map(|names| {
+            let more = names.len().saturating_sub(FILES_NAMED_MAX);
+            let shown = names[..names.len() - more].join(", ");
+            if more > 0 { format!("{shown} and {more} more") } else { shown }
+        });
+        Err(OpenError::Strangers { files: named.collect::<Vec<_>>().join(" of one, of another ") })
+    }
+
     fn find_segments(&mut self) -> Result<(), OpenError> {
         let mut found = Vec::new();
         let mut free = Vec::new();
@@ -425,9 +441,8 @@ impl Opened {
             }
         }
         found.sort_unstable_by_key(|(header, _)| header.id);
-        if let Some((newest, _)) = found.last() {
-            self.journal = newest.journal;
-        }
+        let owner = self.owner(&found)?;
+        self.journal = owner.unwrap_or(self.journal);
         for (name, id) in damaged_headers {
             // One that was cut off before it was durable has nothing behind it.
             let Some((_, file)) = found.iter().find(|(header, _)| header.id == id) else { continue };
@@ -437,7 +452,7 @@ impl Opened {
         }
         for (id, name, file) in headless {
             let Readable { bytes, holes } = read_whole(&file)?;
-            let is_empty = !holds_frames(&bytes, (!found.is_empty()).then_some(self.journal), id);
+            let is_empty = !holds_frames(&bytes, owner, id);
             if !holes.is_empty() {
                 self.damage.push(format!("{name}: its header cannot be read; it is left alone"));
             } else if is_empty {
@@ -449,16 +464,73 @@ impl Opened {
         }
         let mut segments = Vec::new();
         for (header, file) in found {
-            if header.journal != self.journal {
-                let name = segment_name(header.id);
-                self.damage.push(format!("{name} belongs to another journal; it is left alone"));
-                continue;
-            }
             segments.push(SegmentInfo { header, file, end: None, index: Vec::new(), damaged: Vec::new() });
         }
         self.free = free;
         self.segments = Arc::new(std::sync::RwLock::new(segments));
         Ok(())
+    }
+}
+
+/// The records of a frame.
+struct Records {
+    /// Those that decode, with their numbers, in order.
+    found: Vec<(u64, Input)>,
+    /// The numbers of those that do not.
+    left_out: Vec<Range<u64>>,
+}
+
+impl Records {
+    /// Decodes a frame that checks. What does not decode (what it refers to was damaged, or the program that wrote it made a
+    /// mistake) is passed over: what others sent in the same flush stands. An error is the number of a record that only a
+    /// newer program writes.
+    fn of(
+        payload: &[u8],
+        header: &FrameHeader,
+        earlier: &InMemory<'_>,
+        base_ms: i64,
+    ) -> Result<Records, u64> {
+        let (first, end) = (header.seq, header.seq + u64::from(header.sequences));
+        // Each with how many numbers it takes, where that is known.
+        let mut read: Vec<(Option<u64>, Option<Input>)> = Vec::new();
+        let mut decoder = Decoder::new(payload);
+        while !decoder.is_empty() {
+            let start = payload.len() - decoder.bytes_left();
+            match decoder.input(earlier, base_ms) {
+                Ok(input) => read.push((Some(input.sequences()), Some(input))),
+                Err(Undecodable::Newer) => {
+                    return Err(first + read.iter().filter_map(|(count, _)| *count).sum::<u64>());
+                }
+                Err(Undecodable::Damaged | Undecodable::Unreadable(_)) => {
+                    decoder = Decoder::new(&payload[start..]);
+                    let Ok(count) = decoder.skip() else { break };
+                    read.push((count, None));
+                }
+            }
+        }
+        let known: u64 = read.iter().filter_map(|(count, _)| *count).sum();
+        let unknown = read.iter().filter(|(count, _)| count.is_none()).count() as u64;
+        // What the frame has beside the others: that of one, or one number each.
+        let rest = u64::from(header.sequences).saturating_sub(known);
+        let each = match (unknown, decoder.is_empty()) {
+            (1, true) if rest > 0 => Some(rest),
+            (_, true) if rest == unknown => Some(1),
+            _ => None,
+        };
+        let mut records = Records { found: Vec::new(), left_out: Vec::new() };
+        let mut seq = first;
+        for (count, input) in read {
+            let Some(count) = count.or(each) else { break };
+            match input {
+                Some(input) => records.found.push((seq, input)),
+                None => records.left_out.push(seq..seq + count),
+            }
+            seq += count;
+        }
+        if seq < end {
+            records.left_out.push(seq..end);
+        }
+        Ok(records)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use super::{
-    holes::{Readable, is_fault, read_whole},
+    holes::{Readable, is_fault, read_start, read_whole},
     segment::{version_text, writer_version},
     storage::Storage,
 };
@@ -75,6 +75,14 @@ impl SnapshotWriter {
         Ok(())
     }
 
+    /// What each of the snapshots that are kept covers: what comes later is read whichever of them a start begins with. 0 while
+    /// there is none to fall back on.
+    pub fn covered(&self) -> io::Result<u64> {
+        let names = names(&*self.storage)?;
+        let oldest = names.get(KEPT - 1).and_then(|name| name.strip_suffix(".snap"));
+        Ok(oldest.and_then(|number| u64::from_str_radix(number, 16).ok()).unwrap_or(0))
+    }
+
     /// The newest snapshot that checks: what it covers, and its body.
     pub fn newest(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
         for name in names(&*self.storage)? {
@@ -96,6 +104,26 @@ pub(super) fn names(storage: &dyn Storage) -> io::Result<Vec<String>> {
         .collect();
     names.sort_unstable_by(|a, b| b.cmp(a));
     Ok(names)
+}
+
+/// Whose journal a snapshot belongs to; `None` for one that does not check. One of the `known` is believed as it stands: the
+/// whole of it is read later.
+pub(super) fn journal_of(storage: &dyn Storage, name: &str, known: &[u64]) -> io::Result<Option<u64>> {
+    let file = match storage.open(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_fault(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let bytes = read_start(&file, HEADER)?.bytes;
+    let Some(number) = bytes.get(8..).and_then(|rest| rest.first_chunk()) else { return Ok(None) };
+    let journal = u64::from_le_bytes(*number);
+    if known.contains(&journal) {
+        return Ok(Some(journal));
+    }
+    Ok(match read(storage, name, journal)? {
+        Content::State { .. } | Content::Newer { .. } => Some(journal),
+        Content::Damaged => None,
+    })
 }
 
 /// What a snapshot's file holds.

@@ -344,6 +344,42 @@ fn a_bad_snapshot_falls_back_to_the_older_one() {
 }
 
 #[test]
+fn what_the_older_snapshot_needs_stays_until_there_is_another_to_fall_back_on() {
+    let disk = SimulatedDisk::new(1);
+    let options = Options { retention: Retention { age: Duration::ZERO, bytes: 0 }, ..small() };
+    let opened = Opened::open(Arc::new(disk.clone()), options.clone(), [1, 2, 3]).expect("opens");
+    let (mut writer, _, snapshots, _) = opened.finish(0).expect("a segment");
+    let mut made = Vec::new();
+    for number in 0..3000 {
+        writer.flush(At(number), &[alerts(&[number])]).expect("flushed");
+        if number % 1000 == 999 {
+            snapshots.write(number + 1, &[made.len() as u8]).expect("written");
+            made.push(number + 1);
+            if let Some(keep_from) = writer.droppable(snapshots.covered().expect("readable")) {
+                writer.drop_before(keep_from).expect("dropped");
+            }
+            // The newest is rotten: the one before it, or the beginning, is begun with.
+            let rotten = SimulatedDisk::clone(&disk);
+            rotten.corrupt(&format!("{:016x}.snap", number + 1), |bytes| bytes[40] ^= 1);
+            let mut opened = Opened::open(Arc::new(disk.clone()), options.clone(), [1, 2, 3]).expect("opens");
+            let found = opened.snapshot(|body| Ok(body.to_vec())).expect("readable");
+            let covered = found.map_or(0, |(covers, _)| covers);
+            let mut next = covered + 1;
+            opened
+                .replay(covered, At(0), |record| {
+                    assert_eq!(record.seq, next, "behind {covered}");
+                    next += 1;
+                })
+                .expect("readable");
+            assert_eq!(next, number + 2);
+            rotten.corrupt(&format!("{:016x}.snap", number + 1), |bytes| bytes[40] ^= 1);
+        }
+    }
+    let first = writer.segments.read().expect("no panic")[0].header.first_seq;
+    assert!(first > 1 && first <= made[1] + 1, "{first}: what both cover may go");
+}
+
+#[test]
 fn two_processes_cannot_use_one_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = Folder::open(folder.path()).expect("free");
@@ -452,6 +488,119 @@ async fn a_full_disk_refuses_clients_while_outcomes_go_on() {
         tokio::task::yield_now().await;
     }
     journal.accept(arrival(3)).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn what_is_carried_forward_does_not_use_up_the_reserve() {
+    let disk = SimulatedDisk::new(1);
+    let options = Options { segment_bytes: 1 << 20, free_bytes_min: 1, ..small() };
+    let (journal, records) = running(&disk, options);
+    std::thread::spawn(move || while records.recv().is_ok() {});
+    journal.accept(arrival(1)).await.expect("there is room");
+    disk.set_capacity(Some(1));
+    let numbers: Vec<u64> = (0..500).collect();
+    let items = numbers.iter().map(|number| CarriedItem {
+        from: Position::arrived(1),
+        text: CarriedText::Alert { client: "old".into(), batch: batch(&[*number]) },
+    });
+    let carried = Input::Carried(Carried { items: items.collect() });
+    let refused = loop {
+        if let Err(refused) = journal.append(carried.clone()).await {
+            break refused;
+        }
+    };
+    assert!(matches!(refused, Refused::DiskFull { .. }), "{refused:?}");
+    assert_ne!(journal.health(), Health::Failed);
+    journal.append(Input::Advanced).await.expect("what the reserve is for has room");
+}
+
+#[test]
+fn a_read_error_is_not_taken_for_a_loss() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    for at in 0..3 {
+        writer.flush(At(at), &[alerts(&[1])]).expect("flushed");
+    }
+    drop(writer);
+    let read = |fails: Option<u64>| {
+        let (_, reader, ..) = open(&disk);
+        let before = disk.reads();
+        if let Some(later) = fails {
+            disk.fail_read(later);
+        }
+        let found = Texts::alert(&reader, Position::arrived(3));
+        (disk.reads() - before, found)
+    };
+    let (count, found) = read(None);
+    assert!(found.is_ok(), "{count} reads, {found:?}");
+    for later in 0..count {
+        let (_, found) = read(Some(later));
+        assert!(!matches!(found, Err(TextError::Lost)), "read {later} of {count}");
+        disk.heal();
+    }
+}
+
+#[test]
+fn the_text_of_a_config_is_read_without_what_came_with_it() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    writer.flush(At(0), &[alerts(&[1])]).expect("flushed");
+    let end = writer.segments.read().expect("no panic")[0].end.expect("flushed") as usize;
+    let install = ams2_core::config::Install {
+        config: ams2_core::Config::single(
+            ams2_core::config::Receiver { name: "ops".into(), actions: vec![] },
+            ams2_core::config::Route::default(),
+        ),
+        text: "the text".into(),
+        rule_version: 1,
+        removed: vec![],
+        by: "test".into(),
+    };
+    // The alert says where its labels stand, and there is damage.
+    let seq = writer.flush(At(1), &[alerts(&[1]), Input::ConfigInstalled(install.into())]).expect("flushed");
+    drop(writer);
+    disk.corrupt(&writer::segment_name(1), |bytes| bytes[end - 1] ^= 1);
+    let (_, reader, ..) = open(&disk);
+    assert!(matches!(reader.alert(Position::arrived(seq)), Err(ReadError::Missing(_))));
+    assert_eq!(reader.config_text(Position::arrived(seq + 1)).expect("readable"), "the text");
+    assert!(reader.config_text(Position::arrived(seq)).is_err(), "an alert is no config");
+}
+
+#[test]
+fn an_input_that_does_not_decode_costs_no_other_of_its_flush() {
+    for (bad, sequences, seqs) in
+        [(1, 1, vec![1, 2, 4]), (1, 3, vec![1, 2, 6]), (2, 2, vec![1, 2, 5]), (2, 3, vec![1, 2])]
+    {
+        let disk = SimulatedDisk::new(1);
+        let (mut writer, ..) = open(&disk);
+        writer.flush(At(1), &[alerts(&[1])]).expect("flushed");
+        let info = writer.segments.read().expect("no panic")[0].clone();
+        drop(writer);
+        let place = info.end.expect("flushed") as usize;
+        let mut frame = vec![0; segment::FRAME_HEADER];
+        let mut dictionary = codec::Dictionary::new([1, 2]);
+        let mut encode = |number, frame: &mut Vec<u8>| {
+            codec::encode(&alerts(&[number]), frame, place as u64, info.header.base_ms, &mut dictionary);
+        };
+        encode(2, &mut frame);
+        for _ in 0..bad {
+            // Kind, version, length, and no input at all.
+            frame.extend_from_slice(&[0, codec::INPUT_VERSION, 1, 0x7F]);
+        }
+        encode(3, &mut frame);
+        segment::seal_frame(&mut frame, &info.header, 2, At(2), 2 + sequences);
+        disk.corrupt(&writer::segment_name(1), |bytes| {
+            bytes[place..place + frame.len()].copy_from_slice(&frame)
+        });
+        let (writer, _, records, damage) = open(&disk);
+        let found: Vec<u64> = records.iter().map(|record| record.seq).collect();
+        assert_eq!(found, seqs, "{bad} bad ones that take {sequences} numbers");
+        assert_eq!(writer.next_seq(), 4 + u64::from(sequences));
+        assert!(
+            damage.iter().any(|said| said.contains("the record 3 ") || said.contains("the records 3 to ")),
+            "{damage:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -589,6 +738,6 @@ fn a_record_whose_texts_are_damaged_takes_no_other_of_its_flush_along() {
     let (_, _, records, damage) = open(&disk);
     let kept: Vec<u64> = records.iter().map(|record| record.seq).collect();
     assert_eq!(kept, [4, 5, 6], "1 is damaged, and what refers to it: 2 and 3; {damage:?}");
-    assert!(damage.iter().any(|words| words.contains("record 2 does not decode")), "{damage:?}");
+    assert!(damage.iter().any(|words| words.contains("records 2 to 3 do not decode")), "{damage:?}");
     assert_eq!(records[0], whole[2]);
 }

@@ -170,6 +170,8 @@ struct Item {
     reply: Option<oneshot::Sender<Result<Accepted, Refused>>>,
     bytes: usize,
     client: bool,
+    /// Whether it is there to make room: it gets none where there is none.
+    makes_room: bool,
 }
 
 /// What the thread tells when older segments may go: the first sequence number to keep.
@@ -218,7 +220,7 @@ impl Journal {
         let bytes = memory_bytes(&input);
         let mut queue = self.shared.lock();
         self.shared.admit(&queue, bytes, false)?;
-        queue.items.push(Item { input, reply: None, bytes, client: false });
+        queue.items.push(Item { input, reply: None, bytes, client: false, makes_room: false });
         self.shared.wake(&queue);
         Ok(())
     }
@@ -288,7 +290,8 @@ impl Journal {
         let (sender, answer) = oneshot::channel();
         let mut queue = self.shared.lock();
         self.shared.admit(&queue, bytes, client)?;
-        queue.items.push(Item { input, reply: Some(sender), bytes, client });
+        let makes_room = matches!(input, Input::Carried(_));
+        queue.items.push(Item { input, reply: Some(sender), bytes, client, makes_room });
         if client {
             queue.clients += 1;
             queue.client_bytes += bytes;
@@ -335,6 +338,16 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// Takes items out of a flush that has no room for them, and answers them so; how many.
+fn refuse(items: &mut Vec<Item>, which: fn(&Item) -> bool) -> u64 {
+    let refused = items.extract_if(.., |item| which(item)).filter_map(|item| item.reply);
+    let answered = refused.map(|reply| {
+        // Who has gone needs no answer.
+        let _ = reply.send(Err(Refused::DiskFull { retry_after: RETRY_AFTER_DISK }));
+    });
+    answered.count() as u64
 }
 
 /// About how much memory an input of our own, or an operator's, holds.
@@ -435,19 +448,21 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         Some(self.refuse_into_reserve(items))
     }
 
-    /// Where no other segment can be had, clients get no more than what the reserve leaves.
+    /// Where no other segment can be had, clients get no more than what the reserve leaves, and texts that are carried forward
+    /// what clients leave of that.
     fn refuse_into_reserve(&mut self, mut items: Vec<Item>) -> Vec<Item> {
         let room = self.writer.room_for_clients();
-        let clients: usize = items.iter().filter(|item| item.client).map(|item| item.bytes).sum();
-        if clients as u64 <= room {
-            return items;
+        let bytes = |items: &[Item], of: fn(&Item) -> bool| -> u64 {
+            items.iter().filter(|item| of(item)).map(|item| item.bytes as u64).sum()
+        };
+        let clients = bytes(&items, |item| item.client);
+        if clients > room {
+            self.shared.disk_full.store(true, Ordering::Relaxed);
+            let refused = refuse(&mut items, |item| item.client);
+            self.shared.metrics.refused_disk.fetch_add(refused, Ordering::Relaxed);
         }
-        self.shared.disk_full.store(true, Ordering::Relaxed);
-        let refused = items.extract_if(.., |item| item.client);
-        for reply in refused.filter_map(|item| item.reply) {
-            self.shared.metrics.refused_disk.fetch_add(1, Ordering::Relaxed);
-            // Who has gone needs no answer.
-            let _ = reply.send(Err(Refused::DiskFull { retry_after: RETRY_AFTER_DISK }));
+        if clients.saturating_add(bytes(&items, |item| item.makes_room)) > room {
+            refuse(&mut items, |item| item.makes_room);
         }
         items
     }

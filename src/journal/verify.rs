@@ -19,23 +19,29 @@ pub(super) struct LostFrame {
 }
 
 /// The frames of a segment before `end`, from the first on that the disk does not give back. Later ones are among them:
-/// a segment that takes one again counts for all that follow.
-pub(super) fn lost_from_disk(file: &Arc<dyn StoredFile>, header: &SegmentHeader, end: u64) -> Vec<LostFrame> {
+/// a segment that takes one again counts for all that follow. With how many places memory does not give back either: what stood
+/// there cannot be written again.
+pub(super) fn lost_from_disk(
+    file: &Arc<dyn StoredFile>,
+    header: &SegmentHeader,
+    end: u64,
+) -> (Vec<LostFrame>, u64) {
     // While it is in memory: reading it from the disk forgets that.
     let Ok(memory) = read_whole(file) else {
         tracing::warn!(segment = header.id, "the segment cannot be read, and so not verified");
-        return Vec::new();
+        return (Vec::new(), 0);
     };
     if let Err(error) = file.forget() {
         tracing::warn!(%error, segment = header.id, "the segment is verified in memory only");
     }
     let Ok(disk) = read_whole(file) else {
         tracing::warn!(segment = header.id, "the segment cannot be read, and so not verified");
-        return Vec::new();
+        return (Vec::new(), 0);
     };
     let bytes = &memory.bytes[..memory.bytes.len().min(end as usize)];
     let (mut lost, mut damaged) = (Vec::new(), Vec::new());
-    for found in Walk::new(bytes, *header) {
+    let mut walk = Walk::new(bytes, *header);
+    for found in walk.by_ref() {
         match found {
             Found::Frame(offset, frame, payload) => {
                 let range = offset as usize..offset as usize + FRAME_HEADER + payload.len();
@@ -54,5 +60,13 @@ pub(super) fn lost_from_disk(file: &Arc<dyn StoredFile>, header: &SegmentHeader,
             Found::Damage(range) | Found::TornEnd(range) => damaged.push(range),
         }
     }
-    lost
+    // All of it was written: what comes behind the last frame that checks was a frame, too.
+    if walk.offset() < end && damaged.last().is_none_or(|range| range.end < end) {
+        damaged.push(walk.offset()..end);
+    }
+    for range in &damaged {
+        let (segment, offset, bytes) = (header.id, range.start, range.end - range.start);
+        tracing::error!(segment, offset, bytes, "what was kept there cannot be read any more");
+    }
+    (lost, damaged.len() as u64)
 }

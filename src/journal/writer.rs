@@ -413,7 +413,9 @@ impl Writer {
     /// The same after a failed flush. What was answered before stands in the segment that failed, and perhaps on the very
     /// page: it is read from the disk, and what is not there any more is written again from memory, under its numbers.
     fn roll_after_failure(&mut self, at: At) -> io::Result<()> {
-        let lost = verify::lost_from_disk(&self.current.file, &self.current.header, self.current.offset);
+        let (lost, unreadable) =
+            verify::lost_from_disk(&self.current.file, &self.current.header, self.current.offset);
+        self.damaged += unreadable;
         let Some(first) = lost.first() else { return self.roll(at) };
         let (segment, sequence, next_seq) = (self.current.header.id, first.seq, self.next_seq);
         tracing::error!(segment, sequence, "what was kept is not on the disk any more, and is written again");

@@ -242,7 +242,8 @@ impl Process {
     /// Some step of letting old segments go.
     pub fn let_go(&mut self) {
         let Some(leaving) = &mut self.leaving else {
-            let seq = self.writer.droppable(self.covered);
+            // A disk that cannot list its files lets nothing go.
+            let seq = self.writer.droppable(self.snapshots.covered().unwrap_or(0));
             // A router that lags behind does not know yet what it needs.
             self.leaving = seq.filter(|seq| self.live.machine.next_seq() >= *seq).map(|seq| Leaving {
                 seq,
