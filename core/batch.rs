@@ -244,8 +244,13 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// Forgets the alert being built.
+    /// Forgets the alert being built, with its text.
     pub fn discard_alert(&mut self) {
+        let first = self.labels.iter().chain(&self.annotations).map(|pair| pair.start).min();
+        // Past 4 GiB starts are not true any more.
+        if let Some(first) = first.filter(|_| u32::try_from(self.batch.text.len()).is_ok()) {
+            self.batch.text.truncate(first as usize);
+        }
         self.labels.clear();
         self.annotations.clear();
     }
@@ -343,5 +348,6 @@ mod tests {
         let batch = builder.finish();
         let alert = batch.alert(0).expect("one alert");
         assert_eq!((alert.annotations().len(), alert.id()), (0, Some("id-1")));
+        assert_eq!(batch.text, "a1id-1");
     }
 }

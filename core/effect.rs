@@ -504,7 +504,25 @@ pub enum DeadReason {
     Dropped,
 }
 
+/// Longest start of a far end's words that a dead letter keeps, in bytes; the decision has them whole. There may be a million
+/// dead letters, and most say the same.
+const DEAD_WORDS_BYTES_MAX: usize = 256;
+
 impl DeadReason {
+    /// The same with no more of the far end's words than a dead letter keeps.
+    pub(crate) fn cut(&self) -> DeadReason {
+        let start = |words: &str| {
+            let most = DEAD_WORDS_BYTES_MAX.min(words.len());
+            let end = (0..=most).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);
+            String::from(&words[..end])
+        };
+        match self {
+            DeadReason::Permanent(words) => DeadReason::Permanent(start(words)),
+            DeadReason::TooOld(words) => DeadReason::TooOld(start(words)),
+            other => other.clone(),
+        }
+    }
+
     /// The word in JSON, logs and metrics.
     pub fn word(&self) -> &'static str {
         match self {

@@ -558,7 +558,7 @@ impl Machine {
         self.leave(delivery);
         let row = &mut self.state.deliveries[delivery];
         row.state = DeliveryState::Dead;
-        row.rare().dead = Some(reason.clone());
+        row.rare().dead = Some(reason.cut());
         row.lane = LaneRef::Detached(row.id.0 as u64);
         let (id, number) = (row.id, row.action);
         let action = self.state.actions[number as usize].spec.id.clone();
@@ -581,7 +581,7 @@ impl Machine {
         row.lane = LaneRef::Detached(row.id.0 as u64);
         let reason = DeadReason::Permanent(words.to_string());
         row.state = DeliveryState::Dead;
-        row.rare().dead = Some(reason.clone());
+        row.rare().dead = Some(reason.cut());
         let id = row.id;
         self.state.actions[action as usize].pending -= 1;
         self.state.totals.dead_lettered += 1;

@@ -17,6 +17,10 @@ const PIECE: usize = 32;
 const LOOK_COST: i64 = 1;
 const CHANGE_COST: i64 = 2;
 
+/// Deliveries that one digest carries: their texts, some 40 MB, may be in memory at once when it is told. What is over that goes into a further
+/// digest.
+const PARTS_MAX: usize = 20_000;
+
 /// Work on the deliveries of a digest that is under way.
 #[derive(Debug)]
 pub(super) enum Work {
@@ -147,6 +151,8 @@ impl Machine {
             });
             let next = behind.or_else(|| ready.walk(&mut gather.place).map(|head| (head, head)));
             let due = next.filter(|(_, head)| self.state.deliveries[*head].due <= self.now);
+            // Those of one lane are found in their order: what is left over is told behind what is taken.
+            let due = due.filter(|_| gather.found.len() < PARTS_MAX);
             let Some((row, _)) = due else {
                 let (action, waiting) = (gather.action, gather.found);
                 return Work::Fill { action, digest: None, waiting, ids: Vec::new() };

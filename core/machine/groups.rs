@@ -105,9 +105,7 @@ impl Machine {
         let waits_until = self.state.alerts[row].starts.0.saturating_add_unsigned(node.group_wait_ms);
         let waited = waits_until <= self.now.wall(self.state.wall_offset()).0;
         let first = if waited { self.now } else { self.now.plus(node.group_wait_ms) };
-        let receiver = node.receiver;
-        let lanes =
-            self.actions_of(receiver).into_iter().map(|action| Lane { action, ..Lane::default() }).collect();
+        let lanes = node.actions.iter().map(|action| Lane { action: *action, ..Lane::default() }).collect();
         let group = self.state.groups.insert(Group {
             route,
             name: Arc::new(GroupName { key, labels: texts }),
@@ -145,7 +143,14 @@ impl Machine {
         }
     }
 
-    /// The actions of a receiver, by number.
+    /// Notes for each route which actions it tells, once they have their numbers.
+    pub(super) fn number_actions(&mut self) {
+        let mut routing = core::mem::take(&mut self.routing);
+        routing.number_actions(|receiver| self.actions_of(receiver));
+        self.routing = routing;
+    }
+
+    /// The actions of a receiver, by number: looks through all there are.
     pub(super) fn actions_of(&self, receiver: u32) -> Vec<u32> {
         let Some(config) = self.state.config() else { return Vec::new() };
         let actions = config.receivers.get(receiver as usize).map_or(&[][..], |receiver| &receiver.actions);
@@ -723,11 +728,10 @@ impl Machine {
     /// Tells one occurrence, or an end, to the actions of a route with `notify: each`.
     pub(super) fn notify_each(&mut self, row: u32, route: u32, reason: NotifyReason) {
         let node = &self.routing.nodes[route as usize];
-        let (name, receiver) = (node.each.clone(), node.receiver);
+        let (name, actions) = (node.each.clone(), node.actions.clone());
         let alert = &self.state.alerts[row];
         let (identity, noted) = (alert.identity, self.noted(alert));
         let fingerprint = alert.fingerprint;
-        let actions = self.actions_of(receiver);
         if actions.is_empty() {
             let reason = HoldReason::NobodyToTell;
             self.record(Decided::Hold { group: name, action: None, reason, alerts: [fingerprint].into() });
@@ -737,7 +741,7 @@ impl Machine {
             return;
         }
         let mut notification = None;
-        for action in actions {
+        for &action in &*actions {
             let spec = &self.state.actions[action as usize].spec;
             let hold = if self.state.about.get(&row) == Some(&action) {
                 Some(HoldReason::AboutItself)

@@ -173,6 +173,8 @@ enum Phase {
     After,
     /// The earliest timer is looked for, past entries that their rows have outlived.
     Settle,
+    /// Timers are made anew, from this row on: too many entries were outlived.
+    Thin(usize),
 }
 
 /// Whether a record is done.
@@ -220,7 +222,6 @@ impl Machine {
             let Some(next) = self.step_once(&mut job, &mut left) else {
                 self.state.at = job.record.at;
                 self.state.next_seq = job.record.seq + job.record.input.sequences();
-                self.thin_timers();
                 let due = self.next_due();
                 self.effects.push(Effect::Wake(due));
                 return Step::Done;
@@ -280,23 +281,48 @@ impl Machine {
 
     /// Rows that went, or whose due time moved to and fro, leave entries behind: past twice of what there is to wait
     /// for they are made again.
-    fn thin_timers(&mut self) {
+    fn has_too_many_timers(&self) -> bool {
         let rows = self.state.alerts.len()
             + self.state.groups.len()
             + self.state.actions.len()
             + self.state.silences.len();
-        if self.timers.len() > 2 * rows + 1024 {
+        self.timers.len() > 2 * rows + 1024
+    }
+
+    /// Makes the entries of some rows anew, alerts first; the phase that comes next, or `None` when all of them are made.
+    fn thin_timers(&mut self, item: usize, left: &mut i64) -> Option<Phase> {
+        if item == 0 {
             self.timers.clear();
-            self.state.alerts.iter_mut().for_each(|(_, alert)| alert.armed = At::NEVER);
-            self.state.groups.iter_mut().for_each(|(_, group)| group.armed = At::NEVER);
-            self.state.actions.iter_mut().for_each(|action| action.armed = At::NEVER);
-            self.times_armed = At::NEVER;
-            self.arm_rows();
-            for (action, number) in self.state.actions.iter_mut().zip(0..) {
-                let next = action.next;
-                self.timers.arm(&mut action.armed, next, Due::Action(number));
-            }
         }
+        let alerts = self.state.alerts.bound();
+        if let Some(rows) = pieces::rows_of(item, alerts, left) {
+            for row in rows.clone() {
+                if let Some(alert) = self.state.alerts.find_mut(row) {
+                    alert.armed = At::NEVER;
+                    self.arm_alert(row);
+                }
+            }
+            return Some(Phase::Thin(rows.end as usize));
+        }
+        if let Some(rows) = pieces::rows_of(item - alerts as usize, self.state.groups.bound(), left) {
+            for row in rows.clone() {
+                if let Some(group) = self.state.groups.find_mut(row) {
+                    group.armed = At::NEVER;
+                    let next = group.next;
+                    self.timers.arm(&mut group.armed, next, Due::Group(row));
+                }
+            }
+            return Some(Phase::Thin(alerts as usize + rows.end as usize));
+        }
+        self.arm_silences();
+        self.times_armed = At::NEVER;
+        self.arm_times();
+        for (action, number) in self.state.actions.iter_mut().zip(0..) {
+            action.armed = At::NEVER;
+            let next = action.next;
+            self.timers.arm(&mut action.armed, next, Due::Action(number));
+        }
+        None
     }
 
     /// The sequence number that the next record must have.
@@ -323,7 +349,11 @@ impl Machine {
             } else {
                 self.first_items(&job.record.input)
             }),
-            Phase::Settle => self.settle(left).is_none().then_some(Phase::Settle),
+            Phase::Settle => match self.settle(left) {
+                None => Some(Phase::Settle),
+                Some(_) => self.has_too_many_timers().then_some(Phase::Thin(0)),
+            },
+            Phase::Thin(item) => self.thin_timers(item, left),
             Phase::Sources(item) => {
                 self.now = job.record.at;
                 Some(self.apply_source(&job.record.input, item, left))
@@ -344,6 +374,11 @@ impl Machine {
             Phase::Clear(action) => Some(self.clear_actions(action, left)),
             Phase::LineUp(group) => Some(self.line_up_groups(group, left)),
             Phase::Own => {
+                // Own alerts have an `id` mostly; a day's rest may have left a million that are over.
+                let raises = !(self.to_raise.is_empty() && self.given_up.is_empty());
+                if raises && !self.expire_ids(left) {
+                    return Some(Phase::Own);
+                }
                 self.raise_own();
                 Some(Phase::After)
             }

@@ -211,6 +211,7 @@ impl Machine {
         self.state.config = Some((install.config.clone(), position));
         self.state.rule_version = install.rule_version;
         self.install_actions(&install.config.receivers, &install.removed);
+        self.number_actions();
         self.record(Decided::Config { position, by: install.by.clone() });
         let summary = format!("a configuration was installed by {}", install.by);
         self.to_raise.push(OwnAlert::new("Configuration Changed", "12", Severity::Info, summary));

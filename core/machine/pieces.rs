@@ -115,7 +115,8 @@ impl Machine {
     }
 }
 
-fn rows_of(item: usize, bound: u32, left: &mut i64) -> Option<core::ops::Range<u32>> {
+/// The next rows of those below `bound` to look at; `None` when there are no more.
+pub(super) fn rows_of(item: usize, bound: u32, left: &mut i64) -> Option<core::ops::Range<u32>> {
     let first = u32::try_from(item).ok().filter(|first| *first < bound)?;
     *left -= ROWS_COST;
     Some(first..first.saturating_add(ROWS).min(bound))

@@ -299,7 +299,7 @@ impl<'a> AlertView<'a> {
     pub fn receivers_of_each(&self) -> Vec<SmolStr> {
         let machine = self.machine;
         let each = self.alert.members.iter().filter_map(|member| match member {
-            Member::Each(route) => Some(machine.receiver_of(*route)),
+            Member::Each(route) => Some(machine.receiver_name(*route)),
             Member::Group(_) => None,
         });
         each.collect()
@@ -314,7 +314,7 @@ impl<'a> AlertView<'a> {
                 Member::Group(group) => machine.state.groups[*group].route,
                 Member::Each(route) => *route,
             };
-            let name = machine.receiver_of(route);
+            let name = machine.receiver_name(route);
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -372,7 +372,7 @@ impl<'a> GroupView<'a> {
 
     /// Who is told of it.
     pub fn receiver(&self) -> SmolStr {
-        self.machine.receiver_of(self.group.route)
+        self.machine.receiver_name(self.group.route)
     }
 
     /// Its alerts in Alertmanager's order.
@@ -400,12 +400,5 @@ impl<'a> GroupView<'a> {
                 lane.hold.as_ref(),
             )
         })
-    }
-}
-
-impl Machine {
-    fn receiver_of(&self, route: u32) -> SmolStr {
-        let receiver = self.routing.nodes[route as usize].receiver;
-        self.state.config().map(|config| config.receivers[receiver as usize].name.clone()).unwrap_or_default()
     }
 }

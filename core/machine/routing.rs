@@ -1,7 +1,7 @@
 //! The routing tree, compiled: inheritance worked out, siblings indexed by the label values they demand, so that
 //! an alert does not pay for routes that cannot match it.
 
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 
 use super::{index::Index, inhibition::Inhibition};
 use crate::{
@@ -31,6 +31,8 @@ pub(crate) struct RouteNode {
     pub mute_times: Vec<u32>,
     /// Numbers of the time intervals outside which nothing is told; none means always.
     pub active_times: Vec<u32>,
+    /// Numbers of the receiver's actions; see [`Routing::number_actions`].
+    pub actions: Arc<[u32]>,
     /// Alertmanager's route key.
     pub key: String,
     /// The name of all that `notify: each` tells by this route.
@@ -78,6 +80,15 @@ impl Routing {
         routing.has_times = nodes.iter().any(|n| !(n.mute_times.is_empty() && n.active_times.is_empty()));
         routing.has_each = nodes.iter().any(|n| n.notify == Notify::Each);
         Ok(routing)
+    }
+
+    /// Notes which actions each route's receiver has, once they have their numbers: `actions_of` says those of a receiver.
+    pub fn number_actions(&mut self, mut actions_of: impl FnMut(u32) -> Vec<u32>) {
+        let mut known: BTreeMap<u32, Arc<[u32]>> = BTreeMap::new();
+        for node in &mut self.nodes {
+            let actions = known.entry(node.receiver).or_insert_with(|| actions_of(node.receiver).into());
+            node.actions = actions.clone();
+        }
     }
 
     /// Which words have which rank.
@@ -154,6 +165,7 @@ impl Routing {
             notify: route.notify.or(inherited.map(|p| p.notify)).unwrap_or_default(),
             tell_short: route.tell_short.or(inherited.map(|p| p.tell_short)).unwrap_or(false),
             group_wait_each: route.group_wait_each.or(inherited.map(|p| p.group_wait_each)).unwrap_or(false),
+            actions: Arc::default(),
             mute_times: self.intervals(&route.mute_time_intervals)?,
             active_times: self.intervals(&route.active_time_intervals)?,
             each: Arc::new(GroupName { key: format!("{key}:each"), labels: Vec::new() }),

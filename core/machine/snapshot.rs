@@ -68,6 +68,7 @@ impl Machine {
         if let Some((config, _)) = &self.state.config {
             self.routing = Routing::compile(config).map_err(|error| error.to_string())?;
         }
+        self.number_actions();
         let Machine { state, alert_table, group_table, delivery_table, .. } = self;
         state.strings.rebuild();
         state.detached.rebuild(&state.deliveries);

@@ -117,7 +117,7 @@ pub(crate) struct Alert {
     pub firing: bool,
     /// Whether its end is only the resolve timeout.
     pub by_timeout: bool,
-    /// Whether it is something that happened, and so does not end by itself.
+    /// Whether it is something that happened: that it is over, which only the timeout says, is told to nobody.
     pub one_shot: bool,
     pub members: Box<[Member]>,
     /// Pending deliveries of groups that name it.

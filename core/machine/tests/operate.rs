@@ -424,3 +424,91 @@ fn an_alert_that_a_reload_moves_has_that_on_record() {
         assert_eq!(moved, [b.fingerprint()], "{notify:?}");
     }
 }
+
+#[test]
+fn ids_whose_time_is_over_are_forgotten_in_pieces_before_an_own_alert() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    for number in 0..3_000 {
+        let id = format!("{number}");
+        world.send(A, Some(&id), None);
+    }
+    world.now = world.now.plus(25 * HOUR as u64);
+    world.input(Input::Advanced);
+    let record = JournalRecord { seq: world.machine.next_seq(), at: world.now, input: Input::Stopping };
+    world.machine.apply(record);
+    let mut steps = 1;
+    while world.machine.step(1) == Step::More {
+        steps += 1;
+    }
+    assert!(steps > 3_000 / 32, "{steps} steps");
+    assert!(world.machine.state.ids.order.len() < 10);
+}
+
+#[test]
+fn timers_are_made_again_in_pieces() {
+    const LIVE: usize = 5_000;
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let mut world = World::new(config(vec![], route));
+    for host in 0..LIVE {
+        world.alert(&[("event", "E"), ("host", &format!("{host}"))], Some(HOUR));
+    }
+    // Each that comes and goes leaves an entry behind.
+    let mut most = 0;
+    for number in 0..2 * LIVE {
+        for ends_in in [HOUR, 0] {
+            let ends_at = Wall(world.now.0 as i64 + OFFSET + ends_in);
+            let batch = batch(&[("event", "E"), ("host", &format!("gone {number}"))], None, Some(ends_at));
+            let input = Input::Alerts(Arrival { client: "test".into(), batch: batch.into() });
+            world.machine.apply(JournalRecord { seq: world.machine.next_seq(), at: world.now, input });
+            let mut steps = 1;
+            while world.machine.step(1) == Step::More {
+                steps += 1;
+            }
+            while world.machine.next_effect().is_some() {}
+            most = most.max(steps);
+        }
+    }
+    assert!(most >= LIVE / 256, "{most} steps");
+    assert!(world.machine.timers.len() < 3 * LIVE, "{} entries", world.machine.timers.len());
+    // Every alert that lives still ends when its time has come.
+    world.wait(2 * HOUR as u64);
+    assert_eq!(world.machine.alerts().filter(|alert| alert.label("event") == "E").count(), 0);
+}
+
+#[test]
+fn what_is_more_than_a_digest_carries_goes_into_a_further_one() {
+    let mut log = action("ops", "log");
+    log.max_per_minute = Some(1);
+    let route = Route { notify: Some(Notify::Each), ..Route::default() };
+    let mut world = World::new(config(vec![log], route));
+    let mut builder = BatchBuilder::default();
+    for host in 0..25_000 {
+        builder.label("event", "E");
+        builder.label("host", &format!("{host}"));
+        builder.finish_alert(AlertTimes::default(), Some("1"), None).expect("valid");
+    }
+    let batch = builder.finish();
+    world.input(Input::Alerts(Arrival { client: "test".into(), batch: batch.into() }));
+    world.wait(300_000);
+    let told: Vec<usize> = world.delivered.iter().map(|(_, told)| told.digest_of.len()).collect();
+    assert_eq!(told[..2], [20_000, 5_000]);
+    assert!(world.machine.deliveries().next().is_none());
+}
+
+#[test]
+fn a_dead_letter_keeps_the_start_of_what_the_far_end_said() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    let words = "ä".repeat(2_000);
+    world.far_end = Some(Err(Failure::permanent(words.clone())));
+    world.alert(A, Some(HOUR));
+    world.wait(31_000);
+    let kept = world.machine.deliveries().find_map(|of| match of.standing {
+        DeliveryStanding::Dead(DeadReason::Permanent(words)) => Some(words),
+        _ => None,
+    });
+    assert_eq!(kept, Some("ä".repeat(128)));
+    let whole = DeadReason::Permanent(words);
+    assert!(
+        world.records().any(|what| matches!(what, Decided::DeadLetter { reason, .. } if *reason == whole))
+    );
+}
