@@ -27,6 +27,7 @@
 
 mod context;
 pub mod filters;
+mod nesting;
 
 use std::{
     fmt::{self, Write as _},
@@ -142,6 +143,7 @@ impl Template {
                 format!("a template of {} bytes; at most {SOURCE_BYTES_MAX} are allowed", source.len());
             return Err(TemplateError { message, line: None });
         }
+        nesting::check(source)?;
         let mut environment = environment(scope);
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| explain(&error))?;
         let wanted = Wanted::by(source);
