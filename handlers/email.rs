@@ -40,10 +40,7 @@ pub const KIND: Kind = Kind {
         "email: { to: ['Night desk <night@example.com>', secops@example.com], from: 'ams2 <ams2@example.com>', smtp: 'smtp://mail.example.com:587', reply_to: secops@example.com }",
         "email: { to: [secops@example.com], from: ams2@example.com, smtp: 'smtps://mail.example.com', subject: '{{ severity | upper }} {{ event }}', html: false }",
     ],
-    files: &[
-        FileSetting { key: "password_file", into: "password", secret: true },
-        FileSetting { key: "ca_file", into: "ca", secret: false },
-    ],
+    files: &[FileSetting::secret("password_file", "password"), FileSetting::public("ca_file", "ca")],
     defaults: Defaults {
         send_resolved: true,
         max_in_flight: 4,

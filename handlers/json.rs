@@ -34,6 +34,73 @@ pub fn notification(delivery: &Delivery) -> Vec<u8> {
     serde_json::to_vec(&Body::of(delivery)).expect("text and numbers always serialise")
 }
 
+/// The delivery as Alertmanager's web hook body (version "4") and nothing else, keys in its order.
+pub(crate) fn alertmanager(delivery: &Delivery) -> Vec<u8> {
+    let body = Theirs {
+        receiver: &delivery.receiver,
+        status: delivery.state(),
+        alerts: delivery.alerts().map(TheirAlert::of).collect(),
+        group_labels: Pairs(delivery.group_labels()),
+        common_labels: Pairs(delivery.common_labels()),
+        common_annotations: Pairs(delivery.common_annotations()),
+        external_url: &delivery.external_url,
+        version: "4",
+        group_key: delivery.groups.first().map_or("", |group| &group.key),
+        truncated_alerts: delivery.hidden(),
+    };
+    serde_json::to_vec(&body).expect("text and numbers always serialise")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Theirs<'a> {
+    receiver: &'a str,
+    status: &'static str,
+    alerts: Vec<TheirAlert<'a>>,
+    group_labels: Pairs<'a>,
+    common_labels: Pairs<'a>,
+    common_annotations: Pairs<'a>,
+    #[serde(rename = "externalURL")]
+    external_url: &'a str,
+    version: &'static str,
+    group_key: &'a str,
+    truncated_alerts: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TheirAlert<'a> {
+    status: &'static str,
+    labels: Pairs<'a>,
+    annotations: Pairs<'a>,
+    starts_at: String,
+    ends_at: String,
+    #[serde(rename = "generatorURL")]
+    generator_url: &'a str,
+    fingerprint: String,
+}
+
+impl<'a> TheirAlert<'a> {
+    fn of(alert: &'a Alert) -> TheirAlert<'a> {
+        TheirAlert {
+            status: state_word(alert.firing),
+            labels: Pairs::of(&alert.labels),
+            annotations: Pairs::of(&alert.annotations),
+            starts_at: go_time(text::rfc3339(alert.starts_at)),
+            ends_at: alert.ends_at.map_or_else(|| NO_TIME.to_owned(), |end| go_time(text::rfc3339(end))),
+            generator_url: &alert.generator_url,
+            fingerprint: alert.fingerprint.to_string(),
+        }
+    }
+}
+
+/// As Go writes it: without zeros at the end of a second's fraction.
+fn go_time(text: String) -> String {
+    let bare = text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
+    // Only what follows a point are zeros of a fraction.
+    if text.contains('.') { format!("{bare}Z") } else { text }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
@@ -190,6 +257,28 @@ mod tests {
         let body: serde_json::Value =
             serde_json::from_slice(&notification(&sample::delivery())).expect("valid JSON");
         insta::assert_snapshot!(serde_json::to_string_pretty(&body).expect("valid"));
+    }
+
+    #[test]
+    fn alertmanagers_body_has_its_keys_and_no_others() {
+        let mut delivery = sample::delivery();
+        let mut ended = sample::alert();
+        (ended.firing, ended.ends_at) = (false, Some(ams2_core::Wall(1_795_515_302_120)));
+        delivery.groups[0].alerts.push(ended);
+        (delivery.groups[0].firing, delivery.groups[0].resolved) = (1, 4);
+        insta::assert_snapshot!(String::from_utf8(alertmanager(&delivery)).expect("text"));
+    }
+
+    #[test]
+    fn times_are_written_as_go_does() {
+        for (ours, theirs) in [
+            ("2026-11-24T10:15:00.000Z", "2026-11-24T10:15:00Z"),
+            ("2026-11-24T10:15:00.120Z", "2026-11-24T10:15:00.12Z"),
+            ("2026-11-24T10:15:00.123Z", "2026-11-24T10:15:00.123Z"),
+            ("2026-11-24T10:10:10Z", "2026-11-24T10:10:10Z"),
+        ] {
+            assert_eq!(go_time(ours.into()), theirs);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod render;
 mod sample;
 mod secret;
 mod settings;
+pub mod target;
 pub mod text;
 pub mod tls;
 pub mod units;
@@ -22,6 +23,7 @@ pub mod email;
 pub mod event_log;
 pub mod program;
 pub mod snmp_trap;
+pub mod webhook;
 
 pub use ams2_core::input::{Failure, FailureKind, Receipt, Recipient};
 pub use delivery::{Alert, Delivery, Digest, Group};
@@ -32,6 +34,7 @@ pub use settings::{BuildContext, Clock, Common, Defaults, FileSetting, Kind, Lim
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -56,31 +59,42 @@ pub trait Action: fmt::Debug + Send + Sync {
     async fn probe(&self, deadline: Duration) -> Result<String, String>;
 }
 
-/// Makes the table, and the type that the configuration reader reads an action into, from the one list.
+/// Makes the table, and the type that the configuration reader reads an action into, from the one list. Services that a file
+/// describes ([`target`]) follow in it.
 macro_rules! actions {
     ($($variant:ident = $module:ident),+ $(,)?) => {
         /// Every kind of action, in the order in which `ams2 action list` shows them.
-        pub const TABLE: &[&Kind] = &[$(&$module::KIND),+];
+        pub static TABLE: LazyLock<Vec<&'static Kind>> = LazyLock::new(|| {
+            let described = target::TARGETS.iter().map(|target| &target.kind);
+            [$(&$module::KIND),+].into_iter().chain(described).collect()
+        });
 
         /// The settings of one action as an admin writes them: the action's key, then its settings.
-        #[derive(Clone, Debug, PartialEq, serde::Deserialize, schemars::JsonSchema)]
-        #[serde(rename_all = "snake_case")]
+        #[derive(Clone, Debug, PartialEq)]
         pub enum ActionSettings {
             $(
                 #[doc = concat!("Settings of `", stringify!($module), "`.")]
                 $variant(Box<$module::Settings>),
             )+
+            /// Settings of a service that a file describes.
+            Target(Box<target::Settings>),
         }
 
         impl ActionSettings {
             /// The entry in the [`TABLE`].
             pub fn kind(&self) -> &'static Kind {
-                match self { $(ActionSettings::$variant(_) => &$module::KIND),+ }
+                match self {
+                    $(ActionSettings::$variant(_) => &$module::KIND,)+
+                    ActionSettings::Target(settings) => settings.kind(),
+                }
             }
 
             /// The settings that every action has.
             pub fn common(&self) -> Common {
-                match self { $(ActionSettings::$variant(settings) => settings.common()),+ }
+                match self {
+                    $(ActionSettings::$variant(settings) => settings.common(),)+
+                    ActionSettings::Target(settings) => settings.common(),
+                }
             }
 
             /// What the router needs to know, with the kind's defaults where nothing is set.
@@ -97,6 +111,9 @@ macro_rules! actions {
                         let settings = $module::Settings { max_alerts, ..new.with_texts_of(old) };
                         ActionSettings::$variant(Box::new(settings))
                     })+
+                    (ActionSettings::Target(new), ActionSettings::Target(old)) if new.kind().key == old.kind().key => {
+                        ActionSettings::Target(Box::new(new.with_texts_of(old).with_max_alerts_of(old)))
+                    }
                     // Another kind of action has nothing in common with this one.
                     _ => self.clone(),
                 }
@@ -105,14 +122,20 @@ macro_rules! actions {
             /// What works, but perhaps not as meant.
             pub fn warnings(&self) -> Vec<SettingsError> {
                 use settings::Warnings;
-                match self { $(ActionSettings::$variant(settings) => settings.warnings()),+ }
+                match self {
+                    $(ActionSettings::$variant(settings) => settings.warnings(),)+
+                    ActionSettings::Target(_) => Vec::new(),
+                }
             }
 
             /// Checks the settings and makes the action, or says every mistake. Touches no network and writes
             /// nothing.
             pub fn build(&self, context: &BuildContext) -> Result<Box<dyn Action>, Vec<SettingsError>> {
                 let mut errors = self.common().check();
-                let built = match self { $(ActionSettings::$variant(settings) => settings.build(context)),+ };
+                let built = match self {
+                    $(ActionSettings::$variant(settings) => settings.build(context),)+
+                    ActionSettings::Target(settings) => settings.build(context),
+                };
                 match built {
                     Ok(action) if errors.is_empty() => Ok(action),
                     Ok(_) => Err(errors),
@@ -123,6 +146,65 @@ macro_rules! actions {
                 }
             }
         }
+
+        /// One entry: the action's key, and behind it its settings.
+        impl<'de> serde::Deserialize<'de> for ActionSettings {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ActionSettings, D::Error> {
+                use serde::de::{EnumAccess, Error, VariantAccess, Visitor};
+                struct Entry;
+                impl<'de> Visitor<'de> for Entry {
+                    type Value = ActionSettings;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an action's key and its settings")
+                    }
+
+                    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<ActionSettings, A::Error> {
+                        let (key, settings) = data.variant::<String>()?;
+                        $(if key == $module::KIND.key {
+                            return settings.newtype_variant().map(ActionSettings::$variant);
+                        })+
+                        match target::find(&key) {
+                            Some(target) => {
+                                let settings = settings.newtype_variant_seed(target::Seed(target))?;
+                                Ok(ActionSettings::Target(Box::new(settings)))
+                            }
+                            None => Err(A::Error::unknown_variant(&key, &[])),
+                        }
+                    }
+                }
+                deserializer.deserialize_enum("ActionSettings", &[$($module::KIND.key),+], Entry)
+            }
+        }
+
+        impl schemars::JsonSchema for ActionSettings {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                "ActionSettings".into()
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let mut entries = Vec::new();
+                let mut entry = |kind: &Kind, settings: serde_json::Value| {
+                    entries.push(serde_json::json!({
+                        "type": "object",
+                        "description": kind.summary,
+                        "properties": { kind.key: settings },
+                        "additionalProperties": false,
+                        "required": [kind.key],
+                    }));
+                };
+                $(entry(&$module::KIND, generator.subschema_for::<$module::Settings>().to_value());)+
+                for target in target::TARGETS.iter() {
+                    let settings = target::schema(target, generator);
+                    generator.definitions_mut().insert(target.kind.key.into(), settings);
+                    entry(&target.kind, serde_json::json!({ "$ref": format!("#/definitions/{}", target.kind.key) }));
+                }
+                schemars::json_schema!({
+                    "description": "The settings of one action as an admin writes them: the action's key, then its settings.",
+                    "oneOf": entries,
+                })
+            }
+        }
     };
 }
 
@@ -131,6 +213,7 @@ actions! {
     EventLog = event_log,
     Program = program,
     SnmpTrap = snmp_trap,
+    Webhook = webhook,
 }
 
 impl ActionSettings {

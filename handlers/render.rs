@@ -40,7 +40,11 @@ use minijinja::{
     value::{Kwargs, Serde, Value},
 };
 
-use crate::{Alert, Delivery, text};
+use crate::{
+    Alert, Delivery,
+    target::escape::{self, Escape},
+    text,
+};
 use context::{AlertContext, Context, Wanted};
 
 /// Most steps that one text for a whole delivery may take: 135 ms measured without optimisation.
@@ -63,6 +67,12 @@ pub enum Scope {
     Html,
     /// One alert of a delivery: also `alert`.
     Alert,
+    /// A whole delivery for a chat or incident service, escaped as that needs it: also `brief`.
+    Message(Escape),
+    /// The same for one alert of it: also `alert`.
+    Each(Escape),
+    /// The parts of a service's own file: also the action's settings and what is remembered of the group.
+    Target(Escape),
 }
 
 /// A compiled template.
@@ -174,6 +184,21 @@ impl Template {
         self.run(Value::from(Serde(&Context::of(delivery, self.wanted))))
     }
 
+    /// The text for a chat or incident service.
+    pub(crate) fn render_message(&self, delivery: &Delivery) -> Result<String, TemplateError> {
+        self.run(crate::target::context(delivery))
+    }
+
+    /// The text for what `context` has.
+    pub(crate) fn render_value(&self, context: Value) -> Result<String, TemplateError> {
+        self.run(context)
+    }
+
+    /// The template as it was written.
+    pub(crate) fn source(&self) -> String {
+        self.compiled().source().to_owned()
+    }
+
     /// The texts for each alert of a delivery, in order.
     pub fn render_each(&self, delivery: &Delivery) -> Vec<Result<String, TemplateError>> {
         let shared = Value::from(Serde(&Context::of(delivery, self.wanted)));
@@ -217,13 +242,18 @@ impl PartialEq for Template {
     }
 }
 
+/// What a template sees of a delivery.
+pub(crate) fn context(delivery: &Delivery) -> Value {
+    Value::from(Serde(&Context::of(delivery)))
+}
+
 fn environment(scope: Scope) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     let escape = if scope == Scope::Html { AutoEscape::Html } else { AutoEscape::None };
     environment.set_auto_escape_callback(move |_| escape.clone());
     environment.set_fuel(Some(match scope {
-        Scope::Delivery | Scope::Html => FUEL,
+        Scope::Delivery | Scope::Html | Scope::Message(_) | Scope::Each(_) | Scope::Target(_) => FUEL,
         Scope::Alert => FUEL_ALERT,
     }));
     environment.set_recursion_limit(DEPTH_MAX);
@@ -234,6 +264,9 @@ fn environment(scope: Scope) -> Environment<'static> {
     environment.add_filter("json", json);
     environment.add_filter("truncate", truncate);
     environment.add_test("http", is_http);
+    if let Scope::Message(how) | Scope::Each(how) | Scope::Target(how) = scope {
+        escape::install(&mut environment, how);
+    }
     environment
 }
 
@@ -278,6 +311,15 @@ fn truncate(value: &str, length: usize) -> String {
 fn is_known(path: &str, scope: Scope) -> bool {
     let mut parts = path.split('.');
     let root = parts.next().unwrap_or("");
+    let more: &[&str] = match scope {
+        Scope::Target(_) => &["brief", "settings", "memo", "key", "alert", "item"],
+        Scope::Message(_) => &["brief"],
+        Scope::Each(_) => &["brief", "alert"],
+        _ => &[],
+    };
+    if more.contains(&root) {
+        return true;
+    }
     let Some((_, fields)) = VARIABLES.iter().find(|(name, _)| *name == root) else { return false };
     if root == "alert" && scope != Scope::Alert {
         return false;

@@ -26,13 +26,28 @@ pub struct Kind {
 /// reads nothing, and a file that goes away later takes nothing along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileSetting {
-    /// The key that names the file, relative to the configuration: `password_file`.
+    /// The key that names the file, relative to the configuration: `password_file`; within another setting
+    /// `tls.key_file`.
     pub key: &'static str,
     /// The setting that gets what the file holds: `password`.
     pub into: &'static str,
     /// Whether it is a secret: then others may not read the file, and the setting takes nothing but `${env:NAME}`
     /// instead.
     pub secret: bool,
+    /// Whether the setting may be written where the secret would not be one: the URL of a web hook.
+    pub inline: bool,
+}
+
+impl FileSetting {
+    /// A secret: from the file or the environment alone.
+    pub const fn secret(key: &'static str, into: &'static str) -> FileSetting {
+        FileSetting { key, into, secret: true, inline: false }
+    }
+
+    /// What everybody may read: certificates.
+    pub const fn public(key: &'static str, into: &'static str) -> FileSetting {
+        FileSetting { key, into, secret: false, inline: false }
+    }
 }
 
 /// What holds for a kind of action where nothing is set.

@@ -43,9 +43,9 @@ pub const KIND: Kind = Kind {
         "snmp_trap: { to: '127.0.0.1:162', version: 3, inform: true, user: ams2, auth: sha256, auth_password: 'example one', priv: aes128, priv_password: 'example two', timeout: 200ms }",
     ],
     files: &[
-        FileSetting { key: "community_file", into: "community", secret: true },
-        FileSetting { key: "auth_password_file", into: "auth_password", secret: true },
-        FileSetting { key: "priv_password_file", into: "priv_password", secret: true },
+        FileSetting::secret("community_file", "community"),
+        FileSetting::secret("auth_password_file", "auth_password"),
+        FileSetting::secret("priv_password_file", "priv_password"),
     ],
     defaults: Defaults {
         send_resolved: true,

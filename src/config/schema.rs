@@ -367,10 +367,24 @@ pub fn schema() -> String {
     let generator = SchemaSettings::draft07().into_generator();
     let mut schema = generator.into_root_schema_for::<ConfigFile>().to_value();
     schema["title"] = json!("ams2 configuration");
-    for kind in TABLE {
-        if let Some(settings) = settings_of(&mut schema, kind.key) {
-            files(settings, kind.files);
+    for kind in TABLE.iter() {
+        for file in kind.files {
+            let (folder, name) = file.key.rsplit_once('.').unwrap_or(("", file.key));
+            if let Some(settings) = settings_of(&mut schema, kind.key)
+                && let Some(within) = within(settings, folder)
+            {
+                match within {
+                    Within::Here(settings) => file_setting(settings, name, file),
+                    Within::Definition(name_of) => {
+                        file_setting(&mut schema["definitions"][name_of], name, file)
+                    }
+                }
+            }
         }
+    }
+    // A way in may be left out; with a schema by hand schemars takes it for demanded.
+    if let Some(originator) = schema["definitions"]["Originator"].as_object_mut() {
+        originator.remove("required");
     }
     allow_nothing(&mut schema);
     let text = serde_json::to_string_pretty(&schema).expect("plain data encodes");
@@ -385,20 +399,47 @@ fn settings_of<'s>(schema: &'s mut Value, key: &str) -> Option<&'s mut Value> {
     schema["definitions"].get_mut(&name)
 }
 
-/// Settings that are read from files are written by the key that names the file.
-fn files(settings: &mut Value, files: &[ams2_handlers::FileSetting]) {
-    for file in files {
-        let Some(properties) = settings["properties"].as_object_mut() else { return };
-        let words = properties.get(file.into).map(|property| property["description"].clone());
-        let mut property = json!({ "type": "string" });
-        property["description"] =
-            json!(format!("The file that holds it, relative to this one. {}", text(words)));
-        properties.insert(file.key.to_owned(), property);
-        if file.secret {
-            let reference = r"^\$\{env:[^}]+\}$";
-            properties[file.into]["pattern"] = json!(reference);
-        } else {
-            properties.remove(file.into);
+/// Where a setting within another is described.
+enum Within<'s> {
+    Here(&'s mut Value),
+    Definition(String),
+}
+
+/// The description of what is within the setting `folder`; the settings themselves if that is nothing.
+fn within<'s>(settings: &'s mut Value, folder: &str) -> Option<Within<'s>> {
+    if folder.is_empty() {
+        return Some(Within::Here(settings));
+    }
+    let property = settings["properties"].get(folder)?;
+    let choices = property["anyOf"].as_array().into_iter().flatten();
+    let reference = choices.chain([property]).find_map(|choice| choice["$ref"].as_str())?;
+    Some(Within::Definition(reference.rsplit('/').next()?.to_owned()))
+}
+
+/// A setting that is read from a file is written by the key that names the file. It is no more demanded under its own.
+fn file_setting(settings: &mut Value, key: &str, file: &ams2_handlers::FileSetting) {
+    let into = file.into.rsplit('.').next().unwrap_or(file.into);
+    let Some(properties) = settings["properties"].as_object_mut() else { return };
+    // Two kinds of actions may share what is within.
+    if properties.contains_key(key) {
+        return;
+    }
+    let words = properties.get(into).map(|property| property["description"].clone());
+    let mut property = json!({ "type": "string" });
+    property["description"] = json!(format!("The file that holds it, relative to this one. {}", text(words)));
+    properties.insert(key.to_owned(), property);
+    if !file.secret {
+        properties.remove(into);
+    } else if !file.inline {
+        let reference = r"^\$\{env:[^}]+\}$";
+        properties[into]["pattern"] = json!(reference);
+    }
+    if let Some(required) = settings.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| name != into);
+        if required.is_empty()
+            && let Some(settings) = settings.as_object_mut()
+        {
+            settings.remove("required");
         }
     }
 }
@@ -494,12 +535,23 @@ mod tests {
     #[test]
     fn every_kind_of_action_is_described_with_its_files() {
         let mut schema: Value = serde_json::from_str(&schema()).expect("JSON");
-        for kind in TABLE {
+        for kind in TABLE.iter() {
             let settings = settings_of(&mut schema, kind.key).unwrap_or_else(|| panic!("{}", kind.key));
             assert_eq!(settings["additionalProperties"], json!(false), "{}", kind.key);
             for file in kind.files {
-                assert!(settings["properties"][file.key].is_object(), "{} {}", kind.key, file.key);
-                assert_eq!(settings["properties"].get(file.into).is_some(), file.secret, "{}", file.into);
+                let settings = settings_of(&mut schema, kind.key).expect("it was there");
+                let (folder, key) = file.key.rsplit_once('.').unwrap_or(("", file.key));
+                let into = file.into.rsplit('.').next().unwrap_or(file.into);
+                let within = match within(settings, folder).unwrap_or_else(|| panic!("{} {folder}", kind.key))
+                {
+                    Within::Here(settings) => settings.clone(),
+                    Within::Definition(name) => schema["definitions"][name].clone(),
+                };
+                assert!(within["properties"][key].is_object(), "{} {}", kind.key, file.key);
+                assert_eq!(within["properties"].get(into).is_some(), file.secret, "{}", file.into);
+                let demanded =
+                    within["required"].as_array().is_some_and(|names| names.contains(&json!(into)));
+                assert!(!demanded, "{} {}: it may come from a file", kind.key, file.into);
             }
         }
     }

@@ -17,6 +17,8 @@ use crate::config::{
 
 /// Stands for a secret whose file is wrong: long enough for any rule about passwords, so that one mistake is said once.
 const SECRET_UNREAD: &str = "????????????????";
+/// The same for a URL.
+const URL_UNREAD: &str = "http://unread.invalid/";
 /// Settings of actions that the router reads: nothing of the environment may be in them.
 const ROUTER_SETTINGS: [&str; 5] = ["name", "send_resolved", "max_in_flight", "max_per_minute", "timeout"];
 
@@ -202,32 +204,51 @@ impl Reader<'_> {
         Some((settings, limits))
     }
 
+    /// Marks what may be a secret, so that no mistake shows its line. A key that is misspelt may have one all the same.
+    fn hide_secrets(&mut self, kind: &Kind, node: &Node) {
+        for file in kind.files.iter().filter(|file| file.secret) {
+            let (node, name) = match file.into.split_once('.') {
+                Some((folder, name)) => (node.at(folder), name),
+                None => (node, file.into),
+            };
+            let Value::Map(entries) = &node.value else { continue };
+            for (key, value) in entries {
+                let meant = nearest(&key.text, std::iter::once(name)).is_some();
+                if meant && !matches!(&value.value, Value::Text(text) if is_reference(text)) {
+                    self.found.secret_at(value.place);
+                }
+            }
+        }
+    }
+
     /// Puts in what files hold that other keys name. A secret stands in a file or in the environment, never in the
     /// config, which is kept for ever.
     fn file_settings(&mut self, kind: &Kind, node: &Node, json: &mut serde_json::Value) {
-        let (Value::Map(entries), Some(json)) = (&node.value, json.as_object_mut()) else { return };
-        let of = |name: &str| entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node);
-        let secrets = || kind.files.iter().filter(|file| file.secret).map(|file| file.into);
-        for (key, node) in entries {
-            // A key that is misspelt may have a secret all the same.
-            let meant = nearest(&key.text, secrets()).is_some();
-            if meant && !matches!(&node.value, Value::Text(text) if is_reference(text)) {
-                self.found.secret_at(node.place);
-            }
-        }
-        for FileSetting { key, into, secret } in kind.files {
+        self.hide_secrets(kind, node);
+        for FileSetting { key, into, secret, inline: may_stand } in kind.files {
+            // A setting within another: both names have the same before the point.
+            let (node, json, key, into) = match (key.split_once('.'), into.split_once('.')) {
+                (Some((folder, key)), Some((_, into))) => {
+                    let Some(within) = json.get_mut(folder) else { continue };
+                    (node.at(folder), within, key, into)
+                }
+                _ => (node, &mut *json, *key, *into),
+            };
+            let (Value::Map(entries), Some(json)) = (&node.value, json.as_object_mut()) else { continue };
+            let of = |name: &str| entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node);
             let inline = of(into);
             if let Some(node) = inline
                 && *secret
+                && !may_stand
                 && !matches!(&node.value, Value::Text(text) if is_reference(text))
             {
                 let mend =
                     format!("write it into a file and name that with `{key}`, or `{into}: ${{env:NAME}}`");
                 self.found.error(node.place, format!("`{into}` may not stand in the config itself"), mend);
-                json.insert((*into).to_owned(), SECRET_UNREAD.into());
+                json.insert(into.to_owned(), SECRET_UNREAD.into());
             }
             let Some(file) = of(key) else { continue };
-            json.remove(*key);
+            json.remove(key);
             if inline.is_some() {
                 self.found.error(file.place, format!("both `{into}` and `{key}` are given"), "remove one");
                 continue;
@@ -238,8 +259,9 @@ impl Reader<'_> {
                 (false, false) => self.file_text(file),
             };
             // What is wrong with the file is said; that the setting is missing would be said of nothing.
-            let value = value.or(secret.then(|| SECRET_UNREAD.to_owned()));
-            json.extend(value.map(|value| ((*into).to_owned(), value.into())));
+            let unread = if *may_stand { URL_UNREAD } else { SECRET_UNREAD };
+            let value = value.or(secret.then(|| unread.to_owned()));
+            json.extend(value.map(|value| (into.to_owned(), value.into())));
         }
     }
 
@@ -350,7 +372,11 @@ fn is_reference(text: &str) -> bool {
 
 /// The key that an admin wrote for a setting: `password_file` where `password` came from a file.
 fn written_key<'k>(kind: &Kind, node: &Node, field: &'k str) -> &'k str {
-    let file = kind.files.iter().find(|file| file.into == field && node.key_place(file.key).is_some());
+    let is_written = |key: &str| match key.split_once('.') {
+        Some((folder, key)) => node.at(folder).key_place(key).is_some(),
+        None => node.key_place(key).is_some(),
+    };
+    let file = kind.files.iter().find(|file| file.into == field && is_written(file.key));
     file.map_or(field, |file| file.key)
 }
 
