@@ -31,3 +31,4 @@ mod snmp;
 mod snmptrapd;
 mod syscalls;
 mod syslog;
+mod webhook;
