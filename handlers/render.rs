@@ -244,7 +244,7 @@ impl PartialEq for Template {
 
 /// What a template sees of a delivery.
 pub(crate) fn context(delivery: &Delivery) -> Value {
-    Value::from(Serde(&Context::of(delivery)))
+    Value::from(Serde(&Context::of(delivery, Wanted::EVERYTHING)))
 }
 
 fn environment(scope: Scope) -> Environment<'static> {
@@ -472,8 +472,7 @@ mod tests {
 
     #[test]
     fn the_documented_variables_are_those_that_exist() {
-        let everything = Wanted::by("alerts groups common_labels common_annotations text");
-        let shared = Value::from(Serde(&Context::of(&sample::delivery(), everything)));
+        let shared = Value::from(Serde(&Context::of(&sample::delivery(), Wanted::EVERYTHING)));
         for (name, _) in VARIABLES.iter().filter(|(name, _)| !["alert", "root"].contains(name)) {
             assert!(!shared.get_attr(name).expect("a map").is_undefined(), "{name}");
         }

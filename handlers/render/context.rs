@@ -16,6 +16,9 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    pub(super) const EVERYTHING: Wanted =
+        Wanted { alerts: true, groups: true, labels: true, annotations: true, text: true };
+
     pub(super) fn by(source: &str) -> Wanted {
         // `root` is all of it, whatever is asked of it.
         let names = |name: &str| source.contains(name) || source.contains("root");
