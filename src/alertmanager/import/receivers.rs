@@ -130,11 +130,7 @@ const INTEGRATIONS: [Integration; 16] = [
         theirs: "webhook",
         ours: "webhook",
         send_resolved: true,
-        settings: &[
-            Setting("url", "url", Secret),
-            Setting("max_alerts", "max_alerts", Plain),
-            Setting("timeout", "timeout", Plain),
-        ],
+        settings: &[Setting("url", "url", Secret), Setting("max_alerts", "max_alerts", Plain)],
     },
     Integration {
         theirs: "slack",
@@ -146,14 +142,10 @@ const INTEGRATIONS: [Integration; 16] = [
             Setting("channel", "channel", Template),
             Setting("username", "username", Template),
             Setting("title", "title", Template),
-            Setting("title_link", "title_link", Template),
-            Setting("pretext", "pretext", Template),
+            Setting("title_link", "link", Template),
             Setting("text", "text", Template),
             Setting("color", "color", Template),
-            Setting("footer", "footer", Template),
             Setting("icon_emoji", "icon_emoji", Template),
-            Setting("icon_url", "icon_url", Template),
-            Setting("fallback", "fallback", Template),
         ],
     },
     Integration {
@@ -163,7 +155,7 @@ const INTEGRATIONS: [Integration; 16] = [
         settings: &[
             Setting("webhook_url", "webhook_url", Secret),
             Setting("title", "title", Template),
-            Setting("message", "message", Template),
+            Setting("message", "text", Template),
             Setting("content", "content", Template),
             Setting("username", "username", Plain),
             Setting("avatar_url", "avatar_url", Plain),
@@ -178,10 +170,9 @@ const INTEGRATIONS: [Integration; 16] = [
             Setting("channel", "channel", Template),
             Setting("username", "username", Template),
             Setting("icon_url", "icon_url", Template),
-            Setting("icon_emoji", "icon_emoji", Template),
             Setting("text", "text", Template),
             Setting("title", "title", Template),
-            Setting("title_link", "title_link", Template),
+            Setting("title_link", "link", Template),
             Setting("color", "color", Template),
         ],
     },
@@ -211,12 +202,11 @@ const INTEGRATIONS: [Integration; 16] = [
         send_resolved: true,
         settings: &[
             Setting("api_url", "api_url", GlobalPlain("telegram_api_url")),
-            Setting("bot_token", "bot_token", GlobalSecret("telegram_bot_token")),
-            Setting("chat_id", "chat_id", Plain),
-            Setting("message_thread_id", "message_thread_id", Plain),
-            Setting("message", "message", Template),
-            Setting("disable_notifications", "disable_notifications", Plain),
-            Setting("parse_mode", "parse_mode", Plain),
+            Setting("bot_token", "token", GlobalSecret("telegram_bot_token")),
+            Setting("chat_id", "chat", Plain),
+            Setting("message_thread_id", "topic", Plain),
+            Setting("message", "text", Template),
+            Setting("disable_notifications", "silent", Plain),
         ],
     },
     Integration {
@@ -224,12 +214,12 @@ const INTEGRATIONS: [Integration; 16] = [
         ours: "pushover",
         send_resolved: true,
         settings: &[
-            Setting("user_key", "user_key", Secret),
+            Setting("user_key", "user", Secret),
             Setting("token", "token", Secret),
             Setting("title", "title", Template),
-            Setting("message", "message", Template),
-            Setting("url", "url", Template),
-            Setting("url_title", "url_title", Template),
+            Setting("message", "text", Template),
+            Setting("url", "link", Template),
+            Setting("url_title", "link_title", Template),
             Setting("device", "device", Template),
             Setting("sound", "sound", Template),
             Setting("priority", "priority", Template),
@@ -243,10 +233,9 @@ const INTEGRATIONS: [Integration; 16] = [
             Setting("api_key", "api_key", GlobalSecret("opsgenie_api_key")),
             Setting("api_url", "api_url", GlobalPlain("opsgenie_api_url")),
             Setting("message", "message", Template),
-            Setting("description", "description", Template),
+            Setting("description", "text", Template),
             Setting("source", "source", Template),
             Setting("tags", "tags", Template),
-            Setting("note", "note", Template),
             Setting("priority", "priority", Template),
             Setting("entity", "entity", Template),
         ],
@@ -258,13 +247,11 @@ const INTEGRATIONS: [Integration; 16] = [
         settings: &[
             Setting("routing_key", "routing_key", Secret),
             Setting("url", "api_url", GlobalPlain("pagerduty_url")),
-            Setting("client", "client", Template),
-            Setting("client_url", "client_url", Template),
-            Setting("description", "description", Template),
+            Setting("client_url", "link", Template),
+            Setting("description", "summary", Template),
             Setting("severity", "severity", Template),
             Setting("class", "class", Template),
             Setting("component", "component", Template),
-            Setting("group", "group", Template),
             Setting("source", "source", Template),
         ],
     },
@@ -276,10 +263,9 @@ const INTEGRATIONS: [Integration; 16] = [
             Setting("api_key", "api_key", GlobalSecret("victorops_api_key")),
             Setting("api_url", "api_url", GlobalPlain("victorops_api_url")),
             Setting("routing_key", "routing_key", Template),
-            Setting("message_type", "message_type", Template),
-            Setting("state_message", "state_message", Template),
-            Setting("entity_display_name", "entity_display_name", Template),
-            Setting("monitoring_tool", "monitoring_tool", Template),
+            Setting("message_type", "type", Template),
+            Setting("state_message", "text", Template),
+            Setting("entity_display_name", "title", Template),
         ],
     },
     Integration {
@@ -288,8 +274,8 @@ const INTEGRATIONS: [Integration; 16] = [
         send_resolved: true,
         settings: &[
             Setting("api_url", "api_url", GlobalPlain("webex_api_url")),
-            Setting("room_id", "room_id", Plain),
-            Setting("message", "message", Template),
+            Setting("room_id", "room", Plain),
+            Setting("message", "text", Template),
         ],
     },
     Integration {
@@ -299,14 +285,13 @@ const INTEGRATIONS: [Integration; 16] = [
         settings: &[
             Setting("api_url", "api_url", GlobalPlain("rocketchat_api_url")),
             Setting("token", "token", Secret),
-            Setting("token_id", "token_id", Secret),
+            Setting("token_id", "user_id", Secret),
             Setting("channel", "channel", Template),
             Setting("title", "title", Template),
-            Setting("title_link", "title_link", Template),
+            Setting("title_link", "link", Template),
             Setting("text", "text", Template),
             Setting("color", "color", Template),
             Setting("emoji", "emoji", Template),
-            Setting("icon_url", "icon_url", Template),
         ],
     },
     Integration {
@@ -315,7 +300,7 @@ const INTEGRATIONS: [Integration; 16] = [
         send_resolved: true,
         settings: &[
             Setting("url", "url", Secret),
-            Setting("alert_source_token", "alert_source_token", Secret),
+            Setting("alert_source_token", "token", Secret),
             Setting("max_alerts", "max_alerts", Plain),
         ],
     },
@@ -771,5 +756,34 @@ fn headers(import: &mut Import, node: &Node, out: &mut Entries, templates: &mut 
     }
     if !more.is_empty() {
         out.push(("headers".into(), Yaml::Map(more)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, lines, load_text};
+
+    #[test]
+    fn every_setting_that_is_brought_over_is_one_of_the_action() {
+        for integration in
+            INTEGRATIONS.iter().filter(|known| ams2_handlers::TABLE.iter().any(|kind| kind.key == known.ours))
+        {
+            for Setting(theirs, ours, kind) in integration.settings {
+                let key = integration.ours;
+                let text = format!(
+                    "receivers: [{{name: r, actions: [{{{key}: {{{ours}: x}}}}]}}]\nroute: {{receiver: r}}\n"
+                );
+                let folder = tempfile::tempdir().expect("a folder");
+                let found = match load_text("f", &text, folder.path(), &Overrides::default()) {
+                    Ok(_) => String::new(),
+                    Err(wrong) => lines(&wrong.found),
+                };
+                let unknown = format!("unknown key `{ours}`");
+                assert!(!found.contains(&unknown), "{key}: {theirs} is {ours}: {found}");
+                let is_secret = matches!(kind, Secret | GlobalSecret(_));
+                assert!(!is_secret || file_key(theirs) != "_file", "{key}: {theirs} has a file");
+            }
+        }
     }
 }
