@@ -111,6 +111,27 @@ fn dead_letters_are_shown_tried_again_and_dropped() {
 }
 
 #[test]
+fn an_order_about_an_attempt_under_way_is_refused() {
+    let config = FAILING.replace("[/bin/false]", "[/bin/sleep, '600'], timeout: 10m");
+    let site = Site::new(&config);
+    let server = site.start();
+    site.client(&["send", "Broken", "-l", "n=1"]).ends(0);
+    let id = until("an attempt is under way", || {
+        let rows = server.get("/api/v1/deliveries").json();
+        let is_it =
+            |row: &&serde_json::Value| row["action"] == "broken/program/no" && row["state"] == "in_flight";
+        let row = rows.as_array()?.iter().find(is_it)?;
+        row["id"].as_str().map(str::to_owned)
+    });
+    let order = serde_json::json!({ "id": id }).to_string();
+    for path in ["/api/v1/deliveries/drop", "/api/v1/deliveries/retry"] {
+        let answer = server.call("POST", path, &order);
+        assert!(answer.status == 409 && answer.text().contains("under way"), "{}", answer.text());
+    }
+    site.client(&["delivery", "drop", &id]).ends(1).says("under way");
+}
+
+#[test]
 fn actions_are_listed_and_tested() {
     let site = Site::new(FAILING);
     let none = site.client(&["action", "list"]).ends(0).says("no running router");
