@@ -203,7 +203,7 @@ async fn a_hostile_alert_stays_inside_its_strings_and_within_the_limits() {
     let nasty = "\"}],\"x\":[{\"y\":\"\\\"\n\r\t\u{0}\u{202e}\u{2028}{{ event }}{% raw %}<!channel><@U1>@everyone @here <b>&lt;*_`~[a](http://x)";
     let huge = "\u{202e}é\"\\{}<".repeat(100_000);
     let mut deliveries = sample::hostile();
-    for (text, count) in [(nasty, 100), (&huge, 3)] {
+    for (text, count) in [(nasty, 20), (&huge, 2)] {
         let alert = sample::alert_of(
             &[("event", text), ("severity", text), ("computer", text), (text, "name")],
             &[("summary", text), ("description", text)],
@@ -221,7 +221,7 @@ async fn a_hostile_alert_stays_inside_its_strings_and_within_the_limits() {
             &[("event", "e"), ("severity", "s"), ("computer", "c"), ("n", "name")],
             &[("summary", "s"), ("description", "d")],
         );
-        tell(&*action, &sample::delivery_of(7, vec![plain; 100])).await.expect("told");
+        tell(&*action, &sample::delivery_of(7, vec![plain; 20])).await.expect("told");
         let shape_of_plain = shape(&server.asked()[0]);
         for (number, delivery) in deliveries.iter().enumerate() {
             let name = format!("{} {number}", target.file.name);
