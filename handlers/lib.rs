@@ -4,6 +4,8 @@
 //!
 //! Where to start reading: [`Delivery`] (what an action is given), [`Action`], then any action's file: each has
 //! its settings, its [`Kind`] (the entry in the [`TABLE`]), `build`, `deliver`, helpers and tests.
+// The comments of settings are texts of the schema, for editors: an address in them is no link.
+#![allow(rustdoc::bare_urls)]
 
 mod delivery;
 mod json;

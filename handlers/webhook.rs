@@ -3,7 +3,7 @@
 //! One attempt is one request with the delivery's id in `Idempotency-Key`, the same on each attempt, as is the body. 2xx is
 //! done; 408, 425, 429, 5xx and a far end that cannot be reached are tried again, when it says (`Retry-After`); any other status is for
 //! good. The URL may be a secret: what is said of a far end names its host alone. Redirects are not followed unless the
-//! config says so, and addresses inside are for hosts that the config names itself ([`guard`]).
+//! config says so, and addresses inside are for hosts that the config names itself (`guard`).
 
 pub(crate) mod answer;
 pub(crate) mod client;

@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, Default)]
 pub(super) struct Body {
     pub nodes: Vec<Node>,
-    /// Its variables; [`Operand::Variable`] counts into them. The first is `$`.
+    /// Its variables; a variable counts into them. The first is `$`.
     pub variables: Vec<Variable>,
 }
 
