@@ -374,21 +374,9 @@ pub struct SilenceAdd {
     /// Which alerts: all of these must match, such as `event="Virus Found"` `severity<major`
     #[arg(value_name = "MATCHER", required = true)]
     pub matchers: Vec<String>,
-    /// For how long, such as 2h. Default: 1h
-    #[arg(long = "for", value_name = "DURATION", conflicts_with = "end")]
-    pub duration: Option<String>,
-    /// When it begins, such as 2026-11-24T02:10:00Z. Default: now
-    #[arg(long, value_name = "TIME")]
-    pub start: Option<String>,
-    /// When it ends
-    #[arg(long, value_name = "TIME")]
-    pub end: Option<String>,
-    /// Why
-    #[arg(long, short, value_name = "TEXT")]
-    pub comment: Option<String>,
-    /// Who makes it. Default: the client that the server knows us as
-    #[arg(long, value_name = "NAME")]
-    pub by: Option<String>,
+    /// When, why and who.
+    #[command(flatten)]
+    pub terms: SilenceTerms,
     /// The server.
     #[command(flatten)]
     pub server: Server,
@@ -403,10 +391,21 @@ pub struct SilenceUpdate {
     /// Other matchers, in place of those that it has
     #[arg(long = "matcher", short, value_name = "MATCHER")]
     pub matchers: Vec<String>,
-    /// For how long from now, or from its beginning
+    /// When, why and who.
+    #[command(flatten)]
+    pub terms: SilenceTerms,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// When a silence holds, why, and who says so.
+#[derive(Debug, clap::Args)]
+pub struct SilenceTerms {
+    /// For how long, such as 2h, from its beginning or from now. A new one without an end: 1h
     #[arg(long = "for", value_name = "DURATION", conflicts_with = "end")]
     pub duration: Option<String>,
-    /// When it begins
+    /// When it begins, such as 2026-11-24T02:10:00Z. A new one: now
     #[arg(long, value_name = "TIME")]
     pub start: Option<String>,
     /// When it ends
@@ -415,12 +414,9 @@ pub struct SilenceUpdate {
     /// Why
     #[arg(long, short, value_name = "TEXT")]
     pub comment: Option<String>,
-    /// Who changes it
+    /// Who says so. Default: the client that the server knows us as
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
-    /// The server.
-    #[command(flatten)]
-    pub server: Server,
 }
 
 /// `ams2 delivery`.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     CliError, Exit,
-    args::{SilenceAdd, SilenceDo, SilenceUpdate, SilenceVerb},
+    args::{SilenceAdd, SilenceDo, SilenceTerms, SilenceUpdate, SilenceVerb},
     client::Client,
     operate::{percent, table},
     say, talk,
@@ -61,37 +61,34 @@ pub(super) async fn silence(silence: SilenceVerb) -> Result<Exit, CliError> {
 }
 
 async fn add(add: SilenceAdd) -> Result<Exit, CliError> {
-    let order = SetOrder {
-        matchers: add.matchers,
-        starts_at: add.start,
-        ends_at: add.end.clone(),
-        seconds: seconds(add.duration.as_deref(), add.end.is_none().then_some("1h"))?,
-        by: add.by,
-        comment: add.comment,
-        ..SetOrder::default()
-    };
+    let default = add.terms.end.is_none().then_some("1h");
+    let order = SetOrder { matchers: add.matchers, ..order(add.terms, default)? };
     let done: SetDone = Client::new(&add.server)?.post("/api/v1/silences", &order).await?;
     say(done.id);
     Ok(Exit::Done)
 }
 
 async fn update(update: SilenceUpdate) -> Result<Exit, CliError> {
-    let order = SetOrder {
-        id: Some(update.id.clone()),
-        matchers: update.matchers,
-        starts_at: update.start,
-        ends_at: update.end,
-        seconds: seconds(update.duration.as_deref(), None)?,
-        by: update.by,
-        comment: update.comment,
-        ..SetOrder::default()
-    };
+    let id = Some(update.id.clone());
+    let order = SetOrder { id, matchers: update.matchers, ..order(update.terms, None)? };
     let done: SetDone = Client::new(&update.server)?.post("/api/v1/silences", &order).await?;
     if done.id != update.id {
         talk(format_args!("{} is over; a new one takes its place", update.id));
     }
     say(done.id);
     Ok(Exit::Done)
+}
+
+/// What both have in common. `default` is the duration of one that gives none.
+fn order(terms: SilenceTerms, default: Option<&str>) -> Result<SetOrder, CliError> {
+    Ok(SetOrder {
+        seconds: seconds(terms.duration.as_deref(), default)?,
+        starts_at: terms.start,
+        ends_at: terms.end,
+        by: terms.by,
+        comment: terms.comment,
+        ..SetOrder::default()
+    })
 }
 
 fn seconds(duration: Option<&str>, default: Option<&str>) -> Result<Option<u64>, CliError> {

@@ -96,7 +96,7 @@ impl Global {
 
 /// One kind of integration.
 struct Integration {
-    /// Its key there, without `_configs`.
+    /// Its key there.
     theirs: &'static str,
     /// The action here.
     ours: &'static str,
@@ -127,13 +127,13 @@ use Kind::{GlobalPlain, GlobalSecret, Plain, Secret, Template};
 /// All that become targets or the web hook.
 const INTEGRATIONS: [Integration; 16] = [
     Integration {
-        theirs: "webhook",
+        theirs: "webhook_configs",
         ours: "webhook",
         send_resolved: true,
         settings: &[Setting("url", "url", Secret), Setting("max_alerts", "max_alerts", Plain)],
     },
     Integration {
-        theirs: "slack",
+        theirs: "slack_configs",
         ours: "slack",
         send_resolved: false,
         settings: &[
@@ -149,7 +149,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "discord",
+        theirs: "discord_configs",
         ours: "discord",
         send_resolved: true,
         settings: &[
@@ -162,7 +162,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "mattermost",
+        theirs: "mattermost_configs",
         ours: "mattermost",
         send_resolved: true,
         settings: &[
@@ -177,7 +177,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "msteams",
+        theirs: "msteams_configs",
         ours: "msteams",
         send_resolved: true,
         settings: &[
@@ -187,7 +187,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "msteamsv2",
+        theirs: "msteamsv2_configs",
         ours: "msteams",
         send_resolved: true,
         settings: &[
@@ -197,7 +197,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "telegram",
+        theirs: "telegram_configs",
         ours: "telegram",
         send_resolved: true,
         settings: &[
@@ -210,7 +210,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "pushover",
+        theirs: "pushover_configs",
         ours: "pushover",
         send_resolved: true,
         settings: &[
@@ -226,7 +226,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "opsgenie",
+        theirs: "opsgenie_configs",
         ours: "opsgenie",
         send_resolved: true,
         settings: &[
@@ -241,7 +241,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "pagerduty",
+        theirs: "pagerduty_configs",
         ours: "pagerduty",
         send_resolved: true,
         settings: &[
@@ -256,7 +256,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "victorops",
+        theirs: "victorops_configs",
         ours: "victorops",
         send_resolved: true,
         settings: &[
@@ -269,7 +269,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "webex",
+        theirs: "webex_configs",
         ours: "webex",
         send_resolved: true,
         settings: &[
@@ -279,7 +279,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "rocketchat",
+        theirs: "rocketchat_configs",
         ours: "rocketchat",
         send_resolved: false,
         settings: &[
@@ -295,7 +295,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "incidentio",
+        theirs: "incidentio_configs",
         ours: "incidentio",
         send_resolved: true,
         settings: &[
@@ -305,7 +305,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "wechat",
+        theirs: "wechat_configs",
         ours: "wechat",
         send_resolved: false,
         settings: &[
@@ -320,7 +320,7 @@ const INTEGRATIONS: [Integration; 16] = [
         ],
     },
     Integration {
-        theirs: "sns",
+        theirs: "sns_configs",
         ours: "sns",
         send_resolved: true,
         settings: &[
@@ -365,9 +365,9 @@ fn receiver(import: &mut Import, node: &Node, global: &Global, templates: &mut T
         }
     }
     for integration in &INTEGRATIONS {
-        let Some(node) = fields.take(configs_key(integration)) else { continue };
+        let Some(node) = fields.take(integration.theirs) else { continue };
         for (number, item) in import.list(node).iter().enumerate() {
-            import.below(format!("{}[{number}]", configs_key(integration)), |import| {
+            import.below(format!("{}[{number}]", integration.theirs), |import| {
                 actions.extend(integrate(import, item, integration, &name, global, templates));
             });
         }
@@ -386,28 +386,6 @@ fn receiver(import: &mut Import, node: &Node, global: &Global, templates: &mut T
         out.push(("actions".into(), Yaml::List(actions)));
     }
     Yaml::Map(out)
-}
-
-/// `slack` is `slack_configs` there.
-fn configs_key(integration: &Integration) -> &'static str {
-    match integration.theirs {
-        "webhook" => "webhook_configs",
-        "slack" => "slack_configs",
-        "discord" => "discord_configs",
-        "mattermost" => "mattermost_configs",
-        "msteams" => "msteams_configs",
-        "msteamsv2" => "msteamsv2_configs",
-        "telegram" => "telegram_configs",
-        "pushover" => "pushover_configs",
-        "opsgenie" => "opsgenie_configs",
-        "pagerduty" => "pagerduty_configs",
-        "victorops" => "victorops_configs",
-        "webex" => "webex_configs",
-        "rocketchat" => "rocketchat_configs",
-        "incidentio" => "incidentio_configs",
-        "wechat" => "wechat_configs",
-        _ => "sns_configs",
-    }
 }
 
 /// A value as it stands.
