@@ -1,5 +1,8 @@
 //! Puts the rooms together and runs them: recovery, start, reload, housekeeping, and an orderly end.
 
+mod housekeeping;
+mod reload;
+
 use std::{
     collections::HashMap,
     io,
@@ -15,16 +18,18 @@ use std::{
 
 use ams2_core::{
     At, Input, Machine, Position, Record,
-    config::{ActionId, Install, RULE_VERSION, Removed},
+    config::{Install, RULE_VERSION},
     effect::Decided,
     input::{OwnEvent, Started},
-    machine::Search,
 };
 use smol_str::SmolStr;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
+
+use housekeeping::{keeper, report_covered, snapshot_thread};
+use reload::{Reloader, settings};
 
 use crate::{
     alertmanager::{self, Fate, SecretsTo},
@@ -33,32 +38,15 @@ use crate::{
     denied::Denied,
     handler::{Attempt, Handler, Texts},
     journal::{
-        Clock, Health, Journal, JournalReader, OpenError, Options, Refused, SnapshotWriter, SystemClock,
+        Clock, Health, Journal, OpenError, Options, Refused, SnapshotWriter, SystemClock,
         storage::{Folder, Storage},
     },
-    originator::{self, Listener, OriginatorMetrics, Serving, Settings},
-    poison::Panics,
-    router::{Append, Follow, Router, Unanswered, log},
+    originator::{self, Listener, OriginatorMetrics, Serving},
+    router::{Append, Follow, Router, log},
     upkeep::{self, Recovered},
     wording::Wording,
 };
 
-/// A snapshot is made after so many sequence numbers: what a restart must replay is bounded by it.
-const SNAPSHOT_EVERY: u64 = 1_000_000;
-/// Or after so many segments: large alerts fill them with few sequence numbers, and each start begins a new one.
-const SNAPSHOT_SEGMENTS: usize = 8;
-/// One snapshot follows another after this many times the processor time that it took: under a load that lasts, snapshots
-/// leave the processor to the clients.
-const SNAPSHOT_REST: u32 = 4;
-/// How far a snapshot steps back behind all other threads: whoever accepts alerts does not wait for a turn of the processor.
-const SNAPSHOT_NICE: i32 = 19;
-/// A snapshot that is so many sequence numbers late does not step back any more: where others take all of the processor,
-/// the journal would grow for ever behind it.
-const SNAPSHOT_LATE: u64 = 8 * SNAPSHOT_EVERY;
-/// How often the snapshot thread looks.
-const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
-/// Rows that a search for needed texts looks through at once: well below a millisecond of the router's time.
-const SEARCH_ROWS: u32 = 8_192;
 /// The wall clock, the disk and the threads are looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// A change of the wall clock of more than this is journaled.
@@ -395,14 +383,6 @@ async fn join(thread: std::thread::JoinHandle<()>) {
     }
 }
 
-/// Tells the journal what may go: what every snapshot covers that a start may fall back on.
-fn report_covered(journal: &Journal, snapshots: &SnapshotWriter) {
-    match snapshots.covered() {
-        Ok(covered) => journal.covered(covered),
-        Err(error) => tracing::warn!(%error, "old segments stay: the snapshots cannot be listed"),
-    }
-}
-
 /// The second fold cannot get past what is damaged: a snapshot of what recovery made of it lets it begin behind.
 fn cover_damage(machine: &Machine, snapshots: &SnapshotWriter) -> Option<u64> {
     let covers = machine.next_seq() - 1;
@@ -524,131 +504,6 @@ impl Append for KeepIn {
 
     fn now(&self) -> At {
         self.0.now()
-    }
-}
-
-/// Loads the configuration again.
-struct Reloader {
-    source: Source,
-    overrides: Overrides,
-    journal: Journal,
-    router: Router,
-    wording: Arc<Wording>,
-    handler: Arc<Handler>,
-    serving: RwLock<Option<Arc<Serving<Journal>>>>,
-    /// What the process was started with: some of it cannot change while it runs.
-    running: Loaded,
-    connections: usize,
-    busy: tokio::sync::Mutex<()>,
-}
-
-impl Reloader {
-    /// Puts the file in force, or says every mistake. Answers what may not be as meant.
-    async fn reload(&self, order: ReloadOrder) -> Result<String, String> {
-        let _one_at_a_time = self.busy.lock().await;
-        let refused = |why: String| {
-            tracing::error!("the new configuration is refused, the old one stays:\n{why}");
-            let first = why.lines().next().unwrap_or_default().to_owned();
-            if let Err(error) = self.journal.keep(Input::Own(OwnEvent::ConfigRefused { why: first })) {
-                tracing::error!(%error, "an own alert was not kept");
-            }
-            why
-        };
-        let name = self.source.name();
-        let mut loaded =
-            self.source.load(&self.overrides).map_err(|wrong| refused(config::lines(&wrong.found)))?;
-        let words = |error: Unanswered| error.to_string();
-        if let Some(fate) = order.removed {
-            self.see_to_orphans(&mut loaded, fate).await.map_err(refused)?;
-        }
-        let asked = loaded.clone();
-        let orphans = self.router.ask(move |folded| refuse_orphans(&folded.machine, &asked)).await;
-        orphans.map_err(words)?.map_err(|error| refused(error.to_string()))?;
-        let mut warnings = config::lines(&loaded.warnings);
-        for setting in self.need_a_restart(&loaded) {
-            warnings.push_str(&format!("{name}: {setting} takes effect at the next start\n"));
-        }
-        for warning in warnings.lines() {
-            tracing::warn!("{warning}");
-        }
-        // Whatever the file says, this process stays with its folder.
-        let loaded = Loaded { data_dir: self.running.data_dir.clone(), ..loaded };
-        let settings = settings(&loaded, self.connections);
-        let in_force = self.router.ask(|folded| {
-            let rules = folded.machine.rule_version();
-            folded.machine.config().map(|(core, at)| (core.clone(), at, rules))
-        });
-        match in_force.await.map_err(words)? {
-            // Nothing to decide anew: what files and the environment hold may be new all the same.
-            Some((core, position, RULE_VERSION))
-                if core == loaded.core && self.wording.is_in_force(&loaded.text) =>
-            {
-                self.wording.install(position, loaded, &self.handler);
-            }
-            _ => {
-                let input = Input::ConfigInstalled(install(&loaded, &order.by).into());
-                let text = loaded.text.clone();
-                self.wording.prepare(loaded);
-                let seq = self.journal.append(input).await.map_err(|error| {
-                    self.wording.forget(&text);
-                    error.to_string()
-                })?;
-                self.router.folded(seq).await.map_err(words)?;
-            }
-        }
-        if let Some(serving) = &*self.serving.read().unwrap_or_else(|e| e.into_inner()) {
-            *serving.settings.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(settings);
-        }
-        Ok(warnings)
-    }
-
-    /// Adds to the config what becomes of deliveries about whose actions it says nothing.
-    async fn see_to_orphans(&self, loaded: &mut Loaded, fate: Removed) -> Result<(), String> {
-        if let Removed::MoveTo(receiver) = &fate
-            && loaded.core.receivers.iter().all(|known| known.name != *receiver)
-        {
-            return Err(format!("no receiver is called `{receiver}`"));
-        }
-        let known: Vec<ActionId> = loaded.actions.iter().map(|(id, ..)| id.clone()).collect();
-        let removed = loaded.removed.clone();
-        let asked = self
-            .router
-            .ask(move |folded| upkeep::orphans(&folded.machine, |id| known.contains(id), &removed))
-            .await;
-        let orphans = asked.map_err(|error| error.to_string())?;
-        loaded.removed.extend(orphans.into_iter().map(|(action, _)| (action, fate.clone())));
-        Ok(())
-    }
-
-    /// Settings that differ from those of the start and cannot change before the next.
-    fn need_a_restart(&self, loaded: &Loaded) -> Vec<&'static str> {
-        let old = &self.running;
-        let listen = |loaded: &Loaded| loaded.http.as_ref().map(|http| http.listen);
-        let connections = |loaded: &Loaded| loaded.http.as_ref().map(|http| http.limits.connections);
-        let changed = [
-            ("journal.dir", old.data_dir != loaded.data_dir),
-            ("journal", old.journal != loaded.journal),
-            ("originator.http.listen", listen(old) != listen(loaded)),
-            ("originator.http.limits.connections", connections(old) != connections(loaded)),
-            ("originator.socket", old.socket != loaded.socket),
-        ];
-        changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
-    }
-}
-
-/// What a config says of the ways in. A listener has at most `connections`, however many the config allows.
-fn settings(loaded: &Loaded, connections: usize) -> Settings {
-    let mut limits = loaded.http.as_ref().map(|http| http.limits.clone()).unwrap_or_default();
-    if connections < limits.connections {
-        tracing::warn!(connections, "fewer connections than configured: the limit of open files is low");
-        limits.connections = connections;
-    }
-    Settings {
-        clients: loaded.clients.clone(),
-        limits,
-        alert_limits: loaded.alert_limits.clone(),
-        hosts: loaded.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default(),
-        tls: loaded.http.as_ref().and_then(|http| http.tls.clone()),
     }
 }
 
@@ -841,132 +696,6 @@ async fn end(journal: &Journal, router: &Router, snapshots: &SnapshotWriter) {
     }
 }
 
-/// The thread that makes snapshots: a second fold, behind the live one, so that nobody waits for it.
-struct SnapshotThread {
-    stop: mpsc::Sender<()>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl SnapshotThread {
-    fn has_ended(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    fn stop(&self) {
-        // A thread that has ended needs no word.
-        let _ = self.stop.send(());
-    }
-}
-
-fn snapshot_thread(
-    journal: &Journal,
-    reader: &JournalReader,
-    snapshots: &SnapshotWriter,
-    panics: &Panics,
-    covered: u64,
-) -> io::Result<SnapshotThread> {
-    let (journal, reader, snapshots) = (journal.clone(), reader.clone(), snapshots.clone());
-    let panics = panics.clone();
-    let (stop, stopped) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("ams2-snapshot".into()).spawn(move || {
-        let (mut covered, mut rest_until) = (covered, Instant::now());
-        // The first look comes at once: a process that is killed again and again must get there, too.
-        let mut wait = Duration::ZERO;
-        while stopped.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
-            wait = SNAPSHOT_LOOK;
-            let flushed = journal.flushed_seq();
-            let many = flushed > covered && reader.segments_behind(covered) > SNAPSHOT_SEGMENTS;
-            if !many && flushed < covered + SNAPSHOT_EVERY || Instant::now() < rest_until {
-                continue;
-            }
-            let nice = if flushed < covered + SNAPSHOT_LATE { SNAPSHOT_NICE } else { 0 };
-            let make = || upkeep::snapshot_behind(&reader, &snapshots, &panics, covered, flushed);
-            let (made, processor) = stepping_back(nice, make);
-            match made {
-                Ok(now) => {
-                    covered = now;
-                    report_covered(&journal, &snapshots);
-                }
-                Err(error) => {
-                    tracing::error!(error, "no snapshot was made; restarts take longer until one is")
-                }
-            }
-            rest_until = Instant::now() + processor * SNAPSHOT_REST;
-        }
-    })?;
-    Ok(SnapshotThread { stop, thread })
-}
-
-/// Does some work in a thread of its own, which lets others go first by so much: a thread that has stepped back cannot
-/// come forward again. Answers also the processor time that it took.
-fn stepping_back<T: Send>(
-    nice: i32,
-    work: impl FnOnce() -> Result<T, String> + Send,
-) -> (Result<T, String>, Duration) {
-    let work = move || {
-        if let Err(error) = rustix::process::nice(nice) {
-            tracing::debug!(%error, "a snapshot cannot step back behind other threads");
-        }
-        let made = work();
-        let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        (made, Duration::new(used.tv_sec as u64, used.tv_nsec as u32))
-    };
-    std::thread::scope(|scope| {
-        match std::thread::Builder::new().name("ams2-fold".into()).spawn_scoped(scope, work) {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(error) => (Err(error.to_string()), Duration::ZERO),
-        }
-    })
-}
-
-/// Lets old segments go, once what is still needed from them is written again.
-async fn keeper(
-    drops: mpsc::Receiver<u64>,
-    router: Router,
-    journal: Journal,
-    reader: JournalReader,
-    stopped: watch::Receiver<bool>,
-) {
-    let mut look = tokio::time::interval(Duration::from_secs(1));
-    while !*stopped.borrow() {
-        look.tick().await;
-        let Ok(keep_from) = drops.try_recv() else { continue };
-        if let Err(error) = carry(&router, &journal, &reader, keep_from).await {
-            tracing::warn!(error, "old segments stay: what is needed from them cannot be carried forward");
-        }
-    }
-}
-
-async fn carry(
-    router: &Router,
-    journal: &Journal,
-    reader: &JournalReader,
-    keep_from: u64,
-) -> Result<(), String> {
-    let words = |error: Unanswered| error.to_string();
-    // A router that lags behind does not know yet what it needs.
-    router.folded(keep_from.saturating_sub(1)).await.map_err(words)?;
-    let mut search = Search::default();
-    loop {
-        let asked = router.ask_whole(move |folded| {
-            let found = folded.machine.needed_before(keep_from, &mut search, SEARCH_ROWS);
-            (found, search)
-        });
-        let (found, on) = asked.await.map_err(words)?;
-        search = on;
-        let Some(mut needed) = found else { break };
-        while !needed.is_empty() {
-            let (reader, all) = (reader.clone(), needed.clone());
-            let read = tokio::task::spawn_blocking(move || upkeep::carried(&all, &reader));
-            let carried = read.await.map_err(|error| error.to_string())??;
-            needed.drain(..carried.items.len());
-            let kept = journal.append(Input::Carried(carried)).await;
-            router.folded(kept.map_err(|error| error.to_string())?).await.map_err(words)?;
-        }
-    }
-    journal.drop_before(keep_from).await.map_err(|error| error.to_string())
-}
-
 fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -986,23 +715,6 @@ fn random() -> Result<[u64; 3], ServerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_steps_back_does_so_alone_and_its_processor_time_counts() {
-        let priority = || rustix::process::getpriority_process(None).map_err(|error| error.to_string());
-        let before = priority().expect("readable");
-        let work = || {
-            // A mebibyte of sums: more than nothing, less than a moment.
-            let sum: u64 = (0..1u64 << 20).map(std::hint::black_box).sum();
-            Ok((priority()?, sum))
-        };
-        let (made, used) = stepping_back(SNAPSHOT_NICE, work);
-        assert_eq!(made.expect("readable").0, 19);
-        assert_eq!(priority().expect("readable"), before, "nobody else stepped back");
-        assert!(used > Duration::ZERO);
-        let (failed, _) = stepping_back(0, || Err::<(), _>("no disk".to_owned()));
-        assert_eq!(failed, Err("no disk".to_owned()));
-    }
 
     #[test]
     fn a_router_that_is_gone_is_not_taken_for_a_broken_disk() {

@@ -1,0 +1,146 @@
+//! A configuration is loaded again: checked against what waits, put in force in the router and at the ways in.
+
+use std::sync::{Arc, RwLock};
+
+use ams2_core::{
+    Input,
+    config::{ActionId, RULE_VERSION, Removed},
+    input::OwnEvent,
+};
+
+use super::{Source, install, refuse_orphans};
+use crate::{
+    config::{self, Loaded, Overrides},
+    console::ReloadOrder,
+    handler::Handler,
+    journal::Journal,
+    originator::{Serving, Settings},
+    router::{Router, Unanswered},
+    upkeep,
+    wording::Wording,
+};
+
+/// Loads the configuration again.
+pub(super) struct Reloader {
+    pub source: Source,
+    pub overrides: Overrides,
+    pub journal: Journal,
+    pub router: Router,
+    pub wording: Arc<Wording>,
+    pub handler: Arc<Handler>,
+    pub serving: RwLock<Option<Arc<Serving<Journal>>>>,
+    /// What the process was started with: some of it cannot change while it runs.
+    pub running: Loaded,
+    pub connections: usize,
+    pub busy: tokio::sync::Mutex<()>,
+}
+
+impl Reloader {
+    /// Puts the file in force, or says every mistake. Answers what may not be as meant.
+    pub async fn reload(&self, order: ReloadOrder) -> Result<String, String> {
+        let _one_at_a_time = self.busy.lock().await;
+        let refused = |why: String| {
+            tracing::error!("the new configuration is refused, the old one stays:\n{why}");
+            let first = why.lines().next().unwrap_or_default().to_owned();
+            if let Err(error) = self.journal.keep(Input::Own(OwnEvent::ConfigRefused { why: first })) {
+                tracing::error!(%error, "an own alert was not kept");
+            }
+            why
+        };
+        let name = self.source.name();
+        let mut loaded =
+            self.source.load(&self.overrides).map_err(|wrong| refused(config::lines(&wrong.found)))?;
+        let words = |error: Unanswered| error.to_string();
+        if let Some(fate) = order.removed {
+            self.see_to_orphans(&mut loaded, fate).await.map_err(refused)?;
+        }
+        let asked = loaded.clone();
+        let orphans = self.router.ask(move |folded| refuse_orphans(&folded.machine, &asked)).await;
+        orphans.map_err(words)?.map_err(|error| refused(error.to_string()))?;
+        let mut warnings = config::lines(&loaded.warnings);
+        for setting in self.need_a_restart(&loaded) {
+            warnings.push_str(&format!("{name}: {setting} takes effect at the next start\n"));
+        }
+        for warning in warnings.lines() {
+            tracing::warn!("{warning}");
+        }
+        // Whatever the file says, this process stays with its folder.
+        let loaded = Loaded { data_dir: self.running.data_dir.clone(), ..loaded };
+        let settings = settings(&loaded, self.connections);
+        let in_force = self.router.ask(|folded| {
+            let rules = folded.machine.rule_version();
+            folded.machine.config().map(|(core, at)| (core.clone(), at, rules))
+        });
+        match in_force.await.map_err(words)? {
+            // Nothing to decide anew: what files and the environment hold may be new all the same.
+            Some((core, position, RULE_VERSION))
+                if core == loaded.core && self.wording.is_in_force(&loaded.text) =>
+            {
+                self.wording.install(position, loaded, &self.handler);
+            }
+            _ => {
+                let input = Input::ConfigInstalled(install(&loaded, &order.by).into());
+                let text = loaded.text.clone();
+                self.wording.prepare(loaded);
+                let seq = self.journal.append(input).await.map_err(|error| {
+                    self.wording.forget(&text);
+                    error.to_string()
+                })?;
+                self.router.folded(seq).await.map_err(words)?;
+            }
+        }
+        if let Some(serving) = &*self.serving.read().unwrap_or_else(|e| e.into_inner()) {
+            *serving.settings.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(settings);
+        }
+        Ok(warnings)
+    }
+
+    /// Adds to the config what becomes of deliveries about whose actions it says nothing.
+    async fn see_to_orphans(&self, loaded: &mut Loaded, fate: Removed) -> Result<(), String> {
+        if let Removed::MoveTo(receiver) = &fate
+            && loaded.core.receivers.iter().all(|known| known.name != *receiver)
+        {
+            return Err(format!("no receiver is called `{receiver}`"));
+        }
+        let known: Vec<ActionId> = loaded.actions.iter().map(|(id, ..)| id.clone()).collect();
+        let removed = loaded.removed.clone();
+        let asked = self
+            .router
+            .ask(move |folded| upkeep::orphans(&folded.machine, |id| known.contains(id), &removed))
+            .await;
+        let orphans = asked.map_err(|error| error.to_string())?;
+        loaded.removed.extend(orphans.into_iter().map(|(action, _)| (action, fate.clone())));
+        Ok(())
+    }
+
+    /// Settings that differ from those of the start and cannot change before the next.
+    fn need_a_restart(&self, loaded: &Loaded) -> Vec<&'static str> {
+        let old = &self.running;
+        let listen = |loaded: &Loaded| loaded.http.as_ref().map(|http| http.listen);
+        let connections = |loaded: &Loaded| loaded.http.as_ref().map(|http| http.limits.connections);
+        let changed = [
+            ("journal.dir", old.data_dir != loaded.data_dir),
+            ("journal", old.journal != loaded.journal),
+            ("originator.http.listen", listen(old) != listen(loaded)),
+            ("originator.http.limits.connections", connections(old) != connections(loaded)),
+            ("originator.socket", old.socket != loaded.socket),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
+    }
+}
+
+/// What a config says of the ways in. A listener has at most `connections`, however many the config allows.
+pub(super) fn settings(loaded: &Loaded, connections: usize) -> Settings {
+    let mut limits = loaded.http.as_ref().map(|http| http.limits.clone()).unwrap_or_default();
+    if connections < limits.connections {
+        tracing::warn!(connections, "fewer connections than configured: the limit of open files is low");
+        limits.connections = connections;
+    }
+    Settings {
+        clients: loaded.clients.clone(),
+        limits,
+        alert_limits: loaded.alert_limits.clone(),
+        hosts: loaded.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default(),
+        tls: loaded.http.as_ref().and_then(|http| http.tls.clone()),
+    }
+}
