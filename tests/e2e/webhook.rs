@@ -143,7 +143,7 @@ fn post(port: u16, alerts: &Value) -> Option<u16> {
 fn the_body_is_the_one_that_alertmanager_sends() {
     let sink = Sink::start(ok);
     let to = |path: &str| format!("http://{}/{path}", sink.address);
-    let route = "route:\n  receiver: hooks\n  group_by: [site]\n  group_wait: 1s\n  group_interval: 2s\n  repeat_interval: 1h\n";
+    let route = "route:\n  receiver: hooks\n  group_by: [site]\n  group_wait: 5s\n  group_interval: 2s\n  repeat_interval: 1h\n";
     let site = Site::new(&quietly(&format!(
         "external_url: http://ams2.example.com\nreceivers:\n  - name: hooks\n    actions:\n      - webhook: {{ url: '{}' }}\n      - webhook: {{ url: '{}', max_alerts: 1 }}\n{route}",
         to("ours"),
@@ -169,9 +169,11 @@ fn the_body_is_the_one_that_alertmanager_sends() {
         .stderr(Stdio::null());
     let _theirs = Ward(command.spawn().expect("it runs (Debian package prometheus-alertmanager)"));
     let server = site.start();
+    until_true("Alertmanager takes alerts", || post(port, &json!([])) == Some(200));
     // We keep milliseconds.
-    let now = jiff::Timestamp::from_millisecond(jiff::Timestamp::now().as_millisecond()).expect("a time");
-    let started = now - jiff::SignedDuration::from_secs(90);
+    let now = || jiff::Timestamp::from_millisecond(jiff::Timestamp::now().as_millisecond()).expect("a time");
+    // Not longer ago than `group_wait`: a group of older alerts is told at once, of those that it has by then.
+    let started = now();
     let alert = |name: &str, instance: &str, end: Option<jiff::Timestamp>| {
         let mut alert = json!({
             "labels": { "alertname": name, "site": "boston", "instance": instance, "job": "node", "text": "\"q\" <&> ü\n" },
@@ -189,7 +191,7 @@ fn the_body_is_the_one_that_alertmanager_sends() {
         alert("DiskFull", "a:9100", None),
         alert("Slow", "a:9100", None)
     ]);
-    until_true("Alertmanager takes alerts", || post(port, &firing) == Some(200));
+    assert_eq!(post(port, &firing), Some(200));
     assert_eq!(post(server.address().port(), &firing), Some(200));
     let same = |number: usize| {
         for path in ["", "/short"] {
@@ -216,10 +218,11 @@ fn the_body_is_the_one_that_alertmanager_sends() {
     };
     same(1);
     assert_eq!(sink.nth("/ours/short", 1).json()["truncatedAlerts"], 2);
+    let end = now();
     let ended = json!([
-        alert("DiskFull", "b:9100", Some(now)),
-        alert("DiskFull", "a:9100", Some(now)),
-        alert("Slow", "a:9100", Some(now))
+        alert("DiskFull", "b:9100", Some(end)),
+        alert("DiskFull", "a:9100", Some(end)),
+        alert("Slow", "a:9100", Some(end))
     ]);
     assert_eq!(post(port, &ended), Some(200));
     assert_eq!(post(server.address().port(), &ended), Some(200));
