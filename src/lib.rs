@@ -7,8 +7,6 @@ pub mod console;
 mod denied;
 pub mod handler;
 pub mod history;
-// Its first page names the core's `Input` by a link that leads nowhere.
-#[allow(rustdoc::broken_intra_doc_links)]
 pub mod journal;
 pub mod originator;
 pub mod poison;
