@@ -223,7 +223,8 @@ impl Settings {
             errors.push(SettingsError::new("to", message, mend));
         }
         let mut template = |field: &str, source: Option<&str>, scope: Scope| {
-            let compiled = source.map(|source| Template::compile(source, scope)).transpose();
+            let compiled =
+                source.map(|source| Template::compile_with(source, scope, &self.templates)).transpose();
             compiled.unwrap_or_else(|error| {
                 let line = error.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
                 errors.push(SettingsError::new(field, format!("{error}{line}"), "correct the template"));

@@ -197,7 +197,8 @@ impl Settings {
             let mend = format!("use 1KiB to {}", units::Bytes::new(most));
             return Err(SettingsError::new("line_bytes_max", format!("lines of at most {bytes_max}"), mend));
         }
-        let template = self.line.as_deref().map(|source| Template::compile(source, Scope::Alert));
+        let template =
+            self.line.as_deref().map(|source| Template::compile_with(source, Scope::Alert, &self.templates));
         let template = template.transpose().map_err(|error| {
             let line = error.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
             SettingsError::new("line", format!("{error}{line}"), "correct the template")

@@ -110,7 +110,8 @@ macro_rules! actions {
                 match (self, older) {
                     $((ActionSettings::$variant(new), ActionSettings::$variant(old)) => {
                         let max_alerts = old.max_alerts;
-                        let settings = $module::Settings { max_alerts, ..new.with_texts_of(old) };
+                        let templates = old.templates.clone();
+                        let settings = $module::Settings { max_alerts, templates, ..new.with_texts_of(old) };
                         ActionSettings::$variant(Box::new(settings))
                     })+
                     (ActionSettings::Target(new), ActionSettings::Target(old)) if new.kind().key == old.kind().key => {
@@ -118,6 +119,14 @@ macro_rules! actions {
                     }
                     // Another kind of action has nothing in common with this one.
                     _ => self.clone(),
+                }
+            }
+
+            /// Lets its templates include those of `shared`.
+            pub fn set_shared(&mut self, shared: render::Shared) {
+                match self {
+                    $(ActionSettings::$variant(settings) => settings.templates = shared,)+
+                    ActionSettings::Target(settings) => settings.set_templates(shared),
                 }
             }
 

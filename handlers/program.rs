@@ -257,7 +257,7 @@ impl Settings {
             } else if !Template::is_template(source) {
                 arguments.push(Argument::Fixed(source.clone()));
             } else {
-                match Template::compile(source, Scope::Delivery) {
+                match Template::compile_with(source, Scope::Delivery, &self.templates) {
                     Ok(template) => arguments.push(Argument::Rendered { source: source.clone(), template }),
                     Err(error) => wrong(error.to_string(), "correct the template"),
                 }

@@ -24,10 +24,12 @@
 //! Beside minijinja's own filters: `time(format, zone)` (strftime, IANA zone name), `json`, `truncate(length)`; the test
 //! `is http` for links.
 //! A missing label is an error unless `default` takes care of it, or an `if` only asks whether it is there.
+//! `docs/templates.md` says the same to those who write templates.
 
 mod context;
 pub mod filters;
 mod nesting;
+mod shared;
 
 use std::{
     fmt::{self, Write as _},
@@ -46,6 +48,7 @@ use crate::{
     text,
 };
 use context::{AlertContext, Context, Wanted};
+pub use shared::Shared;
 
 /// Most steps that one text for a whole delivery may take: 135 ms measured without optimisation.
 pub const FUEL: u64 = 500_000;
@@ -148,15 +151,21 @@ impl Template {
 
     /// Compiles `source`. Wrong syntax, unknown filters that the compiler sees and unknown variables are errors.
     pub fn compile(source: &str, scope: Scope) -> Result<Template, TemplateError> {
-        if source.len() > SOURCE_BYTES_MAX {
-            let message =
-                format!("a template of {} bytes; at most {SOURCE_BYTES_MAX} are allowed", source.len());
-            return Err(TemplateError { message, line: None });
-        }
-        nesting::check(source)?;
+        Template::compile_with(source, scope, &Shared::default())
+    }
+
+    /// Compiles `source`, which may include or import those of `shared`.
+    pub fn compile_with(source: &str, scope: Scope, shared: &Shared) -> Result<Template, TemplateError> {
+        check(source)?;
         let mut environment = environment(scope);
+        let mut wanted = Wanted::by(source);
+        for (name, source) in shared.used_by(source) {
+            environment
+                .add_template_owned(name.to_owned(), source.to_owned())
+                .map_err(|error| explain(&error))?;
+            wanted = wanted.and(Wanted::by(source));
+        }
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| explain(&error))?;
-        let wanted = Wanted::by(source);
         let template = Template { environment: Arc::new(environment), scope, wanted };
         match &template.unknown_variables()[..] {
             [] => Ok(template),
@@ -245,6 +254,15 @@ impl PartialEq for Template {
 /// What a template sees of a delivery.
 pub(crate) fn context(delivery: &Delivery) -> Value {
     Value::from(Serde(&Context::of(delivery, Wanted::EVERYTHING)))
+}
+
+/// Refuses what must not come before the compiler.
+fn check(source: &str) -> Result<(), TemplateError> {
+    if source.len() > SOURCE_BYTES_MAX {
+        let message = format!("a template of {} bytes; at most {SOURCE_BYTES_MAX} are allowed", source.len());
+        return Err(TemplateError { message, line: None });
+    }
+    nesting::check(source)
 }
 
 fn environment(scope: Scope) -> Environment<'static> {
@@ -342,12 +360,22 @@ fn line_of(source: &str, path: &str) -> Option<usize> {
 }
 
 fn explain(error: &Error) -> TemplateError {
-    let message = match (error.kind(), error.detail()) {
+    // What went wrong in an included template stands behind "could not render include".
+    let mut cause = error;
+    while let Some(deeper) = std::error::Error::source(cause).and_then(|source| source.downcast_ref()) {
+        cause = deeper;
+    }
+    let message = match (cause.kind(), cause.detail()) {
         (ErrorKind::OutOfFuel, _) => "it takes too many steps".into(),
         (kind, None) => kind.to_string(),
         (kind, Some(detail)) => format!("{kind}: {detail}"),
     };
-    TemplateError { message: text::cut(&message, 512).into_owned(), line: error.line() }
+    let message = match (cause.name().filter(|name| *name != NAME), cause.line()) {
+        (Some(name), Some(line)) => format!("{message} (line {line} of {name})"),
+        _ => message,
+    };
+    let line = error.line().filter(|_| error.name().is_none_or(|name| name == NAME));
+    TemplateError { message: text::cut(&message, 512).into_owned(), line }
 }
 
 /// Takes at most [`OUTPUT_BYTES_MAX`] bytes.

@@ -247,6 +247,9 @@ macro_rules! settings {
             pub timeout: Option<crate::units::Duration>,
             /// Most alerts that a message shows; 0 means all.
             pub max_alerts: Option<u32>,
+            /// What its templates may include: of the whole configuration.
+            #[serde(skip)]
+            pub templates: crate::render::Shared,
         }
 
         impl Settings {

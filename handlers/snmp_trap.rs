@@ -155,8 +155,8 @@ impl Settings {
         }
         let traps = self.traps().map_err(|found| errors.extend(found));
         let mut template = |field: &str, source: &Option<String>| {
-            let compiled =
-                source.as_deref().map(|source| Template::compile(source, Scope::Alert)).transpose();
+            let compile = |source| Template::compile_with(source, Scope::Alert, &self.templates);
+            let compiled = source.as_deref().map(compile).transpose();
             compiled.unwrap_or_else(|error| {
                 let line = error.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
                 errors.push(SettingsError::new(field, format!("{error}{line}"), "correct the template"));

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::{
     Action, BuildContext, Defaults, Delivery, Failure, FileSetting, Kind, Receipt, Secret, SettingsError,
-    render::{self, Scope, Template},
+    render::{self, Scope, Shared, Template},
     units,
     webhook::{
         self,
@@ -122,7 +122,7 @@ impl Target {
         Ok(Parts {
             url: template(&self.file.url, Escape::Url)?,
             headers: headers.collect::<Result<_, String>>()?,
-            body: Tree::compile(&self.file.body, Scope::Target(Escape::None))?,
+            body: Tree::compile(&self.file.body, Scope::Target(Escape::None), &Shared::default())?,
             method: self.file.method.parse().map_err(|_| "no method")?,
         })
     }
@@ -168,6 +168,7 @@ impl Settings {
     /// The words of `older`, sent where these settings say.
     pub(crate) fn with_texts_of(&self, older: &Settings) -> Settings {
         let mut merged = self.clone();
+        merged.shared.templates = older.shared.templates.clone();
         for setting in self.target.file.settings.iter().filter(|setting| setting.kind.is_text()) {
             merged.values.remove(setting.name.as_str());
             if let Some(value) = older.values.get(setting.name.as_str()) {
@@ -276,7 +277,7 @@ impl Settings {
         let name = &setting.name;
         let wrong = |what: String, mend: &str| SettingsError::new(name, what, mend);
         let compile = |field: &str, source: &str| {
-            Template::compile(source, Scope::Message(escape)).map_err(|error| {
+            Template::compile_with(source, Scope::Message(escape), &self.shared.templates).map_err(|error| {
                 let line = error.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
                 SettingsError::new(field, format!("{error}{line}"), "correct the template")
             })

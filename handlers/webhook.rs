@@ -261,7 +261,7 @@ impl Settings {
         if !Template::is_template(text) {
             return client::url(text).map(Place::Fixed).map_err(wrong);
         }
-        let compiled = Template::compile(text, Scope::Message(Escape::Url));
+        let compiled = Template::compile_with(text, Scope::Message(Escape::Url), &self.templates);
         let template = compiled.map_err(|error| {
             SettingsError::new("url", format!("its template is wrong: {error}"), "correct the template")
         })?;
@@ -334,16 +334,16 @@ impl Settings {
         Ok(match &self.body {
             None => Written::Alertmanager,
             Some(Body::Text(source)) => {
-                let template = Template::compile(source, Scope::Delivery);
+                let template = Template::compile_with(source, Scope::Delivery, &self.templates);
                 Written::Text(template.map_err(|error| {
                     let line =
                         error.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
                     wrong(format!("{error}{line}"))
                 })?)
             }
-            Some(Body::Json(tree)) => {
-                Written::Json(Tree::compile(tree, Scope::Message(Escape::None)).map_err(wrong)?)
-            }
+            Some(Body::Json(tree)) => Written::Json(
+                Tree::compile(tree, Scope::Message(Escape::None), &self.templates).map_err(wrong)?,
+            ),
         })
     }
 

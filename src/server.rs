@@ -152,8 +152,10 @@ pub enum ServerError {
 /// What the server says when it is ready.
 #[derive(Clone, Debug)]
 pub struct Announced {
-    /// Where HTTP listens.
+    /// Where HTTP listens, and whether with TLS.
     pub http: Option<(SocketAddr, bool)>,
+    /// What stands before its paths; may be empty.
+    pub prefix: SmolStr,
     /// The socket.
     pub socket: Option<PathBuf>,
     /// The data folder.
@@ -162,7 +164,8 @@ pub struct Announced {
 
 /// Takes the addresses that the config names.
 async fn bind(loaded: &Loaded) -> Result<(Announced, Vec<Listener>), ServerError> {
-    let mut ready = Announced { http: None, socket: None, data_dir: loaded.data_dir.clone() };
+    let prefix = loaded.http.as_ref().map(|http| http.prefix.clone()).unwrap_or_default();
+    let mut ready = Announced { http: None, prefix, socket: None, data_dir: loaded.data_dir.clone() };
     let mut bound = Vec::new();
     if let Some(http) = &loaded.http {
         let listen = |error| ServerError::Listen { address: http.listen, error };

@@ -42,6 +42,7 @@ struct InForce {
     data_dir: PathBuf,
     actions: Vec<(ActionId, ActionSettings, Limits)>,
     site: Site,
+    is_url_overridden: bool,
 }
 
 impl Wording {
@@ -94,6 +95,7 @@ impl Wording {
             data_dir: loaded.data_dir,
             actions: loaded.actions,
             site: site.clone(),
+            is_url_overridden: loaded.is_url_overridden,
         });
         drop(state);
         handler.install(ready, site);
@@ -140,7 +142,9 @@ impl InForce {
     /// The actions in force that a former config words differently, with its words.
     fn as_worded_by(&self, text: &str) -> HashMap<ActionId, Arc<Worded>> {
         let former = config::former(text, &self.data_dir);
-        let site = Site { external_url: former.external_url, severities: former.severities };
+        let external_url =
+            if self.is_url_overridden { self.site.external_url.clone() } else { former.external_url };
+        let site = Site { external_url, severities: former.severities };
         let site = Arc::new(site);
         let context = BuildContext::new(&self.data_dir);
         let mut worded = HashMap::new();

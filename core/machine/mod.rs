@@ -36,7 +36,7 @@ mod edges;
 mod tests;
 
 pub use needed::Search;
-pub use own::{OWN_CLIENT, OWN_LABEL};
+pub use own::{OWN_CLIENT, OWN_EVENTS, OWN_LABEL};
 pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf, SilenceView};
 pub use snapshot::SnapshotError;
 pub use state::Totals;

@@ -24,6 +24,20 @@ pub const OWN_CLIENT: &str = "ams2";
 /// The label that marks own alerts.
 pub const OWN_LABEL: &str = "source";
 
+/// Every kind of own alert: its event, its number in the AMS² event table if it has one there, its severity.
+pub const OWN_EVENTS: [(&str, &str, Severity); 10] = [
+    ("Access Denied", "33", Severity::Minor),
+    ("Clock Jumped", "", Severity::Warning),
+    ("Configuration Changed", "12", Severity::Info),
+    ("Configuration Refused", "", Severity::Minor),
+    ("Configuration Refused", "", Severity::Major),
+    (DELIVERY_FAILED, "", Severity::Major),
+    (DISK_NEARLY_FULL, "", Severity::Major),
+    ("Journal Damaged", "", Severity::Critical),
+    ("Shutdown", "13", Severity::Minor),
+    ("Startup", "14", Severity::Info),
+];
+
 /// The event that must never cause itself.
 const DELIVERY_FAILED: &str = "Delivery Failed";
 /// The event that lasts until the shell says otherwise.

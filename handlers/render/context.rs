@@ -30,6 +30,17 @@ impl Wanted {
             text: names("text"),
         }
     }
+
+    /// What either of two texts asks for.
+    pub(super) fn and(self, other: Wanted) -> Wanted {
+        Wanted {
+            alerts: self.alerts | other.alerts,
+            groups: self.groups | other.groups,
+            labels: self.labels | other.labels,
+            annotations: self.annotations | other.annotations,
+            text: self.text | other.text,
+        }
+    }
 }
 
 #[derive(Serialize)]

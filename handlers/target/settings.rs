@@ -73,6 +73,10 @@ impl Settings {
         self.shared.common()
     }
 
+    pub(crate) fn set_templates(&mut self, templates: crate::render::Shared) {
+        self.shared.templates = templates;
+    }
+
     /// These settings with another bound of what a message shows.
     pub(crate) fn with_max_alerts_of(mut self, other: &Settings) -> Settings {
         self.shared.max_alerts = other.shared.max_alerts;

@@ -17,7 +17,7 @@
 use minijinja::value::Value;
 use serde_json::{Map, Value as Json};
 
-use crate::render::{Scope, Template};
+use crate::render::{Scope, Shared, Template};
 
 /// A compiled tree.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ const CHARS_MAX: usize = 500;
 
 impl Tree {
     /// Compiles a tree; the error says which key is wrong and why.
-    pub(crate) fn compile(tree: &Json, scope: Scope) -> Result<Tree, String> {
-        compile(tree, scope, DEPTH_MAX)
+    pub(crate) fn compile(tree: &Json, scope: Scope, shared: &Shared) -> Result<Tree, String> {
+        compile(tree, scope, shared, DEPTH_MAX)
     }
 
     /// The tree with its templates rendered.
@@ -119,10 +119,12 @@ impl Tree {
     }
 }
 
-fn compile(tree: &Json, scope: Scope, depth: usize) -> Result<Tree, String> {
+fn compile(tree: &Json, scope: Scope, shared: &Shared, depth: usize) -> Result<Tree, String> {
     let deeper = depth.checked_sub(1).ok_or("it is nested too deep")?;
     let template = |value: &Json| match value {
-        Json::String(source) => Template::compile(source, scope).map_err(|error| error.to_string()),
+        Json::String(source) => {
+            Template::compile_with(source, scope, shared).map_err(|error| error.to_string())
+        }
         _ => Err("expected a template".to_owned()),
     };
     Ok(match tree {
@@ -130,7 +132,7 @@ fn compile(tree: &Json, scope: Scope, depth: usize) -> Result<Tree, String> {
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => Tree::Fixed(tree.clone()),
         Json::Array(items) => {
             let items = items.iter().enumerate().map(|(position, item)| {
-                compile(item, scope, deeper).map_err(|error| format!("[{position}]: {error}"))
+                compile(item, scope, shared, deeper).map_err(|error| format!("[{position}]: {error}"))
             });
             Tree::List(items.collect::<Result<_, _>>()?)
         }
@@ -139,9 +141,9 @@ fn compile(tree: &Json, scope: Scope, depth: usize) -> Result<Tree, String> {
                 map.get(key).and_then(Json::as_u64).map_or(default, |n| n as usize)
             };
             let child = |key: &str| match map.get(key) {
-                Some(tree) => {
-                    compile(tree, scope, deeper).map(Box::new).map_err(|error| format!("{key}: {error}"))
-                }
+                Some(tree) => compile(tree, scope, shared, deeper)
+                    .map(Box::new)
+                    .map_err(|error| format!("{key}: {error}")),
                 None => Err(format!("`{key}` is missing")),
             };
             let name = |key: &str| {
@@ -156,7 +158,7 @@ fn compile(tree: &Json, scope: Scope, depth: usize) -> Result<Tree, String> {
                     other => other,
                 };
                 let item = map.get("$do").ok_or("`$do` is missing")?;
-                let item = compile(item, scope, deeper).map_err(|error| format!("$do: {error}"))?;
+                let item = compile(item, scope, shared, deeper).map_err(|error| format!("$do: {error}"))?;
                 Tree::Each { over: name("$each")?, max: number("$max", usize::MAX), item: Box::new(item) }
             } else if map.contains_key("$pairs") {
                 let (max, chars) = (number("$max", PAIRS_MAX), number("$chars", CHARS_MAX));
@@ -171,7 +173,8 @@ fn compile(tree: &Json, scope: Scope, depth: usize) -> Result<Tree, String> {
                 Tree::Fixed(tree.clone())
             } else {
                 let entries = map.iter().map(|(key, tree)| {
-                    let compiled = compile(tree, scope, deeper).map_err(|error| format!("{key}: {error}"))?;
+                    let compiled =
+                        compile(tree, scope, shared, deeper).map_err(|error| format!("{key}: {error}"))?;
                     Ok((key.clone(), compiled))
                 });
                 Tree::Map(entries.collect::<Result<_, String>>()?)
@@ -212,7 +215,7 @@ mod tests {
         let mut other = sample::alert();
         other.firing = false;
         delivery.groups[0].alerts.push(other);
-        let tree = Tree::compile(&tree, Scope::Target(Escape::None))?;
+        let tree = Tree::compile(&tree, Scope::Target(Escape::None), &Shared::default())?;
         tree.render(&crate::target::context(&delivery))
     }
 
@@ -256,8 +259,11 @@ mod tests {
     #[test]
     fn an_alert_is_known_where_there_is_one() {
         let each = json!([{ "$each": "alerts", "$do": "{{ alert.event }}" }]);
-        assert!(Tree::compile(&each, Scope::Message(Escape::None)).is_ok());
-        assert!(Tree::compile(&json!(["{{ alert.event }}"]), Scope::Message(Escape::None)).is_err());
+        assert!(Tree::compile(&each, Scope::Message(Escape::None), &Shared::default()).is_ok());
+        assert!(
+            Tree::compile(&json!(["{{ alert.event }}"]), Scope::Message(Escape::None), &Shared::default())
+                .is_err()
+        );
     }
 
     #[test]
@@ -269,10 +275,11 @@ mod tests {
             (json!({ "$each": 1, "$do": 2 }), "expected a name"),
         ];
         for (tree, words) in rows {
-            let error = Tree::compile(&tree, Scope::Message(Escape::None)).expect_err(words);
+            let error =
+                Tree::compile(&tree, Scope::Message(Escape::None), &Shared::default()).expect_err(words);
             assert!(error.contains(words), "{error}");
         }
         let deep = (0..40).fold(json!("{{ event }}"), |tree, _| json!([tree]));
-        assert!(Tree::compile(&deep, Scope::Message(Escape::None)).is_err());
+        assert!(Tree::compile(&deep, Scope::Message(Escape::None), &Shared::default()).is_err());
     }
 }

@@ -32,6 +32,8 @@ pub enum Verb {
     Delivery(DeliveryVerb),
     /// List the actions, or test one
     Action(ActionVerb),
+    /// Try out templates of messages
+    Template(TemplateVerb),
     /// Make the SNMP MIB of what the action `snmp_trap` sends
     Mib(MibVerb),
     /// Load the configuration again; a wrong one is refused and the old one stays
@@ -137,6 +139,13 @@ pub struct Serve {
     /// Listen for HTTP here; port 0 takes a free one and prints it. Overrides the config
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<String>,
+    /// Where this server is seen from outside, for links in messages. Overrides the config
+    #[arg(long, value_name = "URL")]
+    pub external_url: Option<String>,
+    /// What stands before every path, such as /alerts. Overrides the config. With --alertmanager-config it is the path of
+    /// --external-url unless given
+    #[arg(long, value_name = "PATH")]
+    pub route_prefix: Option<String>,
     /// How to write the log. AMS2_LOG=debug (or info, warn, error) says how much
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub log_format: Format,
@@ -477,6 +486,67 @@ pub enum ActionDo {
         #[command(flatten)]
         server: Server,
     },
+}
+
+/// `ams2 template`.
+#[derive(Debug, clap::Args)]
+pub struct TemplateVerb {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: TemplateDo,
+}
+
+/// What to do with templates.
+#[derive(Debug, Subcommand)]
+pub enum TemplateDo {
+    /// Print what a template makes of a sample alert, or of real ones
+    Render(TemplateRender),
+}
+
+/// `ams2 template render`.
+#[derive(Debug, clap::Args)]
+pub struct TemplateRender {
+    /// The template, such as '{{ event }} on {{ common_labels.computer }}'
+    #[arg(value_name = "TEMPLATE", required_unless_present = "file", conflicts_with = "file")]
+    pub template: Option<String>,
+    /// A file with the template; `-` reads standard input
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// What it is for: which decides what it sees, and how that is escaped
+    #[arg(long = "for", value_enum, default_value_t = TemplateUse::Message)]
+    pub used_for: TemplateUse,
+    /// A configuration whose shared templates, severity words and external URL are used
+    #[arg(long, short, value_name = "FILE", env = "AMS2_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A label of the sample: name=value
+    #[arg(long = "label", short, value_name = "NAME=VALUE", conflicts_with = "alerts")]
+    pub labels: Vec<String>,
+    /// An annotation of the sample: name=value
+    #[arg(long = "annotation", short, value_name = "NAME=VALUE", conflicts_with = "alerts")]
+    pub annotations: Vec<String>,
+    /// The sample has ended
+    #[arg(long, conflicts_with = "alerts")]
+    pub resolved: bool,
+    /// Instead of a sample: the alerts of a running router that match, such as 'event = "Virus Found"'; all of these must
+    #[arg(long = "alerts", value_name = "MATCHER")]
+    pub alerts: Vec<String>,
+    /// Labels that make the group: what all of its alerts share of these is in `group_labels`
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "event")]
+    pub group_by: Vec<String>,
+    /// The server to ask for alerts.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// What a template is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TemplateUse {
+    /// One text for all alerts: a mail, a body, an argument
+    Message,
+    /// The same as HTML: what is put in is escaped
+    Html,
+    /// One line for each alert: an event log, a trap
+    Line,
 }
 
 /// `ams2 mib`.

@@ -17,7 +17,8 @@ use crate::{
     config::{self, Overrides},
 };
 
-fn wrong(wrong: &config::Wrong) -> CliError {
+/// A configuration that cannot be used, with every mistake in it.
+pub(super) fn wrong(wrong: &config::Wrong) -> CliError {
     let shown = config::snippets(&wrong.sources, &wrong.found, std::io::stderr().is_terminal());
     let shown = shown.trim_end();
     CliError::new(Exit::Usage, shown.strip_prefix("error: ").unwrap_or(shown), "")

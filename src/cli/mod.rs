@@ -9,12 +9,13 @@ mod send;
 mod serve;
 mod silence;
 mod spool;
+mod template;
 
 use std::{fmt, process::ExitCode};
 
 use clap::Parser;
 
-use args::{Args, ConfigDo, MibDo, Verb};
+use args::{Args, ConfigDo, MibDo, TemplateDo, Verb};
 
 /// What the exit code says. Documented in `docs/cli.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,13 @@ impl From<Exit> for ExitCode {
 
 /// Prints a line of data. A reader that went away (`| head`) is not an error of ours.
 fn say(line: impl fmt::Display) {
+    write_out(format_args!("{line}\n"));
+}
+
+/// Prints data that may hold its own line ends.
+fn write_out(text: fmt::Arguments<'_>) {
     use std::io::Write;
-    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+    if let Err(error) = std::io::stdout().write_fmt(text) {
         let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
         if !gone {
             talk(format_args!("error: cannot write the answer: {error}"));
@@ -111,6 +117,9 @@ fn run(args: Args) -> Result<Exit, CliError> {
         Verb::Silence(silence) => block_on(silence::silence(silence)),
         Verb::Delivery(delivery) => block_on(operate::delivery(delivery)),
         Verb::Action(action) => block_on(operate::action(action)),
+        Verb::Template(template) => match template.verb {
+            TemplateDo::Render(render) => block_on(template::render(render)),
+        },
         Verb::Mib(mib) => match mib.verb {
             MibDo::Generate { enterprise } => {
                 // `say` ends the last line.

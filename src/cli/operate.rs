@@ -71,7 +71,10 @@ pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
 }
 
 /// A list, with a word when it is not all there is.
-async fn listed<T: serde::de::DeserializeOwned>(client: &Client, path: &str) -> Result<T, CliError> {
+pub(super) async fn listed<T: serde::de::DeserializeOwned>(
+    client: &Client,
+    path: &str,
+) -> Result<T, CliError> {
     let Rows { rows, truncated, known_from } = client.list(path).await?;
     if let Some(first) = known_from {
         talk(format_args!("decisions are known from sequence {first} on; the newest 10,000 are kept"));

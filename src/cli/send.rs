@@ -261,9 +261,9 @@ impl<'de> serde::Deserialize<'de> for Keys {
     }
 }
 
-type Pairs = serde_json::Map<String, serde_json::Value>;
+pub(super) type Pairs = serde_json::Map<String, serde_json::Value>;
 
-fn pairs(texts: &[String], what: &str) -> Result<Pairs, CliError> {
+pub(super) fn pairs(texts: &[String], what: &str) -> Result<Pairs, CliError> {
     let mut pairs = Pairs::new();
     for text in texts {
         let (name, value) = text.split_once('=').ok_or_else(|| {

@@ -3,6 +3,7 @@
 use std::{io::IsTerminal, time::Duration};
 
 use serde::Serialize;
+use smol_str::SmolStr;
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -24,8 +25,14 @@ pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
             CliError::new(Exit::Usage, message, "write it like 127.0.0.1:9093; port 0 takes a free one")
         })
     });
-    let overrides =
-        Overrides { data_dir: serve.data.clone(), listen: listen.transpose()?, ..Overrides::default() };
+    let external_url = serve.external_url.as_deref().map(external_url).transpose()?;
+    let overrides = Overrides {
+        data_dir: serve.data.clone(),
+        listen: listen.transpose()?,
+        prefix: prefix(serve, external_url.as_deref())?,
+        external_url,
+        ..Overrides::default()
+    };
     let source = match (&serve.config, &serve.alertmanager_config) {
         (Some(path), _) => Source::File(path.clone()),
         (None, Some(path)) => Source::Alertmanager(path.clone()),
@@ -65,6 +72,37 @@ pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
     })
 }
 
+fn external_url(text: &str) -> Result<SmolStr, CliError> {
+    let is_web =
+        |url: &hyper::Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.query().is_none();
+    match text.parse::<hyper::Uri>().ok().filter(is_web) {
+        Some(_) => Ok(text.trim_end_matches('/').into()),
+        None => {
+            let message = format!("--external-url `{text}` is no URL");
+            Err(CliError::new(Exit::Usage, message, "write it like https://ams2.example.com/alerts"))
+        }
+    }
+}
+
+/// As Alertmanager's flags say it: without one of its own, the path of the URL that it is seen at.
+fn prefix(serve: &Serve, external_url: Option<&str>) -> Result<Option<SmolStr>, CliError> {
+    let of_url = || -> Option<String> {
+        let url: hyper::Uri = external_url.filter(|_| serve.alertmanager_config.is_some())?.parse().ok()?;
+        Some(url.path().to_owned())
+    };
+    let Some(text) = serve.route_prefix.clone().or_else(of_url) else { return Ok(None) };
+    // Alertmanager puts a missing `/` in.
+    let text = if text.starts_with('/') { text } else { format!("/{text}") };
+    match config::prefix(&text) {
+        Some(prefix) => Ok(Some(prefix)),
+        None => {
+            let message = format!("--route-prefix `{text}` is no beginning of a path");
+            let mend = "write it like /alerts: letters, digits, `-`, `_`, `.`, `~` and `/`";
+            Err(CliError::new(Exit::Usage, message, mend))
+        }
+    }
+}
+
 fn log(serve: &Serve) {
     let filter = std::env::var("AMS2_LOG").ok().filter(|words| EnvFilter::try_new(words).is_ok());
     let filter = filter.unwrap_or_else(|| "info".into());
@@ -83,7 +121,7 @@ fn log(serve: &Serve) {
 fn announce(ready: &Announced, is_default: bool) {
     if let Some((address, tls)) = ready.http {
         let scheme = if tls { "https" } else { "http" };
-        say(format_args!("listening on {scheme}://{address}"));
+        say(format_args!("listening on {scheme}://{address}{}", ready.prefix));
     }
     if let Some(socket) = &ready.socket {
         say(format_args!("listening on {}", socket.display()));

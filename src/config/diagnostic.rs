@@ -31,6 +31,14 @@ impl Place {
         Place { file: 0, line, column, offset, length: 0 }
     }
 
+    /// A whole line of a file; the file without one.
+    pub(in crate::config) fn line_of(file: FileNumber, text: &str, line: Option<usize>) -> Place {
+        let Some(line) = line else { return Place { file, ..Place::default() } };
+        let offset = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+        let length = text[offset..].lines().next().map_or(0, str::len);
+        Place { file, line, column: 1, offset, length }
+    }
+
     pub(in crate::config) fn with_length(self, length: usize) -> Place {
         Place { length, ..self }
     }

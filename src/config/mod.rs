@@ -66,6 +66,10 @@ pub struct Loaded {
     pub removed: Vec<(ActionId, Removed)>,
     /// Where this server is seen from outside; may be empty.
     pub external_url: SmolStr,
+    /// Whether the command line says it: then it holds for what former configs decided, too.
+    pub is_url_overridden: bool,
+    /// Templates that the texts of its actions share.
+    pub templates: ams2_handlers::render::Shared,
     /// What may not be as meant.
     pub warnings: Vec<Diagnostic>,
 }
@@ -79,6 +83,8 @@ pub struct Http {
     pub tls: Option<crate::originator::Tls>,
     /// Names that a request's `Host` may have besides addresses and `localhost`.
     pub hosts: Vec<String>,
+    /// What stands before every path; may be empty.
+    pub prefix: SmolStr,
     /// Limits.
     pub limits: HttpLimits,
 }
@@ -90,6 +96,10 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
     /// Where HTTP listens.
     pub listen: Option<SocketAddr>,
+    /// What stands before every path.
+    pub prefix: Option<SmolStr>,
+    /// Where this server is seen from outside.
+    pub external_url: Option<SmolStr>,
     /// Values that `${env:NAME}` stands for before the environment is asked: secrets of a configuration that was brought
     /// over.
     pub variables: std::collections::BTreeMap<String, String>,
@@ -148,8 +158,9 @@ pub struct FormerConfig {
 /// Reads of a config that was in force once what its texts were. It was right then; what cannot be read now (a secret
 /// that is gone) is passed over.
 pub fn former(text: &str, data_dir: &Path) -> FormerConfig {
-    match Sources::from_text(text).parse(Path::new("."), Include::Done) {
-        Ok(tree) => read::former(&tree, data_dir),
+    let mut sources = Sources::from_text(text);
+    match sources.parse(Path::new("."), Include::Done) {
+        Ok(tree) => read::former(&tree, &sources, data_dir),
         Err(_) => FormerConfig {
             actions: Vec::new(),
             external_url: SmolStr::default(),
@@ -163,6 +174,15 @@ pub fn action_id(text: &str) -> Option<ActionId> {
     let mut parts = text.rsplitn(3, '/');
     let (name, kind, receiver) = (parts.next()?, parts.next()?, parts.next()?);
     Some(ActionId { receiver: receiver.into(), kind: kind.into(), name: name.into() })
+}
+
+/// What stands before every path, as it is compared: without a `/` at its end, empty for `/`; `None` if it cannot be that.
+pub fn prefix(text: &str) -> Option<SmolStr> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.~/".contains(c);
+    let prefix = text.trim_end_matches('/');
+    let has_names = prefix.split('/').skip(1).all(|name| !matches!(name, "" | "." | ".."));
+    let right = text.starts_with('/') && text.chars().all(is_plain) && has_names;
+    right.then(|| prefix.into())
 }
 
 /// The known word nearest to `word`, if one is near enough to be what was meant.

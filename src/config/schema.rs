@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 struct ConfigFile {
     /// A folder of YAML files that are merged in, in the order of their names; relative to this file.
     include: Option<String>,
+    /// A folder of templates that the texts of actions may include and import by their file names; relative to this file.
+    templates: Option<String>,
     /// Named sets of actions.
     receivers: Vec<Receiver>,
     /// The routing tree; its root takes every alert.
@@ -275,6 +277,8 @@ struct Http {
     tls: Option<Tls>,
     /// Names that a request's `Host` may have besides addresses and `localhost`.
     hosts: Option<Vec<String>>,
+    /// What stands before every path, such as `/alerts`, where a proxy passes on one part of its paths. The socket has none.
+    prefix: Option<String>,
     /// Limits of connections and requests.
     limits: Option<HttpLimits>,
 }

@@ -1,5 +1,5 @@
-//! A configuration's files: the one that was named, and those of the folder that it includes. They are read, merged and
-//! kept as one.
+//! A configuration's files: the one that was named, those of the folder that it includes, and the templates that its texts
+//! share. They are read, merged and kept as one.
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,8 @@ const BYTES_MAX: usize = 4 << 20;
 /// What stands before an included file where all are kept as one text. No file can hold such a line: it would begin
 /// another document, and files of several documents are refused.
 const MARK: &str = "--- # included: ";
+/// The same before a template. No template may hold a line that begins with either.
+const TEMPLATE_MARK: &str = "--- # template: ";
 /// What an included file may hold.
 const INCLUDED_KEYS: [&str; 7] =
     ["receivers", "routes", "clients", "severities", "removed", "time_intervals", "inhibit_rules"];
@@ -28,45 +30,60 @@ pub struct SourceFile {
     pub name: String,
     /// Its text.
     pub text: String,
+    /// Whether it is a template, and no YAML.
+    pub is_template: bool,
 }
 
-/// All files, the named one first, the included ones in the order of their names.
+/// All files, the named one first, the included ones in the order of their names, then the templates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources(pub Vec<SourceFile>);
 
 impl Sources {
     /// A configuration of one text.
     pub fn one(name: impl Into<String>, text: impl Into<String>) -> Sources {
-        Sources(vec![SourceFile { name: name.into(), text: text.into() }])
+        Sources(vec![SourceFile { name: name.into(), text: text.into(), is_template: false }])
     }
 
     /// All as one text, for the journal.
     pub fn to_text(&self) -> String {
         let mut files = self.0.iter();
         let mut whole = files.next().map(|file| file.text.clone()).unwrap_or_default();
-        for SourceFile { name, text } in files {
-            // A name of two lines cannot be: see `include`.
-            whole.push_str(&format!("\n{MARK}{name}\n{text}"));
+        for SourceFile { name, text, is_template } in files {
+            let mark = if *is_template { TEMPLATE_MARK } else { MARK };
+            // A name of two lines cannot be: see `read_folder`.
+            whole.push_str(&format!("\n{mark}{name}\n{text}"));
         }
         whole
     }
 
     /// The files that [`Sources::to_text`] made one of.
     pub fn from_text(text: &str) -> Sources {
-        let mut files = vec![SourceFile { name: "config".into(), text: String::new() }];
+        let mut files = Sources::one("config", "").0;
         for line in text.split_inclusive('\n') {
-            match (line.strip_prefix(MARK), files.last_mut()) {
-                (Some(name), Some(last)) => {
+            let included = line.strip_prefix(MARK).map(|name| (name, false));
+            let begins = included.or_else(|| line.strip_prefix(TEMPLATE_MARK).map(|name| (name, true)));
+            match (begins, files.last_mut()) {
+                (Some((name, is_template)), Some(last)) => {
                     if last.text.ends_with('\n') {
                         last.text.pop();
                     }
-                    files.push(SourceFile { name: name.trim_end().into(), text: String::new() });
+                    let name = name.trim_end().into();
+                    files.push(SourceFile { name, text: String::new(), is_template });
                 }
                 (None, Some(last)) => last.text.push_str(line),
                 (_, None) => {}
             }
         }
         Sources(files)
+    }
+
+    /// The templates that its texts share, each with the number of its file: they are called as their files are.
+    pub(super) fn templates(&self) -> impl Iterator<Item = (FileNumber, &str, &str)> {
+        let files = (0..=FileNumber::MAX).zip(&self.0);
+        files.filter(|(_, file)| file.is_template).map(|(number, file)| {
+            let name = Path::new(&file.name).file_name().and_then(|name| name.to_str());
+            (number, name.unwrap_or(&file.name), file.text.as_str())
+        })
     }
 
     /// The name of a file.
@@ -84,15 +101,19 @@ impl Sources {
     pub(super) fn parse(&mut self, folder: &Path, read: Include) -> Result<Node, Vec<Diagnostic>> {
         let mut root = tree::parse(self.text(0), 0).map_err(|mistake| vec![mistake])?;
         let include = take(&mut root, "include");
-        if let (Some(node), Include::Follow) = (&include, read) {
-            self.read_included(node, folder).map_err(|mistake| vec![mistake])?;
+        let templates = take(&mut root, "templates");
+        if read == Include::Follow {
+            for (node, kind) in [(&include, Held::Yaml), (&templates, Held::Templates)] {
+                let Some(node) = node else { continue };
+                self.read_folder(node, folder, kind).map_err(|mistake| vec![mistake])?;
+            }
         }
         let mut mistakes = Vec::new();
         let mut found = Found::default();
         for number in 1..self.0.len() {
             let file = FileNumber::try_from(number).unwrap_or(FileNumber::MAX);
             // Whose settings are all commented out, for instance.
-            if tree::is_blank(self.text(file)) {
+            if self.0[number].is_template || tree::is_blank(self.text(file)) {
                 continue;
             }
             match tree::parse(self.text(file), file) {
@@ -104,20 +125,28 @@ impl Sources {
         if mistakes.is_empty() { Ok(root) } else { Err(mistakes) }
     }
 
-    fn read_included(&mut self, node: &Node, folder: &Path) -> Result<(), Diagnostic> {
+    fn read_folder(&mut self, node: &Node, folder: &Path, kind: Held) -> Result<(), Diagnostic> {
         let wrong = |message: String, mend: &str| Err(Diagnostic::error(node.place, message, mend));
         let Value::Text(name) = &node.value else {
-            return wrong("`include` names one folder".into(), "write for instance `include: conf.d`");
+            return match kind {
+                Held::Yaml => {
+                    wrong("`include` names one folder".into(), "write for instance `include: conf.d`")
+                }
+                Held::Templates => {
+                    wrong("`templates` names one folder".into(), "write for instance `templates: templates`")
+                }
+            };
         };
         let folder = folder.join(name);
         let shown = folder.display();
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) => {
-                return wrong(
-                    format!("the folder {shown} cannot be read: {error}"),
-                    "name a folder of YAML files",
-                );
+                let mend = match kind {
+                    Held::Yaml => "name a folder of YAML files",
+                    Held::Templates => "name a folder of templates",
+                };
+                return wrong(format!("the folder {shown} cannot be read: {error}"), mend);
             }
         };
         let mut paths: Vec<PathBuf> = Vec::new();
@@ -127,12 +156,15 @@ impl Sources {
                 Err(error) => return wrong(format!("the folder {shown} cannot be read: {error}"), ""),
             }
         }
-        paths.retain(|path| is_included(path));
+        paths.retain(|path| match kind {
+            Held::Yaml => !is_hidden(path) && is_yaml(path),
+            Held::Templates => !is_hidden(path) && !path.is_dir(),
+        });
         paths.sort();
         if paths.len() > FILES_MAX {
             return wrong(format!("{shown} holds {} files", paths.len()), "at most 1000 are included");
         }
-        let mut bytes = self.text(0).len();
+        let mut bytes: usize = self.0.iter().map(|file| file.text.len() + file.name.len() + MARK.len()).sum();
         for path in paths {
             let name = path.display().to_string();
             if name.contains(char::is_control) {
@@ -143,12 +175,20 @@ impl Sources {
                 message: format!("{name}: {}", mistake.message),
                 ..mistake
             })?;
+            let is_template = kind == Held::Templates;
+            if is_template
+                && text.lines().any(|line| [MARK, TEMPLATE_MARK].iter().any(|m| line.starts_with(m)))
+            {
+                let message =
+                    format!("{name}: a line begins like those between the files of a configuration");
+                return wrong(message, "put something before `---`");
+            }
             bytes += text.len() + name.len() + MARK.len();
             if bytes > BYTES_MAX {
                 let message = format!("the configuration has more than {BYTES_MAX} bytes with {name}");
                 return wrong(message, "is this the right folder?");
             }
-            self.0.push(SourceFile { name, text });
+            self.0.push(SourceFile { name, text, is_template });
         }
         Ok(())
     }
@@ -163,10 +203,21 @@ pub(super) enum Include {
     Done,
 }
 
-/// Editors and package managers leave other files there.
-fn is_included(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-    !hidden && path.extension().is_some_and(|end| end == "yaml" || end == "yml")
+/// What a folder holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Yaml,
+    Templates,
+}
+
+/// Editors and package managers leave such files.
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or(b".");
+    name.starts_with(b".") || name.ends_with(b"~")
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "yaml" || end == "yml")
 }
 
 fn take(root: &mut Node, name: &str) -> Option<Node> {

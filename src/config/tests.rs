@@ -331,6 +331,59 @@ fn a_folder_is_included_file_by_file_in_the_order_of_names() {
     assert_eq!(former(&loaded.text, folder.path()).actions.len(), 1);
 }
 
+const SHARING: &str = "templates: texts
+receivers: [{name: log, actions: [{event_log: {to: file, path: e.log, line: \"{% include 'line.j2' %}\"}}]}]
+route: {receiver: log}
+";
+
+#[test]
+fn templates_of_a_folder_are_shared_by_the_texts_of_actions() {
+    let folder = folder_of(&[
+        ("ams2.yaml", SHARING),
+        ("texts/line.j2", "{% import 'site.j2' as site %}{{ site.on(alert) }}\n"),
+        ("texts/site.j2", "{% macro on(a) %}{{ a.event }} on {{ a.labels.computer }}{% endmacro %}"),
+        ("texts/.site.j2.swp", "{% nonsense"),
+        ("texts/site.j2~", "{% nonsense"),
+        ("texts/deeper/x.j2", "{% nonsense"),
+    ]);
+    let loaded = load_in(&folder).unwrap_or_else(|found| panic!("{found}"));
+    // Kept as one text, it reads back as what it was, and so do the actions of that time.
+    let kept = Sources::from_text(&loaded.text);
+    assert_eq!(kept.0.iter().map(|file| &file.text).collect::<Vec<_>>(), {
+        loaded.sources.0.iter().map(|file| &file.text).collect::<Vec<_>>()
+    });
+    assert_eq!(former(&loaded.text, &loaded.data_dir).actions[0].1, loaded.actions[0].1);
+    // What they say is part of what an action is: when it changes, the action does.
+    std::fs::write(folder.path().join("texts/site.j2"), "{% macro on(a) %}changed{% endmacro %}")
+        .expect("written");
+    let again = load_in(&folder).unwrap_or_else(|found| panic!("{found}"));
+    assert_ne!(again.actions[0].1, loaded.actions[0].1);
+    assert_eq!(again.actions[0].1.with_texts_of(&loaded.actions[0].1), loaded.actions[0].1);
+}
+
+#[test]
+fn mistakes_in_shared_templates_name_their_file_and_line() {
+    let rows = [
+        ("{{ alert.event }}\n{% if %}", "./texts/line.j2:2:1: syntax error"),
+        ("ok\n--- # included: x\n", "./ams2.yaml:1:12: ./texts/line.j2: a line begins like those"),
+        ("--- # template: x", "./ams2.yaml:1:12: ./texts/line.j2: a line begins like those"),
+        ("{% include 'nosuch' %}{{ broken.", "./texts/line.j2:1:1: syntax error"),
+    ];
+    for (text, words) in rows {
+        let folder = folder_of(&[("ams2.yaml", SHARING), ("texts/line.j2", text)]);
+        let found = load_in(&folder).err().unwrap_or_default();
+        assert!(found.contains(words), "{text}: {found}");
+    }
+    for (line, words) in [
+        ("templates: nosuch", "1:12: the folder ./nosuch cannot be read"),
+        ("templates: [a]", "1:12: `templates` names one folder"),
+    ] {
+        let folder = folder_of(&[("ams2.yaml", &SHARING.replace("templates: texts", line))]);
+        let found = load_in(&folder).err().unwrap_or_default();
+        assert!(found.contains(words), "{line}: {found}");
+    }
+}
+
 #[test]
 fn mistakes_in_included_files_name_their_file_and_both_places() {
     let rows = [
@@ -394,6 +447,34 @@ fn a_default_receiver_that_reaches_nobody_is_warned_about() {
     let found = mistakes("receivers: [{name: nobody}]\nroute: {receiver: nobody}\n");
     assert!(found.contains("2:8: warning: the default receiver `nobody` has no action"), "{found}");
     assert_eq!(mistakes(&format!("{RECEIVERS}route: {{receiver: log}}\n")), "");
+}
+
+#[test]
+fn own_events_that_no_route_is_about_are_noted() {
+    let with = |routes: &str| {
+        mistakes(&format!(
+            "{RECEIVERS}own_labels: {{site: boston}}\nroute: {{receiver: log, routes: [{routes}]}}\n"
+        ))
+    };
+    let found = with("{matchers: ['event=~\"Startup|Shutdown\"']}, {matchers: ['event_id=33', 'client=x']}");
+    let left = "Clock Jumped, Configuration Changed, Configuration Refused, Delivery Failed, Disk Nearly Full, Journal Damaged";
+    assert!(found.contains(&format!("note: no route is about ams2's own {left}: `log` is told")), "{found}");
+    let found = with(
+        "{matchers: ['site=boston', 'event=Startup']}, {matchers: ['severity>=info', 'event!=Shutdown']}",
+    );
+    assert!(found.contains("note: no route is about ams2's own Shutdown: `log`"), "{found}");
+    let rows = [
+        // They are not told apart by their kind.
+        "{matchers: ['severity>=info']}",
+        "{matchers: ['event=\"Virus Found\"']}",
+        "{matchers: ['site=chicago', 'event=Startup']}",
+        // All of them have one.
+        "{matchers: ['source=ams2']}",
+        "{matchers: ['source=ams2'], routes: [{matchers: ['event=Startup']}]}",
+    ];
+    for routes in rows {
+        assert_eq!(with(routes), "", "{routes}");
+    }
 }
 
 #[test]

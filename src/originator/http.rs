@@ -18,7 +18,8 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, Version, body::Incoming, header, service::service_fn,
+    HeaderMap, Method, Request, Response, StatusCode, Uri, Version, body::Incoming, header,
+    service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
@@ -77,6 +78,8 @@ pub struct Settings {
     pub alert_limits: Limits,
     /// Names that a request's `Host` may have besides addresses and `localhost`; empty: any, if not bound to loopback.
     pub hosts: Vec<String>,
+    /// What stands before every path on TCP listeners, such as `/alerts`; may be empty.
+    pub prefix: SmolStr,
     /// Certificate and key of TCP listeners.
     pub tls: Option<Tls>,
 }
@@ -322,7 +325,7 @@ async fn answer<I: Intake>(request: Request<Incoming>, peer: Peer, serving: &Ser
 }
 
 async fn route<I: Intake>(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     peer: Peer,
     serving: &Serving<I>,
 ) -> Result<Response<Body>, Problem> {
@@ -330,6 +333,14 @@ async fn route<I: Intake>(
     let settings = serving.settings();
     check_host(&request, peer, &settings.hosts)?;
     check_origin(&request)?;
+    if matches!(peer, Peer::Tcp { .. }) && !settings.prefix.is_empty() {
+        if request.method().is_safe() && matches!(request.uri().path(), "/" | "") {
+            let below = format!("{}/", settings.prefix);
+            let response = Response::builder().status(StatusCode::FOUND).header(header::LOCATION, below);
+            return Ok(response.body(Body::empty()).expect("the config was checked"));
+        }
+        *request.uri_mut() = without_prefix(request.uri(), &settings.prefix)?;
+    }
     let path = request.uri().path();
     if OPEN_PATHS.contains(&path) {
         return Ok(pass_on(request, None, serving, &settings.limits).await);
@@ -363,6 +374,17 @@ async fn route<I: Intake>(
         *allow = header::HeaderValue::from_static("GET,HEAD,POST");
     }
     Ok(response)
+}
+
+/// Where a request leads that came below `prefix`. What came beside it is for another program behind the same name.
+fn without_prefix(uri: &Uri, prefix: &str) -> Result<Uri, Problem> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let rest = path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    let rest = rest.map(|rest| if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") });
+    rest.and_then(|rest| rest.parse().ok()).ok_or_else(|| {
+        let detail = format!("this server answers below {prefix} only");
+        Problem::new(StatusCode::NOT_FOUND, detail, format!("put {prefix} before the path"))
+    })
 }
 
 /// RFC 9112 section 3.2: exactly one Host, from clients of HTTP/1.1.

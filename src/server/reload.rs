@@ -141,6 +141,7 @@ pub(super) fn settings(loaded: &Loaded, connections: usize) -> Settings {
         limits,
         alert_limits: loaded.alert_limits.clone(),
         hosts: loaded.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default(),
+        prefix: loaded.http.as_ref().map(|http| http.prefix.clone()).unwrap_or_default(),
         tls: loaded.http.as_ref().and_then(|http| http.tls.clone()),
     }
 }

@@ -333,3 +333,78 @@ fn our_own_commands_make_the_same_silences() {
         ours(arguments).ends(code).says(words);
     }
 }
+
+/// Behind a proxy that passes on one part of its paths: all that Alertmanager's `--web.route-prefix` does.
+#[test]
+fn all_paths_may_be_below_a_prefix() {
+    let below = CONFIG.replace("listen: 127.0.0.1:0", "prefix: /team/alerts/").replace(", socket: false", "");
+    let site = Site::new(&below);
+    let server = site.start();
+    let at = |path: &str| server.get(path);
+    let beside = at("/-/ready").problem(404);
+    assert!(beside.text().contains("put /team/alerts before the path"), "{}", beside.text());
+    at("/team/alertsx/-/ready").problem(404);
+    at("/team/alerts/-/ready").is(200);
+    assert_eq!(at("/").is(302).header("location"), Some("/team/alerts/"));
+    server.call("POST", "/api/v2/alerts", r#"[{"labels":{"alertname":"Lost"}}]"#).is(404);
+    let url = format!("{}/team/alerts", server.url());
+    let amtool = |arguments: &[&str]| {
+        let mut command = Command::new("amtool");
+        clean(&mut command);
+        run(command.arg(format!("--alertmanager.url={url}")).args(arguments))
+    };
+    amtool(&["alert", "add", "Slow", "node=a"]).ends(0);
+    until_true("it is there", || amtool(&["alert", "query", "node=a"]).ends(0).stdout.contains("Slow"));
+    assert!(!amtool(&["alert", "query"]).ends(0).stdout.contains("Lost"));
+    // Ours find it there, too; the socket has no prefix.
+    run(ams2().args(["query", "alerts", "--to", &url])).ends(0);
+    assert!(site.client(&["query", "alerts"]).ends(0).stdout.contains("Slow"));
+    site.configure(&below.replace("/team/alerts/", "/other"));
+    site.client(&["reload"]).ends(0);
+    at("/other/-/ready").is(200);
+    at("/team/alerts/-/ready").problem(404);
+    site.configure(&below.replace("/team/alerts/", "alerts//x"));
+    site.client(&["reload"]).ends(1).says("`alerts//x` is no beginning of a path");
+}
+
+/// The flags do what Alertmanager's do: the path of the URL is the prefix unless another is given.
+#[test]
+fn an_alertmanager_configuration_runs_below_the_path_of_its_url() {
+    let site = Site::new("");
+    let hook = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let to = hook.local_addr().expect("bound");
+    let file = site.path().join("alertmanager.yml");
+    let text = format!(
+        "route: {{receiver: hook, group_wait: 0s}}\nreceivers: [{{name: hook, webhook_configs: [{{url: 'http://{to}/'}}]}}]\n"
+    );
+    std::fs::write(&file, text).expect("written");
+    let serve = |more: &[&str]| {
+        let mut command = ams2();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(site.data());
+        command.arg("--alertmanager-config").arg(&file).args(more);
+        command
+    };
+    let server = site.start_as(serve(&["--external-url", "https://mon.example.com/am/"]));
+    server.get("/am/-/ready").is(200);
+    server.get("/-/ready").problem(404);
+    server.call("POST", "/am/api/v2/alerts", r#"[{"labels":{"alertname":"Slow"}}]"#).is(200);
+    let (mut told, _) = hook.accept().expect("the web hook");
+    let mut read = String::new();
+    until("the body came", || {
+        let mut piece = [0; 4096];
+        let bytes = std::io::Read::read(&mut told, &mut piece).expect("read");
+        read.push_str(&String::from_utf8_lossy(&piece[..bytes]));
+        read.contains(r#""externalURL":"https://mon.example.com/am""#).then_some(())
+    });
+    server.kill();
+    let both = ["--external-url", "https://mon.example.com/am", "--route-prefix", "/"];
+    let server = site.start_as(serve(&both));
+    server.get("/-/ready").is(200);
+    server.kill();
+    for (more, words) in [
+        (["--external-url", "mon.example.com"], "--external-url `mon.example.com` is no URL"),
+        (["--route-prefix", "/a b"], "--route-prefix `/a b` is no beginning of a path"),
+    ] {
+        run(&mut serve(&more)).ends(2).says(words);
+    }
+}

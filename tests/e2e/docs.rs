@@ -42,4 +42,8 @@ fn every_own_alert_is_documented_as_it_is() {
         })
         .collect();
     assert_eq!(documented, own_alerts());
+    // `check` knows them all, too.
+    let known = ams2_core::machine::OWN_EVENTS
+        .map(|(event, id, severity)| (event.to_owned(), id.to_owned(), severity.word().to_owned()));
+    assert_eq!(BTreeSet::from(known), documented);
 }

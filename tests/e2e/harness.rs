@@ -328,7 +328,8 @@ impl Starting {
                 Ok(line) => {
                     if let Some(to) = line.strip_prefix("listening on ") {
                         match to.split_once("://") {
-                            Some((_, address)) => http = address.parse().ok(),
+                            // A prefix of its paths may follow.
+                            Some((_, to)) => http = to.split('/').next().and_then(|at| at.parse().ok()),
                             None => socket = Some(PathBuf::from(to)),
                         }
                     } else if line.starts_with("data in ") {

@@ -31,4 +31,5 @@ mod snmp;
 mod snmptrapd;
 mod syscalls;
 mod syslog;
+mod template;
 mod webhook;

@@ -17,10 +17,11 @@ use ams2_core::{
     Config, Severities, Severity,
     config::{GiveUp, RESOLVE_TIMEOUT_MS},
 };
+use ams2_handlers::render::Shared;
 use smol_str::SmolStr;
 
 use super::{
-    Diagnostic, Gravity, Loaded, Overrides, Sources,
+    Diagnostic, Gravity, Loaded, Overrides, Place, Sources,
     tree::{Node, Value},
     walk::Found,
 };
@@ -44,6 +45,8 @@ struct Reader<'a> {
     mistaken_receivers: Vec<SmolStr>,
     /// Names of the time intervals that routes may be bound to.
     intervals: Vec<SmolStr>,
+    /// Templates that the texts of actions may include.
+    templates: Shared,
 }
 
 pub(super) fn read(
@@ -60,10 +63,12 @@ pub(super) fn read(
         is_former: false,
         mistaken_receivers: Vec::new(),
         intervals: Vec::new(),
+        templates: Shared::default(),
     };
     if sources.0.len() > 1 {
         reader.found.names = sources.0.iter().map(|file| file.name.clone()).collect();
     }
+    reader.read_templates(sources);
     reader.found.duplicates(tree);
     let loaded = reader.whole(tree, sources);
     let mut found = reader.found.hidden();
@@ -78,7 +83,7 @@ pub(super) fn read(
 }
 
 /// See [`super::former`].
-pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
+pub(super) fn former(tree: &Node, sources: &Sources, data_dir: &Path) -> super::FormerConfig {
     let overrides = Overrides::default();
     let mut reader = Reader {
         // It was set then; now it stands in no text that is told, and the words are kept.
@@ -89,7 +94,9 @@ pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
         is_former: true,
         mistaken_receivers: Vec::new(),
         intervals: Vec::new(),
+        templates: Shared::default(),
     };
+    reader.read_templates(sources);
     let mut fields = reader.found.fields(tree);
     if let Some(node) = fields.take("severities") {
         reader.read_severities(node);
@@ -104,8 +111,9 @@ pub(super) fn former(tree: &Node, data_dir: &Path) -> super::FormerConfig {
 impl Reader<'_> {
     fn whole(&mut self, tree: &Node, sources: &Sources) -> Option<Loaded> {
         let mut fields = self.found.fields(tree);
-        // It was followed before; here it is only known.
+        // They were followed before; here they are only known.
         fields.take("include");
+        fields.take("templates");
         if let Some(node) = fields.take("severities") {
             self.read_severities(node);
         }
@@ -124,7 +132,8 @@ impl Reader<'_> {
         let silences = fields.take("silences").map(|node| self.silences(node)).unwrap_or_default();
         let (compat, resolve) = (fields.take("compat"), fields.take("resolve_when_muted"));
         let muting = self.muting(compat, resolve, fields.take("notify_when_unmuted"));
-        let route = fields.demand("route", &mut self.found).map(|node| self.root(node, &names, &mut used));
+        let route_node = fields.demand("route", &mut self.found);
+        let route = route_node.map(|node| self.root(node, &names, &mut used));
         self.unused_receivers(tree, &names, &used);
         let resolve_timeout_ms = fields
             .take("resolve_timeout")
@@ -133,10 +142,14 @@ impl Reader<'_> {
         let give_up = fields.take("give_up").map(|node| self.give_up(node)).unwrap_or_default();
         let external_url =
             fields.take("external_url").and_then(|node| self.external_url(node)).unwrap_or_default();
+        let external_url = self.overrides.external_url.clone().unwrap_or(external_url);
         let removed = fields.take("removed").map(|node| self.removed(node, &names)).unwrap_or_default();
         let (http, socket, clients, alert_limits) = self.originator(originator, &data_dir);
         let own_labels = fields.take("own_labels");
         let own_labels = own_labels.map(|node| self.own_labels(node, &alert_limits)).unwrap_or_default();
+        if let (Some(node), Some(route)) = (route_node, &route) {
+            self.own_events_without_route(node, route, &own_labels);
+        }
         fields.end(&mut self.found);
         let config = Config {
             receivers,
@@ -164,8 +177,24 @@ impl Reader<'_> {
             actions,
             removed,
             external_url,
+            is_url_overridden: self.overrides.external_url.is_some(),
+            templates: self.templates.clone(),
             warnings: Vec::new(),
         })
+    }
+
+    fn read_templates(&mut self, sources: &Sources) {
+        let mut files = BTreeMap::new();
+        let named = sources.templates().map(|(file, name, text)| {
+            files.insert(name.to_owned(), (file, text));
+            (name.to_owned(), text.to_owned())
+        });
+        let (shared, wrong) = Shared::new(named);
+        self.templates = shared;
+        for (name, error) in wrong {
+            let place = Place::line_of(files[&name].0, files[&name].1, error.line);
+            self.found.error(place, error.message, "correct the template");
+        }
     }
 
     fn read_severities(&mut self, node: &Node) {

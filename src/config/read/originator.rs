@@ -68,6 +68,8 @@ impl Reader<'_> {
             }
         }
         let limits = fields.take("limits").map(|node| self.http_limits(node)).unwrap_or_default();
+        let prefix = fields.take("prefix").and_then(|node| self.prefix(node)).unwrap_or_default();
+        let prefix = self.overrides.prefix.clone().unwrap_or(prefix);
         fields.end(&mut self.found);
         let listen = self.overrides.listen.or(listen)?;
         if !listen.ip().is_loopback() && !insecure {
@@ -89,7 +91,7 @@ impl Reader<'_> {
             );
             self.found.warning(place, message, "add `clients:` with tokens");
         }
-        Some(Http { listen, tls, hosts, limits })
+        Some(Http { listen, tls, hosts, prefix, limits })
     }
 
     pub(super) fn listen(&mut self, node: &Node) -> Option<SocketAddr> {
@@ -104,6 +106,16 @@ impl Reader<'_> {
             );
         }
         parsed
+    }
+
+    fn prefix(&mut self, node: &Node) -> Option<SmolStr> {
+        let text = self.found.expanded(node)?;
+        let prefix = crate::config::prefix(&text);
+        if prefix.is_none() {
+            let mend = "write it like /alerts: letters, digits, `-`, `_`, `.`, `~` and `/`";
+            self.found.error(node.place, format!("`{text}` is no beginning of a path"), mend);
+        }
+        prefix
     }
 
     pub(super) fn http_limits(&mut self, node: &Node) -> HttpLimits {

@@ -159,7 +159,7 @@ impl Reader<'_> {
         let kind = ams2_handlers::kind(&key.text)?;
         self.file_settings(kind, settings_node, &mut json);
         let mut json = serde_json::json!({ key.text.clone(): json });
-        let settings: ActionSettings = loop {
+        let mut settings: ActionSettings = loop {
             match serde_path_to_error::deserialize(json.clone()) {
                 Ok(settings) => break settings,
                 Err(error) => {
@@ -175,6 +175,7 @@ impl Reader<'_> {
                 }
             }
         };
+        settings.set_shared(self.templates.clone());
         if !self.is_former
             && let Err(mistakes) = settings.build(&BuildContext::new(data_dir))
         {

@@ -5,12 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use ams2_core::{
     Severity,
     config::{GroupBy, Notify, Route},
+    machine::{OWN_CLIENT, OWN_EVENTS, OWN_LABEL},
     matcher::{Compiled, Matcher},
 };
 use smol_str::SmolStr;
 
 use super::Reader;
 use crate::config::{Place, nearest, tree::Node};
+
+/// Labels that say which kind of own alert it is.
+const OWN_KIND: [&str; 3] = [OWN_LABEL, "event", "event_id"];
+/// Labels of own alerts whose values cannot be known before.
+const OWN_VARIES: [&str; 3] = ["receiver", "action", "client"];
 
 impl Reader<'_> {
     pub(super) fn root(
@@ -76,6 +82,59 @@ impl Reader<'_> {
             let mend = format!("unless other routes take them, `{receiver}` is told");
             self.found.note(node.place, message, mend);
         }
+    }
+
+    /// Where routes go by the kind of own alerts, those kinds that none of them takes are told to the default receiver alone.
+    pub(super) fn own_events_without_route(
+        &mut self,
+        node: &Node,
+        root: &Route,
+        own_labels: &BTreeMap<SmolStr, SmolStr>,
+    ) {
+        let (mut is_by_kind, mut left) = (false, Vec::new());
+        for (event, event_id, severity) in OWN_EVENTS {
+            let mut labels = own_labels.clone();
+            let own = [
+                (OWN_LABEL, OWN_CLIENT),
+                ("event", event),
+                ("event_id", event_id),
+                ("severity", severity.word()),
+            ];
+            labels.extend(own.map(|(name, value)| (name.into(), value.into())));
+            let mut is_taken = false;
+            let mut open: Vec<(&Route, bool)> = root.routes.iter().map(|route| (route, true)).collect();
+            while let Some((route, is_child_of_root)) = open.pop() {
+                let Some(by_kind) = self.takes_own(route, &labels) else { continue };
+                is_taken |= is_child_of_root;
+                is_by_kind |= by_kind;
+                open.extend(route.routes.iter().map(|child| (child, false)));
+            }
+            if !is_taken && !left.contains(&event) {
+                left.push(event);
+            }
+        }
+        if is_by_kind && !left.is_empty() {
+            let message = format!("no route is about ams2's own {}", left.join(", "));
+            let mend = format!("`{}` is told", root.receiver.as_deref().unwrap_or("?"));
+            self.found.note(node.place, message, mend);
+        }
+    }
+
+    /// Whether a route takes an own alert with these labels, and whether it says so by the kind of alert.
+    fn takes_own(&self, route: &Route, labels: &BTreeMap<SmolStr, SmolStr>) -> Option<bool> {
+        let mut by_kind = false;
+        for matcher in &route.matchers {
+            if OWN_VARIES.contains(&matcher.name.as_str()) {
+                continue;
+            }
+            let compiled = matcher.clone().compile(&self.severities).ok()?;
+            let value = labels.get(&matcher.name).map_or("", SmolStr::as_str);
+            if !compiled.matches(value, &self.severities) {
+                return None;
+            }
+            by_kind |= OWN_KIND.contains(&matcher.name.as_str());
+        }
+        Some(by_kind)
     }
 
     pub(super) fn route(
