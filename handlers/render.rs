@@ -48,6 +48,7 @@ use crate::{
     text,
 };
 use context::{AlertContext, Context, Wanted};
+use nesting::{Name, Named};
 pub use shared::Shared;
 
 /// Most steps that one text for a whole delivery may take: 135 ms measured without optimisation.
@@ -156,15 +157,18 @@ impl Template {
 
     /// Compiles `source`, which may include or import those of `shared`.
     pub fn compile_with(source: &str, scope: Scope, shared: &Shared) -> Result<Template, TemplateError> {
-        check(source)?;
+        let named = check(source)?;
         let mut environment = environment(scope);
         let mut wanted = Wanted::by(source);
         for (name, source) in shared.used_by(source) {
             environment
                 .add_template_owned(name.to_owned(), source.to_owned())
                 .map_err(|error| explain(&error))?;
+            let within = check(source).and_then(|named| look_up(&environment, &named, shared));
+            within.map_err(|error| error.within(name))?;
             wanted = wanted.and(Wanted::by(source));
         }
+        look_up(&environment, &named, shared)?;
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| explain(&error))?;
         let template = Template { environment: Arc::new(environment), scope, wanted };
         match &template.unknown_variables()[..] {
@@ -256,8 +260,49 @@ pub(crate) fn context(delivery: &Delivery) -> Value {
     Value::from(Serde(&Context::of(delivery, Wanted::EVERYTHING)))
 }
 
+impl TemplateError {
+    /// The same, in a template that another includes.
+    fn within(self, name: &str) -> TemplateError {
+        let place = self.line.map_or(format!("in {name}"), |line| format!("line {line} of {name}"));
+        TemplateError { message: format!("{} ({place})", self.message), line: None }
+    }
+}
+
+/// Refuses filters, tests and templates that there are not: the compiler leaves them to the rendering.
+fn look_up(environment: &Environment<'_>, named: &Named<'_>, shared: &Shared) -> Result<(), TemplateError> {
+    let is_unknown = |expression: String, kind: ErrorKind| {
+        let evaluated = environment.compile_expression(&expression).and_then(|compiled| compiled.eval(()));
+        evaluated.is_err_and(|error| error.kind() == kind)
+    };
+    let unknown = |what: &str, name: &Name<'_>, mend: &str| {
+        let message = format!("no {what} is called `{}`{mend}", name.text);
+        Err(TemplateError { message, line: Some(name.line) })
+    };
+    for name in &named.filters {
+        if is_unknown(format!("''|{}", name.text), ErrorKind::UnknownFilter) {
+            return unknown("filter", name, "; docs/templates.md has them all");
+        }
+    }
+    for name in &named.tests {
+        if is_unknown(format!("'' is {}", name.text), ErrorKind::UnknownTest) {
+            return unknown("test", name, "; docs/templates.md has them all");
+        }
+    }
+    for name in &named.templates {
+        if !shared.names().any(|known| known == name.text) {
+            let names: Vec<&str> = shared.names().collect();
+            let mend = match &names[..] {
+                [] => ": `templates:` of the configuration names a folder of them".to_owned(),
+                names => format!("; there are {}", names.join(", ")),
+            };
+            return unknown("shared template", name, &mend);
+        }
+    }
+    Ok(())
+}
+
 /// Refuses what must not come before the compiler.
-fn check(source: &str) -> Result<(), TemplateError> {
+fn check(source: &str) -> Result<Named<'_>, TemplateError> {
     if source.len() > SOURCE_BYTES_MAX {
         let message = format!("a template of {} bytes; at most {SOURCE_BYTES_MAX} are allowed", source.len());
         return Err(TemplateError { message, line: None });
@@ -456,6 +501,23 @@ mod tests {
     }
 
     #[test]
+    fn filters_tests_and_templates_that_there_are_not_are_found_at_compile_time() {
+        for scope in [Scope::Delivery, Scope::Html, Scope::Alert, Scope::Message(Escape::Markdown)] {
+            for (source, words) in [
+                ("a\n{{ event | uper }}", "no filter is called `uper`"),
+                ("a\n{% if event is blue %}{% endif %}", "no test is called `blue`"),
+                ("a\n{% include 'secret' %}", "no shared template is called `secret`: `templates:`"),
+            ] {
+                let error = Template::compile(source, scope).expect_err(source);
+                assert!(error.message.contains(words) && error.line == Some(2), "{source}: {error:?}");
+            }
+            for right in ["{{ event | upper }}", "{% if event is defined %}{% endif %}", "{{ 1 | round }}"] {
+                assert!(Template::compile(right, scope).is_ok(), "{right}");
+            }
+        }
+    }
+
+    #[test]
     fn failures_at_run_time_are_errors_with_their_line() {
         let rows = [
             ("{{ common_labels.nosuch }}", "undefined value"),
@@ -464,7 +526,6 @@ mod tests {
             ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
             ("{{ decided | time(zone='Mars/Base') }}", "time zone"),
             ("{{ 'noon' | time }}", "is no time"),
-            ("{% include 'secret' %}", "template"),
         ];
         for (source, words) in rows {
             let message = render(source).expect_err(source);

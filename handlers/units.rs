@@ -191,7 +191,7 @@ impl JsonSchema for Duration {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "A length of time with units: 500ms, 30s, 5m, 1h30m, 7d. 0 alone needs none.",
-            "type": ["string", "integer"],
+            "anyOf": [{ "type": "string" }, { "const": 0 }],
             "pattern": r"^(0|(\d+y)?(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?)$",
         })
     }
@@ -205,8 +205,8 @@ impl JsonSchema for Bytes {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "A size with its unit: 512B, 64KiB, 8MiB, 1GiB, or decimal kB, MB, GB. 0 alone needs none.",
-            "type": ["string", "integer"],
-            "pattern": r"^(0|\d+(TiB|TB|GiB|GB|MiB|MB|KiB|kB|KB|B))$",
+            "anyOf": [{ "type": "string" }, { "const": 0 }],
+            "pattern": r"^(0|\d+ *(TiB|TB|GiB|GB|MiB|MB|KiB|kB|KB|B))$",
         })
     }
 }

@@ -152,9 +152,14 @@ fn look(path: &Path, data_dir: &Path) -> Result<String, String> {
         Err(_) => {}
     }
     // The nearest folder that exists: those below the data folder are made on the way.
+    // So is the data folder itself, when the router starts.
     let mut folder = path.parent().unwrap_or(path);
-    while folder.starts_with(data_dir) && folder != data_dir && !folder.exists() {
-        folder = folder.parent().unwrap_or(data_dir);
+    let is_ours = folder.starts_with(data_dir);
+    while is_ours && !folder.exists() {
+        folder = match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
     }
     rustix::fs::access(folder, Access::WRITE_OK)
         .map(|()| format!("{shown} does not exist yet and can be made"))

@@ -1,8 +1,24 @@
-//! How deep a template may nest. Each block, bracket, `elif`, and each `|filter`, `.name` or operator of one expression takes
+//! What can be said of a template before it is compiled: how deep it nests, and which filters, tests and other templates it
+//! names. Each block, bracket, `elif`, and each `|filter`, `.name` or operator of one expression takes
 //! stack when it is compiled, and a stack that is used up ends the process. The compiler looks after blocks and brackets alone, and
 //! allows more of them than a small stack has room for.
 
 use super::TemplateError;
+
+/// What a template names that the compiler does not look up: it would come to light when somebody is told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Named<'t> {
+    pub filters: Vec<Name<'t>>,
+    pub tests: Vec<Name<'t>>,
+    pub templates: Vec<Name<'t>>,
+}
+
+/// A name, and the line that it stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name<'t> {
+    pub text: &'t str,
+    pub line: usize,
+}
 
 /// Most operators, filters, calls and lookups in one `{{ }}` or `{% %}`.
 const CHAIN_MAX: usize = 250;
@@ -13,9 +29,10 @@ const BRACKETS_MAX: usize = 40;
 /// Most blocks within each other.
 const BLOCKS_MAX: usize = 40;
 
-/// Refuses what would nest too deep.
-pub(super) fn check(source: &str) -> Result<(), TemplateError> {
+/// Refuses what would nest too deep, and gives what it names.
+pub(super) fn check(source: &str) -> Result<Named<'_>, TemplateError> {
     let (mut elifs, mut blocks) = (0, 0_usize);
+    let (mut named, mut counted, mut line) = (Named::default(), 0, 1);
     let mut rest = source;
     while let Some(start) = ["{{", "{%", "{#"].iter().filter_map(|mark| rest.find(mark)).min() {
         let begins = source.len() - rest.len() + start;
@@ -29,6 +46,15 @@ pub(super) fn check(source: &str) -> Result<(), TemplateError> {
             continue;
         }
         let tag = tag(inside);
+        line += source[counted..begins].matches('\n').count();
+        counted = begins;
+        let at = |text| Name { text, line };
+        named.filters.extend(tag.filters.iter().copied().map(at));
+        named.tests.extend(tag.tests.iter().copied().map(at));
+        if rest[start..].starts_with("{%") && matches!(tag.keyword, "include" | "import" | "from" | "extends")
+        {
+            named.templates.extend(tag.template.map(at));
+        }
         if tag.links > CHAIN_MAX {
             return refuse(format!("more than {CHAIN_MAX} operators, filters and lookups in one place"));
         }
@@ -53,7 +79,7 @@ pub(super) fn check(source: &str) -> Result<(), TemplateError> {
             rest = behind(rest, "endraw");
         }
     }
-    Ok(())
+    Ok(named)
 }
 
 /// What follows the first `mark`; nothing if there is none.
@@ -73,6 +99,20 @@ struct Tag<'t> {
     keyword: &'t str,
     /// Where it ends, counted from behind its beginning.
     bytes: usize,
+    /// Names behind a `|`.
+    filters: Vec<&'t str>,
+    /// Names behind an `is`.
+    tests: Vec<&'t str>,
+    /// The text in quotes directly behind the keyword, unless what is not there is passed over.
+    template: Option<&'t str>,
+}
+
+/// What the next word is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Filter,
+    Test,
+    Other,
 }
 
 /// Reads a tag. Text in quotes is not looked at. A quote or a tag that is not closed ends with the template: the compiler
@@ -83,13 +123,40 @@ fn tag(inside: &str) -> Tag<'_> {
     let keyword = &bare[..bare.find(|c| !is_part(c)).unwrap_or(bare.len())];
     let (mut links, mut braces, mut word) = (0, 0_usize, 0..0);
     let (mut open, mut brackets, mut has_equals) = (0_usize, 0, false);
+    let (mut filters, mut tests) = (Vec::new(), Vec::new());
+    let mut next = Next::Other;
+    let behind = bare[keyword.len()..].trim_start();
+    let quoted = behind.strip_prefix(['"', '\'']).and_then(|text| text.split(['"', '\'']).next());
+    let mut template = quoted.filter(|text| !text.contains('\\'));
     let mut chars = inside.char_indices();
     while let Some((at, c)) = chars.next() {
         if is_part(c) {
             word.end = at + c.len_utf8();
             continue;
         }
-        links += usize::from(is_operator(inside[word.start..word.end].trim()));
+        let text = inside[word.start..word.end].trim();
+        links += usize::from(is_operator(text));
+        if !text.is_empty() {
+            match (next, text) {
+                (Next::Filter, _) => filters.push(text),
+                // `is not` is followed by the test.
+                (Next::Test, "not") => {}
+                (Next::Test, _) => tests.push(text),
+                (Next::Other, "ignore") => template = None,
+                (Next::Other, _) => {}
+            }
+            next = match (next, text) {
+                (Next::Test, "not") | (_, "is") => Next::Test,
+                // `{% filter upper %}`
+                (Next::Other, "filter") if text == keyword && filters.is_empty() => Next::Filter,
+                _ => Next::Other,
+            };
+        }
+        next = match c {
+            '|' => Next::Filter,
+            c if c.is_whitespace() => next,
+            _ => Next::Other,
+        };
         word = at + c.len_utf8()..at + c.len_utf8();
         has_equals |= c == '=';
         match c {
@@ -107,19 +174,19 @@ fn tag(inside: &str) -> Tag<'_> {
                         break;
                     }
                 }
-                let next = chars.offset();
-                word = next..next;
+                let behind = chars.offset();
+                word = behind..behind;
             }
             '{' => braces += 1,
             '}' if braces > 0 => braces -= 1,
             '}' | '%' if inside[at + 1..].starts_with('}') => {
-                return Tag { links, brackets, has_equals, keyword, bytes: at + 2 };
+                return Tag { links, brackets, has_equals, keyword, bytes: at + 2, filters, tests, template };
             }
             '|' | '.' | '[' | '(' | '+' | '-' | '*' | '/' | '%' | '~' | '<' | '>' | '=' | '!' => links += 1,
             _ => {}
         }
     }
-    Tag { links, brackets, has_equals, keyword, bytes: inside.len() }
+    Tag { links, brackets, has_equals, keyword, bytes: inside.len(), filters, tests, template }
 }
 
 fn is_operator(word: &str) -> bool {
@@ -211,6 +278,26 @@ mod tests {
             let shown: String = source.chars().take(60).collect();
             assert_eq!(compile(source), Ok(()), "{shown}");
         }
+    }
+
+    #[test]
+    fn what_a_template_names_is_found() {
+        let source = "{{ a | upper|join(', | no') }}
+{% if a is http and b is not defined or c|length is divisibleby(2) %}{{ '| no' }}{# | no is no #}{% endif %}
+{% filter title %}{% raw %}{{ x | no }}{% endraw %}{% endfilter %}{%- for x in y | sort if x is odd -%}{% endfor %}
+{% include 'row' %}{% import \"site.j2\" as s %}{% include ['a', 'b'] %}{% include 'maybe' ignore missing %}{{ from | first }}
+{% set filter = 1 %}{{ filter }} {{ is }}";
+        let named = check(source).expect("it is right");
+        let texts = |names: &[Name<'_>]| -> Vec<(String, usize)> {
+            names.iter().map(|name| (name.text.to_owned(), name.line)).collect()
+        };
+        let rows = |rows: &[(&str, usize)]| -> Vec<(String, usize)> {
+            rows.iter().map(|(text, line)| ((*text).to_owned(), *line)).collect()
+        };
+        let filters = [("upper", 1), ("join", 1), ("length", 2), ("title", 3), ("sort", 3), ("first", 4)];
+        assert_eq!(texts(&named.filters), rows(&filters));
+        assert_eq!(texts(&named.tests), rows(&[("http", 2), ("defined", 2), ("divisibleby", 2), ("odd", 3)]));
+        assert_eq!(texts(&named.templates), rows(&[("row", 4), ("site.j2", 4)]));
     }
 
     #[test]

@@ -166,6 +166,12 @@ pub struct Check {
     /// Ask each action's far end how it is; nobody is told anything
     #[arg(long)]
     pub probe: bool,
+    /// The data folder that `serve` will be given
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The address that `serve` will be given
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
 }
 
 /// How to print.

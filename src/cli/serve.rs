@@ -19,16 +19,10 @@ use crate::{
 
 pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
     log(serve);
-    let listen = serve.listen.as_deref().map(|text| {
-        text.parse().map_err(|_| {
-            let message = format!("--listen `{text}` is no address and port");
-            CliError::new(Exit::Usage, message, "write it like 127.0.0.1:9093; port 0 takes a free one")
-        })
-    });
     let external_url = serve.external_url.as_deref().map(external_url).transpose()?;
     let overrides = Overrides {
         data_dir: serve.data.clone(),
-        listen: listen.transpose()?,
+        listen: listen(serve.listen.as_deref())?,
         prefix: prefix(serve, external_url.as_deref())?,
         external_url,
         ..Overrides::default()
@@ -70,6 +64,16 @@ pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
         };
         CliError::new(exit, error.to_string(), mend)
     })
+}
+
+fn listen(text: Option<&str>) -> Result<Option<std::net::SocketAddr>, CliError> {
+    let address = text.map(|text| {
+        text.parse().map_err(|_| {
+            let message = format!("--listen `{text}` is no address and port");
+            CliError::new(Exit::Usage, message, "write it like 127.0.0.1:9093; port 0 takes a free one")
+        })
+    });
+    address.transpose()
 }
 
 fn external_url(text: &str) -> Result<SmolStr, CliError> {
@@ -145,7 +149,12 @@ fn announce(ready: &Announced, is_default: bool) {
 }
 
 pub(super) fn check(check: &Check) -> Result<Exit, CliError> {
-    let (sources, found, loaded) = match config::load(&check.file, &Overrides::default()) {
+    let overrides = Overrides {
+        data_dir: check.data.clone(),
+        listen: listen(check.listen.as_deref())?,
+        ..Overrides::default()
+    };
+    let (sources, found, loaded) = match config::load(&check.file, &overrides) {
         Ok(loaded) => (loaded.sources.clone(), loaded.warnings.clone(), Some(loaded)),
         Err(wrong) => (wrong.sources, wrong.found, None),
     };
@@ -158,6 +167,7 @@ pub(super) fn check(check: &Check) -> Result<Exit, CliError> {
         warnings: count(&found, Gravity::Warning),
         found,
         probes,
+        probe_asked: check.probe,
     };
     match check.format {
         Format::Json => say(serde_json::to_string_pretty(&checked).expect("plain data encodes")),
@@ -178,6 +188,8 @@ struct Checked {
     found: Vec<Diagnostic>,
     /// With `--probe`.
     probes: Vec<Probe>,
+    #[serde(skip)]
+    probe_asked: bool,
 }
 
 /// What one action's far end said of itself.
@@ -200,6 +212,9 @@ fn report(name: &str, sources: &Sources, checked: &Checked) {
     for Probe { action, ok, words } in &checked.probes {
         say(format_args!("{action}: {}{words}", if *ok { "" } else { "FAILS: " }));
     }
+    if checked.errors > 0 && checked.probe_asked {
+        talk("nobody was asked how it is: correct the mistakes first");
+    }
     match (checked.errors, checked.warnings) {
         (0, 0) => say(format_args!("{name}: right")),
         (0, warnings) => say(format_args!("{name}: right, with {warnings} warnings")),
@@ -207,17 +222,25 @@ fn report(name: &str, sources: &Sources, checked: &Checked) {
     }
 }
 
-/// Asks every action's far end how it is.
+/// Longest wait for the answer of a far end that is asked how it is.
+const PROBE_TIME: Duration = Duration::from_secs(15);
+
+/// Asks every action's far end how it is, all at once.
 async fn probe(loaded: &config::Loaded) -> Vec<Probe> {
     let context = ams2_handlers::BuildContext::new(&loaded.data_dir);
-    let mut probes = Vec::new();
-    for (id, settings, limits) in &loaded.actions {
+    let mut asked = tokio::task::JoinSet::new();
+    for (position, (id, settings, limits)) in loaded.actions.iter().enumerate() {
         // It was built once already, when the config was read.
         let Ok(action) = settings.build(&context) else { continue };
-        let answer = action.probe(Duration::from_millis(limits.timeout_ms)).await;
-        let ok = answer.is_ok();
-        let words = answer.unwrap_or_else(|words| words);
-        probes.push(Probe { action: id.to_string(), ok, words });
+        let (id, deadline) = (id.to_string(), Duration::from_millis(limits.timeout_ms).min(PROBE_TIME));
+        asked.spawn(async move {
+            let answer = action.probe(deadline).await;
+            let ok = answer.is_ok();
+            (position, Probe { action: id, ok, words: answer.unwrap_or_else(|words| words) })
+        });
     }
-    probes
+    let mut probes = asked.join_all().await;
+    // In the order of the file, whoever answered first.
+    probes.sort_by_key(|(position, _)| *position);
+    probes.into_iter().map(|(_, probe)| probe).collect()
 }

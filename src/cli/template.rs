@@ -52,7 +52,7 @@ pub(super) async fn render(render: TemplateRender) -> Result<Exit, CliError> {
     let wrong = |error: TemplateError| {
         let line = error.line.map_or(String::new(), |line| format!(":{line}"));
         let mend = match render.config {
-            None if error.message.contains("template not found") => {
+            None if error.message.contains("shared template") => {
                 "name the configuration that shares it: --config FILE"
             }
             _ => "correct the template; docs/templates.md has every variable and filter",

@@ -134,7 +134,7 @@ pub fn load_text(name: &str, text: &str, folder: &Path, overrides: &Overrides) -
     };
     let read = sources
         .parse(folder, Include::Follow)
-        .and_then(|tree| read::read(&tree, &sources, folder, overrides));
+        .and_then(|(tree, mistakes)| read::read(&tree, mistakes, &sources, folder, overrides));
     match read {
         Ok(mut loaded) => {
             loaded.warnings = named(&sources, loaded.warnings);
@@ -160,7 +160,7 @@ pub struct FormerConfig {
 pub fn former(text: &str, data_dir: &Path) -> FormerConfig {
     let mut sources = Sources::from_text(text);
     match sources.parse(Path::new("."), Include::Done) {
-        Ok(tree) => read::former(&tree, &sources, data_dir),
+        Ok((tree, _)) => read::former(&tree, &sources, data_dir),
         Err(_) => FormerConfig {
             actions: Vec::new(),
             external_url: SmolStr::default(),
@@ -190,7 +190,11 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     known
         .map(|candidate| (distance(word, candidate), candidate))
         .min()
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
+        // Of one letter nothing is left when another takes its place.
+        .filter(|(distance, candidate)| {
+            let length = candidate.chars().count();
+            *distance <= 1 + length / 4 && *distance < length.max(word.chars().count())
+        })
         .map(|(_, candidate)| candidate)
 }
 

@@ -363,7 +363,7 @@ enum Right {
 /// Settings, or `false` for none.
 fn off_or<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let settings = generator.subschema_for::<T>();
-    schemars::json_schema!({ "anyOf": [{ "const": false }, settings] })
+    schemars::json_schema!({ "anyOf": [{ "const": false }, { "type": "null" }, settings] })
 }
 
 /// The whole schema, as text that ends with a line feed.
@@ -371,6 +371,12 @@ pub fn schema() -> String {
     let generator = SchemaSettings::draft07().into_generator();
     let mut schema = generator.into_root_schema_for::<ConfigFile>().to_value();
     schema["title"] = json!("ams2 configuration");
+    // What is demanded may stand in an included file.
+    let demanded = schema["required"].take();
+    schema["anyOf"] = json!([{ "required": demanded }, { "required": ["include"] }]);
+    if let Some(root) = schema.as_object_mut() {
+        root.remove("required");
+    }
     for kind in TABLE.iter() {
         for file in kind.files {
             let (folder, name) = file.key.rsplit_once('.').unwrap_or(("", file.key));

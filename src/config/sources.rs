@@ -98,7 +98,13 @@ impl Sources {
 
     /// Parses all files and merges them into one tree. `read` is whether `include:` is followed; else the included files
     /// are here already.
-    pub(super) fn parse(&mut self, folder: &Path, read: Include) -> Result<Node, Vec<Diagnostic>> {
+    ///
+    /// Mistakes beside the tree are of included files: their other settings are in it.
+    pub(super) fn parse(
+        &mut self,
+        folder: &Path,
+        read: Include,
+    ) -> Result<(Node, Vec<Diagnostic>), Vec<Diagnostic>> {
         let mut root = tree::parse(self.text(0), 0).map_err(|mistake| vec![mistake])?;
         let include = take(&mut root, "include");
         let templates = take(&mut root, "templates");
@@ -121,8 +127,12 @@ impl Sources {
                 Err(mistake) => mistakes.push(mistake),
             }
         }
+        if mistakes.is_empty() {
+            return Ok((root, found.list));
+        }
+        // What a file that cannot be read defines would be missed everywhere.
         mistakes.append(&mut found.list);
-        if mistakes.is_empty() { Ok(root) } else { Err(mistakes) }
+        Err(mistakes)
     }
 
     fn read_folder(&mut self, node: &Node, folder: &Path, kind: Held) -> Result<(), Diagnostic> {

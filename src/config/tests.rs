@@ -368,6 +368,11 @@ fn mistakes_in_shared_templates_name_their_file_and_line() {
         ("ok\n--- # included: x\n", "./ams2.yaml:1:12: ./texts/line.j2: a line begins like those"),
         ("--- # template: x", "./ams2.yaml:1:12: ./texts/line.j2: a line begins like those"),
         ("{% include 'nosuch' %}{{ broken.", "./texts/line.j2:1:1: syntax error"),
+        (
+            "{% include 'nosuch' %}",
+            "no shared template is called `nosuch`; there are line.j2 (line 1 of line.j2)",
+        ),
+        ("\n{{ event | uper }}", "no filter is called `uper`"),
     ];
     for (text, words) in rows {
         let folder = folder_of(&[("ams2.yaml", SHARING), ("texts/line.j2", text)]);
@@ -433,6 +438,28 @@ fn a_route_that_an_earlier_one_hides_is_warned_about() {
         ("{matchers: ['a=1'], continue: true}, {matchers: ['b=2', 'a=1']}", ""),
         ("{matchers: ['a=1', 'b=2']}, {matchers: ['a=1']}", ""),
         ("{matchers: ['a=1']}, {matchers: ['a=2']}", ""),
+        // The same in other words.
+        ("{matchers: ['severity>=info']}, {matchers: ['severity=critical']}", "takes them all"),
+        ("{matchers: ['severity>=minor']}, {matchers: ['severity>=major', 'a=1']}", "takes them all"),
+        ("{matchers: ['severity>minor']}, {matchers: ['severity>=major']}", "takes them all"),
+        ("{matchers: ['severity>=major']}, {matchers: ['severity>=minor']}", ""),
+        ("{matchers: ['a=~\".*\"']}, {matchers: ['b=1']}", "takes them all"),
+        ("{matchers: ['a=~\"x|y\"']}, {matchers: ['a=x']}", "takes them all"),
+        ("{matchers: ['a=~\"x|y\"', 'b=1']}, {matchers: ['a=x']}", ""),
+        ("{matchers: ['a!=x']}, {matchers: ['a=y', 'c=1']}", "takes them all"),
+        ("{matchers: ['load>3']}, {matchers: ['load>=3.5']}", "takes them all"),
+        ("{matchers: ['load>3.5']}, {matchers: ['load>=3']}", ""),
+        ("{matchers: ['load>3']}, {matchers: ['load<2']}", ""),
+        ("{matchers: ['severity>=info']}, {matchers: ['severity=purple']}", ""),
+        ("{matchers: ['severity>=info'], continue: true}, {matchers: ['severity=critical']}", ""),
+        // What no alert can be.
+        (
+            "{matchers: ['severity>=info', 'severity=critical'], routes: [{matchers: ['severity=minor']}]}",
+            "f:2:119: warning: no alert comes here: the route at 2:60 takes only `severity=\"critical\"`, not `severity=\"minor\"`",
+        ),
+        ("{matchers: ['severity>major'], routes: [{matchers: ['severity<=major']}]}", "takes only"),
+        ("{matchers: ['a=1', 'a=2']}", "exclude each other"),
+        ("{matchers: ['a=1'], routes: [{matchers: ['a=~\"1|2\"']}]}", ""),
     ];
     for (routes, words) in rows {
         let found = with(routes);
@@ -474,6 +501,77 @@ fn own_events_that_no_route_is_about_are_noted() {
     ];
     for routes in rows {
         assert_eq!(with(routes), "", "{routes}");
+    }
+}
+
+#[test]
+fn a_setting_of_the_wrong_type_hides_nothing_else() {
+    let with = |actions: &str| {
+        mistakes(&format!("receivers: [{{name: ops, actions: [{actions}]}}]\nroute: {{receiver: ops}}\n"))
+    };
+    let found = with("{email: {to: ops@example.com, from: nobody, smtp: 'ftp://x', tsl: 1}}");
+    for words in [
+        "f:1:50: expected a list, found text: write it as a list: [a, b]",
+        "from: ",
+        "smtp: ",
+        "f:1:104: unknown key `tsl`: did you mean `tls`?",
+    ] {
+        assert!(found.contains(words), "{words}: {found}");
+    }
+    let rows = [
+        ("{event_log: {to: sylog}}", "`sylog` is none of its values: did you mean `syslog`?"),
+        ("{event_log: {to: printer}}", "`printer` is none of its values: use file, syslog, journald"),
+        (
+            "{program: {command: [/bin/true], user: 1000}}",
+            "expected text, found the number 1000: put it in quotes",
+        ),
+        ("{program: {command: [/bin/true], max_in_flight: many}}", "expected a whole number, found text"),
+        ("{program: {command: {a: 1}}}", "expected a list, found a map"),
+        ("{event_log: {to: file, path: e.log, send_resolved: 'yes'}}", "expected true or false, found text"),
+        (
+            "{email: {to: [a@example.com], from: b@example.com, smtp: 'smtp://127.0.0.1', recipients: 1}}",
+            "password_file",
+        ),
+    ];
+    for (action, words) in rows {
+        let found = with(action);
+        assert!(found.contains(words), "{action}: {found}");
+    }
+    // The receiver's name is wrong, and so is its action; and one of another file.
+    let found = mistakes(
+        "receivers: [{name: a/b, actions: [{event_log: {to: tape}}]}, {actions: [{event_lgo: {}}]}]\nroute: {receiver: x}\n",
+    );
+    for words in ["`a/b` is no name", "`tape` is none of", "unknown action `event_lgo`", "`name` is missing"]
+    {
+        assert!(found.contains(words), "{words}: {found}");
+    }
+    let folder = folder_of(&[
+        ("ams2.yaml", &INCLUDING.replace("receiver: log", "receiver: lgo")),
+        ("conf.d/a.yaml", "receivrs: []\n"),
+    ]);
+    let found = load_in(&folder).err().expect("two mistakes");
+    assert!(
+        found.contains("unknown key `receivrs`") && found.contains("no receiver is called `lgo`"),
+        "{found}"
+    );
+}
+
+#[test]
+fn what_serve_would_refuse_is_a_mistake() {
+    let rows = [
+        (format!("originator: {{socket: {{path: /tmp/{}}}}}", "x".repeat(110)), "a socket's may have 107"),
+        ("originator: {limits: {alert_bytes: 0}}".into(), "alert_bytes: 0 bytes: use 1024 to"),
+        ("originator: {limits: {id_bytes: 8B}}".into(), "id_bytes: 8 bytes: use 32 to"),
+        ("journal: {free_bytes_min: 999999TiB}".into(), "clients would be refused for ever"),
+        ("external_url: 'http://'".into(), "`http://` is no URL"),
+        (
+            "severities: {critical: info}".into(),
+            "warning: `critical` is a rank of its own, and counts as info now",
+        ),
+    ];
+    for (line, words) in rows {
+        let found = mistakes(&format!("{RECEIVERS}route: {{receiver: log}}\n{line}\n"));
+        assert!(found.contains(words), "{line}: {found}");
     }
 }
 

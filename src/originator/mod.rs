@@ -12,7 +12,7 @@ pub use auth::{Clients, KnownClient, Right, TokenHash};
 pub use http::{Listener, Serving, Settings, Tls, readers, serve};
 pub use json::{AlertProblem, BadBody, Limits, parse, parse_v2};
 pub use metrics::OriginatorMetrics;
-pub use socket::{SocketError, SocketSettings, listen};
+pub use socket::{PATH_BYTES_MAX as SOCKET_BYTES_MAX, SocketError, SocketSettings, listen};
 
 use std::{future::Future, time::Duration};
 

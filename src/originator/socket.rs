@@ -9,7 +9,7 @@ use std::{
 use tokio::net::UnixListener;
 
 /// Longest path that the kernel takes, in bytes (`sun_path` less its final zero).
-const PATH_BYTES_MAX: usize = 107;
+pub const PATH_BYTES_MAX: usize = 107;
 
 /// Settings of the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -103,7 +103,7 @@ fn what_is_wrong_with_a_template_is_said_with_its_line() {
         .says("too many steps");
     from_file(&[b'x'; 65 * 1024]).ends(2).says("at most 65536 are allowed");
     from_file(b"\xff\xfe").ends(2).says("UTF-8");
-    render(&["{% include 'site.j2' %}"]).ends(2).says("--config FILE");
+    render(&["{% include 'site.j2' %}"]).ends(2).says("no shared template is called `site.j2`");
     render(&["--file", "/nosuch"]).ends(2).says("/nosuch cannot be read");
     render(&["-l", "nonsense", "x"]).ends(2).says("has no `=`");
     render(&["--config", site.config().to_str().expect("text"), "x"])

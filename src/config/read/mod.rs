@@ -34,6 +34,9 @@ const OWN_COUNT: usize = 7;
 /// Room for them and for its words, in bytes.
 const OWN_BYTES: usize = 8 << 10;
 
+/// Most that may be kept free of the disk: more would refuse everybody.
+const FREE_BYTES_MIN_MAX: u64 = 1 << 40;
+
 struct Reader<'a> {
     found: Found,
     folder: &'a Path,
@@ -51,6 +54,7 @@ struct Reader<'a> {
 
 pub(super) fn read(
     tree: &Node,
+    mistakes: Vec<Diagnostic>,
     sources: &Sources,
     folder: &Path,
     overrides: &Overrides,
@@ -68,6 +72,7 @@ pub(super) fn read(
     if sources.0.len() > 1 {
         reader.found.names = sources.0.iter().map(|file| file.name.clone()).collect();
     }
+    reader.found.list = mistakes;
     reader.read_templates(sources);
     reader.found.duplicates(tree);
     let loaded = reader.whole(tree, sources);
@@ -206,6 +211,14 @@ impl Reader<'_> {
             let Some(name) = self.found.plain(rank) else { continue };
             match Severity::ALL.iter().find(|severity| severity.word() == name) {
                 Some(severity) => {
+                    let usual = Severities::default().rank(&word.text);
+                    if usual.is_some_and(|usual| usual != *severity)
+                        && Severity::ALL.iter().any(|rank| rank.word() == word.text)
+                    {
+                        let message =
+                            format!("`{}` is a rank of its own, and counts as {name} now", word.text);
+                        self.found.warning(word.place, message, "use another word, unless it is meant so");
+                    }
                     self.severities.extra.insert(word.text.to_lowercase().into(), *severity);
                 }
                 None => {
@@ -239,8 +252,16 @@ impl Reader<'_> {
                     self.found.error(node.place, format!("a segment of {bytes} bytes"), "use 1MiB to 1GiB");
                 }
             }
-            if let Some(bytes) = fields.take("free_bytes_min").and_then(|node| self.found.bytes(node)) {
-                options.free_bytes_min = bytes as u64;
+            if let Some(node) = fields.take("free_bytes_min")
+                && let Some(bytes) = self.found.bytes(node)
+            {
+                if bytes as u64 <= FREE_BYTES_MIN_MAX {
+                    options.free_bytes_min = bytes as u64;
+                } else {
+                    let message =
+                        format!("{bytes} bytes are to stay free: clients would be refused for ever");
+                    self.found.error(node.place, message, "use 1TiB or less");
+                }
             }
             if let Some(bytes) = fields.take("waiting_bytes_max").and_then(|node| self.found.bytes(node)) {
                 options.waiting_bytes_max = bytes;
@@ -311,7 +332,8 @@ impl Reader<'_> {
 
     fn external_url(&mut self, node: &Node) -> Option<SmolStr> {
         let url = self.found.expanded(node)?;
-        if !url.starts_with("http://") && !url.starts_with("https://") {
+        let host = url.strip_prefix("http://").or(url.strip_prefix("https://"));
+        if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
             self.found.error(node.place, format!("`{url}` is no URL"), "write https://host/path");
             return None;
         }

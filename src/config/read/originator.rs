@@ -11,7 +11,9 @@ use crate::{
         Gravity, Http,
         tree::{Node, Value},
     },
-    originator::{Clients, HttpLimits, KnownClient, Limits, Right, SocketSettings, TokenHash},
+    originator::{
+        Clients, HttpLimits, KnownClient, Limits, Right, SOCKET_BYTES_MAX, SocketSettings, TokenHash,
+    },
 };
 
 /// Where HTTP listens unless the config says otherwise.
@@ -176,13 +178,22 @@ impl Reader<'_> {
         let mut limits = Limits::default();
         let mut fields = self.found.fields(node);
         let found = &mut self.found;
-        for (name, size) in [
-            ("name_bytes", &mut limits.name_bytes),
-            ("alert_bytes", &mut limits.alert_bytes),
-            ("id_bytes", &mut limits.id_bytes),
+        for (name, size, allowed) in [
+            // What ams2's own alerts need, too.
+            ("name_bytes", &mut limits.name_bytes, 16..=64 << 10),
+            ("alert_bytes", &mut limits.alert_bytes, 1 << 10..=16 << 20),
+            // `ams2 send` makes ids of 32 bytes.
+            ("id_bytes", &mut limits.id_bytes, 32..=4 << 10),
         ] {
-            if let Some(bytes) = fields.take(name).and_then(|node| found.bytes(node)) {
-                *size = bytes;
+            if let Some(node) = fields.take(name)
+                && let Some(bytes) = found.bytes(node)
+            {
+                if allowed.contains(&bytes) {
+                    *size = bytes;
+                } else {
+                    let mend = format!("use {} to {} bytes", allowed.start(), allowed.end());
+                    found.error(node.place, format!("{name}: {bytes} bytes"), mend);
+                }
             }
         }
         for (name, count) in [("labels", &mut limits.labels), ("annotations", &mut limits.annotations)] {
@@ -196,8 +207,18 @@ impl Reader<'_> {
 
     pub(super) fn socket(&mut self, node: &Node, data_dir: &Path) -> Option<SocketSettings> {
         let mut fields = self.found.fields(node);
-        let path =
-            fields.take("path").and_then(|node| self.found.path(node)).unwrap_or_else(|| "ams2.sock".into());
+        let path_node = fields.take("path");
+        let path = path_node.and_then(|node| self.found.path(node)).unwrap_or_else(|| "ams2.sock".into());
+        let whole = data_dir.join(&path);
+        if whole.as_os_str().len() > SOCKET_BYTES_MAX {
+            let message = format!(
+                "the socket's path {} has {} bytes; a socket's may have {SOCKET_BYTES_MAX}",
+                whole.display(),
+                whole.as_os_str().len()
+            );
+            let place = path_node.unwrap_or(node).place;
+            self.found.error(place, message, "use a shorter path, or a shorter data folder");
+        }
         let mode = fields.take("mode").and_then(|node| {
             let text = self.found.text(node)?;
             let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);

@@ -37,22 +37,13 @@ impl Reader<'_> {
             let name: Option<SmolStr> = name_node.and_then(|node| self.found.plain(node)).map(Into::into);
             let actions_node = fields.take("actions");
             fields.end(&mut self.found);
-            let (Some(name), Some(name_node)) = (name, name_node) else { continue };
-            if name.is_empty() || name.contains('/') {
-                self.found.error(
-                    name_node.place,
-                    format!("`{name}` is no name"),
-                    "use some text without `/`",
-                );
-                continue;
-            }
-            if let Some(first) = places.get(&name) {
-                let first = self.found.at(*first);
-                let message = format!("the receiver `{name}` is defined twice, first {first}");
-                self.found.error(name_node.place, message, "rename one, or put their actions together");
-                continue;
-            }
-            places.insert(name.clone(), name_node.place);
+            let name = name.zip(name_node).filter(|(name, node)| self.is_new_name(name, node, &places));
+            // Without a name its actions are read all the same, for what is wrong with them.
+            let name = name.map(|(name, node)| {
+                places.insert(name.clone(), node.place);
+                name
+            });
+            let (name, is_named) = (name.clone().unwrap_or_default(), name.is_some());
             let mut specs: Vec<ActionSpec> = Vec::new();
             for (position, item) in
                 actions_node.map(|node| self.found.list(node)).unwrap_or_default().iter().enumerate()
@@ -81,12 +72,29 @@ impl Reader<'_> {
                 self.warn_of_one_file_for_two(item, &id, &settings, data_dir, &mut files);
                 all.push((id, settings, limits));
             }
-            receivers.push(Receiver { name, actions: specs });
+            if is_named {
+                receivers.push(Receiver { name, actions: specs });
+            }
         }
         if receivers.is_empty() && self.found.list.is_empty() {
             self.found.error(node.place, "there is no receiver", "add one: `- name: log`");
         }
         (receivers, all)
+    }
+
+    /// Whether a receiver may be called that, and none before it is.
+    fn is_new_name(&mut self, name: &SmolStr, node: &Node, known: &BTreeMap<SmolStr, Place>) -> bool {
+        if name.is_empty() || name.contains('/') {
+            self.found.error(node.place, format!("`{name}` is no name"), "use some text without `/`");
+            return false;
+        }
+        if let Some(first) = known.get(name) {
+            let first = self.found.at(*first);
+            let message = format!("the receiver `{name}` is defined twice, first {first}");
+            self.found.error(node.place, message, "rename one, or put their actions together");
+            return false;
+        }
+        true
     }
 
     /// Two that write one file rotate it under each other.
@@ -159,6 +167,8 @@ impl Reader<'_> {
         let kind = ams2_handlers::kind(&key.text)?;
         self.file_settings(kind, settings_node, &mut json);
         let mut json = serde_json::json!({ key.text.clone(): json });
+        // Settings in whose place something stands that is not wrong.
+        let mut replaced: Vec<String> = Vec::new();
         let mut settings: ActionSettings = loop {
             match serde_path_to_error::deserialize(json.clone()) {
                 Ok(settings) => break settings,
@@ -169,8 +179,11 @@ impl Reader<'_> {
                     let message = error.into_inner().to_string();
                     self.settings_mistake(kind, settings_node, &path, &message);
                     // Without the setting that is wrong, what else is wrong comes to light.
-                    if !without_mistake(&mut json[&key.text], &path, &message) {
-                        return None;
+                    let replaces = replace_missing(&mut json, &key.text, settings_node, &path, &message);
+                    match replaces {
+                        Some(name) => replaced.push(name),
+                        None if without_mistake(&mut json[&key.text], &path, &message) => {}
+                        None => return None,
                     }
                 }
             }
@@ -180,6 +193,11 @@ impl Reader<'_> {
             && let Err(mistakes) = settings.build(&BuildContext::new(data_dir))
         {
             for mistake in mistakes {
+                // What is wrong with those is said.
+                let top = mistake.field.split(['.', '[']).next().unwrap_or_default();
+                if replaced.iter().any(|name| name == top) {
+                    continue;
+                }
                 let field = written_key(kind, settings_node, &mistake.field);
                 let place = settings_node.at(field).place;
                 self.found.error(place, format!("{}: {}", mistake.field, mistake.message), mistake.mend);
@@ -246,7 +264,8 @@ impl Reader<'_> {
                 let mend =
                     format!("write it into a file and name that with `{key}`, or `{into}: ${{env:NAME}}`");
                 self.found.error(node.place, format!("`{into}` may not stand in the config itself"), mend);
-                json.insert(into.to_owned(), SECRET_UNREAD.into());
+                let unread = if into.ends_with("url") { URL_UNREAD } else { SECRET_UNREAD };
+                json.insert(into.to_owned(), unread.into());
             }
             let Some(file) = of(key) else { continue };
             json.remove(key);
@@ -273,11 +292,18 @@ impl Reader<'_> {
         if let Some(rest) = message.strip_prefix("unknown field ")
             && let [unknown, known @ ..] = quoted.as_slice()
         {
-            let place = at.key_place(unknown).unwrap_or(at.place);
+            // The path may name the map, or the key in it.
+            let map = node.at(path.strip_suffix(unknown).unwrap_or(path));
+            let place = map.key_place(unknown).or(at.key_place(unknown)).unwrap_or(at.place);
+            let is_from_file = |name: &str| kind.files.iter().any(|file| file.into == name && !file.inline);
+            let here = known.iter().copied().filter(|name| !is_from_file(name));
             let from_files = kind.files.iter().map(|file| file.key);
-            let mend = match nearest(unknown, known.iter().copied().chain(from_files)) {
+            let mut keys: Vec<&str> = here.chain(from_files.filter(|key| !key.contains('.'))).collect();
+            keys.sort_unstable();
+            let mend = match nearest(unknown, known.iter().copied().chain(keys.iter().copied())) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => rest.split_once(", ").map(|(_, known)| known.to_owned()).unwrap_or_default(),
+                None if rest.contains("expected") => format!("known here: {}", keys.join(", ")),
+                None => String::new(),
             };
             self.found.error(place, format!("unknown key `{unknown}`"), mend);
         } else if message.starts_with("missing field ") {
@@ -288,7 +314,8 @@ impl Reader<'_> {
             }
             self.found.error(at.place, format!("`{name}` is missing"), format!("add `{name}:`"));
         } else {
-            self.found.error(at.place, message.to_owned(), "");
+            let (message, mend) = in_our_words(message);
+            self.found.error(at.place, message, mend);
         }
     }
 
@@ -351,6 +378,94 @@ impl Reader<'_> {
         }
         removed
     }
+}
+
+/// Values that actions name and refuse, so that whoever writes them hears why: none that a message should offer.
+const NOT_OFFERED: [&str; 3] = ["md5", "des", "3des"];
+
+/// Serde's words for a value of the wrong type, and how to mend it.
+fn in_our_words(message: &str) -> (String, String) {
+    if let Some(rest) = message.strip_prefix("unknown variant `") {
+        let quoted: Vec<&str> = rest.split('`').step_by(2).collect();
+        if let [given, known @ ..] = quoted.as_slice() {
+            let known: Vec<&str> = known
+                .iter()
+                .copied()
+                .filter(|value| !value.is_empty() && !NOT_OFFERED.contains(value))
+                .collect();
+            let mend = match nearest(given, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("use {}", known.join(", ")),
+            };
+            return (format!("`{given}` is none of its values"), mend);
+        }
+    }
+    let parts = message.strip_prefix("invalid type: ").or(message.strip_prefix("invalid value: "));
+    let Some((found, expected)) = parts.and_then(|parts| parts.rsplit_once(", expected ")) else {
+        return (message.to_owned(), String::new());
+    };
+    let (expected, mend) = match expected {
+        "a sequence" => ("a list", "write it as a list: [a, b]"),
+        "a string" => ("text", if found.starts_with("string") { "" } else { "put it in quotes" }),
+        "a boolean" => ("true or false", ""),
+        "u8" | "u16" | "u32" | "u64" | "usize" => ("a whole number", ""),
+        "i32" | "i64" => ("a whole number, which may be negative", ""),
+        "a map" => ("a map of settings", ""),
+        other if other.starts_with("struct") => ("a map of settings", ""),
+        other => (other, ""),
+    };
+    // What the text is may be a secret that stands in the wrong place: its place is shown anyway.
+    let found = match found.split_once(' ') {
+        Some(("string", _)) => "text".to_owned(),
+        Some(("integer", number)) => format!("the number {}", number.trim_matches('`')),
+        Some(("floating", number)) => {
+            format!("the number {}", number.trim_start_matches("point `").trim_matches('`'))
+        }
+        Some(("boolean", value)) => format!("the boolean {}", value.trim_matches('`')),
+        _ => match found {
+            "sequence" => "a list".to_owned(),
+            "map" => "a map".to_owned(),
+            "null" | "unit" | "unit value" => "nothing".to_owned(),
+            other => other.to_owned(),
+        },
+    };
+    (format!("expected {expected}, found {found}"), mend.into())
+}
+
+/// Where a demanded setting was taken out since its value is wrong: puts something of the right type in its place, and gives
+/// its name.
+fn replace_missing(
+    action: &mut serde_json::Value,
+    kind: &str,
+    node: &Node,
+    path: &str,
+    message: &str,
+) -> Option<String> {
+    let name = message.strip_prefix("missing field `")?.split('`').next()?;
+    // Only at this level: one within another setting is named by its path.
+    if !path.is_empty() && path != name || node.key_place(name).is_none() {
+        return None;
+    }
+    let values = [
+        serde_json::json!("http://replaced.invalid"),
+        serde_json::json!(["replaced@replaced.invalid"]),
+        serde_json::json!("replaced@replaced.invalid"),
+        serde_json::json!("1.1.1.1:1"),
+        serde_json::json!(1),
+        serde_json::json!(true),
+        serde_json::json!({}),
+    ];
+    for value in values {
+        action[kind][name] = value;
+        let is_taken = match serde_path_to_error::deserialize::<_, ActionSettings>(action.clone()) {
+            Ok(_) => true,
+            Err(error) => !error.path().iter().any(|part| part.to_string() == name),
+        };
+        if is_taken {
+            return Some(name.to_owned());
+        }
+    }
+    None
 }
 
 /// Takes the setting that a message is about out of the settings; `false` if there is none to take.

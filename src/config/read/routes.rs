@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ams2_core::{
-    Severity,
+    Severities, Severity,
     config::{GroupBy, Notify, Route},
     machine::{OWN_CLIENT, OWN_EVENTS, OWN_LABEL},
-    matcher::{Compiled, Matcher},
+    matcher::{Compiled, Matcher, Op},
 };
 use smol_str::SmolStr;
 
@@ -26,7 +26,7 @@ impl Reader<'_> {
         used: &mut Vec<SmolStr>,
     ) -> Route {
         let before = self.found.list.len();
-        let route = self.route(node, receivers, used);
+        let route = self.route(node, receivers, used, &[]);
         let mut fields = self.found.fields(node);
         for (name, why) in [
             ("matchers", "the first route takes every alert"),
@@ -137,11 +137,13 @@ impl Reader<'_> {
         Some(by_kind)
     }
 
-    pub(super) fn route(
+    /// `above` is what every alert that comes here has matched.
+    fn route(
         &mut self,
         node: &Node,
         receivers: &[(SmolStr, bool)],
         used: &mut Vec<SmolStr>,
+        above: &[(Compiled, Place)],
     ) -> Route {
         let mut route = Route::default();
         let mut fields = self.found.fields(node);
@@ -160,8 +162,12 @@ impl Reader<'_> {
             }
             route.receiver = Some(name.into());
         }
+        let mut within = above.to_vec();
         if let Some(node) = fields.take("matchers") {
-            route.matchers = self.matchers(node).into_iter().map(|compiled| compiled.matcher).collect();
+            let compiled = self.matchers(node);
+            self.contradictions(node.place, &compiled, above);
+            route.matchers = compiled.iter().map(|compiled| compiled.matcher.clone()).collect();
+            within.extend(compiled.into_iter().map(|compiled| (compiled, node.place)));
         }
         route.group_by = fields.take("group_by").and_then(|node| self.group_by(node));
         route.group_wait_ms = fields.take("group_wait").and_then(|node| self.found.duration_ms(node, 0));
@@ -195,22 +201,44 @@ impl Reader<'_> {
         let children = fields.take("routes");
         fields.end(&mut self.found);
         if let Some(node) = children {
-            self.children(node, &mut route, receivers, used);
+            self.children(node, &mut route, receivers, used, &within);
         }
         route
     }
 
-    pub(super) fn children(
+    /// Says which of a route's matchers no alert can match that comes here.
+    fn contradictions(&mut self, place: Place, matchers: &[Compiled], above: &[(Compiled, Place)]) {
+        for (position, matcher) in matchers.iter().enumerate() {
+            let beside = matchers[..position].iter().map(|other| (other, None));
+            let above = above.iter().map(|(other, place)| (other, Some(*place)));
+            let other = beside.chain(above).find(|(other, _)| excludes(other, matcher, &self.severities));
+            if let Some((other, at)) = other {
+                let (this, other) = (&matcher.matcher, &other.matcher);
+                let message = match at {
+                    None => format!("no alert comes here: `{other}` and `{this}` exclude each other"),
+                    Some(at) => {
+                        let at = self.found.at(at);
+                        format!("no alert comes here: the route {at} takes only `{other}`, not `{this}`")
+                    }
+                };
+                self.found.warning(place, message, "correct one of them, or move this route");
+                return;
+            }
+        }
+    }
+
+    fn children(
         &mut self,
         node: &Node,
         route: &mut Route,
         receivers: &[(SmolStr, bool)],
         used: &mut Vec<SmolStr>,
+        above: &[(Compiled, Place)],
     ) {
         let mut earlier = Earlier::default();
         for item in self.found.list(node) {
-            let child = self.route(item, receivers, used);
-            if let Some((place, same)) = earlier.hides(&child) {
+            let child = self.route(item, receivers, used, above);
+            if let Some((place, same)) = earlier.hides(&child, &self.severities) {
                 let at = self.found.at(place);
                 let (message, mend) = if same {
                     let message = format!("no alert comes here: the route {at} has the same matchers");
@@ -221,7 +249,7 @@ impl Reader<'_> {
                 };
                 self.found.warning(item.place, message, mend);
             }
-            earlier.add(&child, item.place);
+            earlier.add(&child, item.place, &self.severities);
             route.routes.push(child);
         }
     }
@@ -277,11 +305,67 @@ struct Earlier {
     all: Option<Place>,
     /// The others by their first matcher: with it and all of `rest` an alert is theirs.
     by_matcher: BTreeMap<Matcher, Vec<(Vec<Matcher>, Place)>>,
+    /// Those of them that have an operator other than `=`: they may take what others say in other words.
+    broad: Vec<(Vec<Compiled>, Place)>,
+}
+
+/// Most broad siblings that each later one is compared with: ten thousand routes are checked in a second.
+const BROAD_MAX: usize = 200;
+
+/// Whether whatever matches `narrow` matches `wide`, as far as their words tell.
+fn implies(narrow: &Matcher, wide: &Compiled, severities: &Severities) -> bool {
+    if narrow == &wide.matcher {
+        return true;
+    }
+    if narrow.name != wide.matcher.name {
+        return false;
+    }
+    let takes = |value: &str| wide.matches(value, severities);
+    if narrow.op == Op::Equal {
+        return takes(&narrow.value);
+    }
+    if !narrow.op.is_order() || !wide.matcher.op.is_order() {
+        return false;
+    }
+    match severities.rank(&narrow.value) {
+        Some(_) => {
+            let Ok(narrow) = narrow.compile(severities) else { return false };
+            Severity::ALL.iter().all(|rank| !narrow.matches(rank.word(), severities) || takes(rank.word()))
+        }
+        // Numbers: what is beyond the one is beyond the other if its bound is, or if both have the same.
+        None => {
+            let is_upward = |op: Op| matches!(op, Op::AtLeast | Op::More);
+            is_upward(narrow.op) == is_upward(wide.matcher.op) && takes(&narrow.value)
+        }
+    }
+}
+
+/// Whether a matcher is no condition at all.
+fn takes_everything(matcher: &Matcher) -> bool {
+    matcher.op == Op::Regex && matcher.value == ".*"
+}
+
+/// Whether nothing matches both, as far as their words tell.
+fn excludes(one: &Compiled, other: &Compiled, severities: &Severities) -> bool {
+    if one.matcher.name != other.matcher.name {
+        return false;
+    }
+    match (one.matcher.op, other.matcher.op) {
+        (Op::Equal, _) => !other.matches(&one.matcher.value, severities),
+        (_, Op::Equal) => !one.matches(&other.matcher.value, severities),
+        (a, b) if a.is_order() && b.is_order() && severities.rank(&one.matcher.value).is_some() => {
+            let both = |rank: &Severity| {
+                one.matches(rank.word(), severities) && other.matches(rank.word(), severities)
+            };
+            severities.rank(&other.matcher.value).is_some() && !Severity::ALL.iter().any(both)
+        }
+        _ => false,
+    }
 }
 
 impl Earlier {
     /// The one that takes all that would come to `route`, and whether both say the same.
-    fn hides(&self, route: &Route) -> Option<(Place, bool)> {
+    fn hides(&self, route: &Route, severities: &Severities) -> Option<(Place, bool)> {
         if let Some(place) = self.all {
             return Some((place, false));
         }
@@ -291,14 +375,25 @@ impl Earlier {
             let hiding = candidates.iter().find(|(rest, _)| rest.iter().all(has))?;
             Some((hiding.1, hiding.0.len() + 1 == route.matchers.len()))
         });
-        found.min_by_key(|(place, _)| *place)
+        found.min_by_key(|(place, _)| *place).or_else(|| {
+            let takes =
+                |wide: &Compiled| route.matchers.iter().any(|narrow| implies(narrow, wide, severities));
+            let hiding = self.broad.iter().find(|(matchers, _)| matchers.iter().all(takes))?;
+            Some((hiding.1, false))
+        })
     }
 
-    fn add(&mut self, route: &Route, place: Place) {
+    fn add(&mut self, route: &Route, place: Place, severities: &Severities) {
         if route.goes_on {
             return;
         }
-        let mut matchers = route.matchers.clone();
+        let mut matchers: Vec<Matcher> =
+            route.matchers.iter().filter(|matcher| !takes_everything(matcher)).cloned().collect();
+        if self.broad.len() < BROAD_MAX && matchers.iter().any(|matcher| matcher.op != Op::Equal) {
+            let compiled: Option<Vec<Compiled>> =
+                matchers.iter().map(|matcher| matcher.compile(severities).ok()).collect();
+            self.broad.extend(compiled.map(|compiled| (compiled, place)));
+        }
         matchers.sort();
         matchers.dedup();
         match matchers.split_first() {
