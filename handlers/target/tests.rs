@@ -1,16 +1,16 @@
 //! Every service against a mock of its documented answers, and strangers' alerts through every service.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ams2_core::{Wall, input::FailureKind};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::{
-    file::{Example, Means},
+    file::{Example, Format, Means, Type},
     *,
 };
 use crate::{
-    ActionSettings, sample,
+    Action, ActionSettings, BuildContext, Failure, Receipt, sample,
     webhook::mock::{Asked, Server},
 };
 
