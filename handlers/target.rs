@@ -1,12 +1,18 @@
-//! Chat and incident services by web hook, each described by a file in `handlers/targets`: settings, request, what its answers
+//! Chat and incident services by web hook, each described by a file in `handlers/targets`: settings, requests, what their answers
 //! mean. No service has code of its own.
+//!
+//! Where to start reading: `file` (what a file may say), then `Target`; `settings` and `build` make an action of what an admin
+//! wrote, `ready` is that action, and `round` is one attempt of it.
 
+mod adf;
 mod answer;
 mod brief;
 mod build;
 pub(crate) mod escape;
 pub(crate) mod file;
+mod parts;
 mod ready;
+mod round;
 mod settings;
 pub(crate) mod tree;
 
@@ -16,18 +22,12 @@ use std::{
 };
 
 use minijinja::value::Value;
-use reqwest::{Method, header::HeaderName};
 
-use crate::{
-    Defaults, Delivery, FileSetting, Kind,
-    render::{self, Scope, Shared, Template},
-    units,
-};
-use escape::Escape;
+use crate::{Defaults, Delivery, FileSetting, Kind, render, units};
 use file::{FILES, File};
+use parts::Parts;
 pub use settings::Settings;
 pub(crate) use settings::{Seed, schema};
-use tree::Tree;
 
 /// A service: its file, and what the rest of ams2 must know of it.
 pub(crate) struct Target {
@@ -43,14 +43,6 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Target({})", self.kind.key)
     }
-}
-
-/// A file's templates. They are the same for every action of the kind, and compiled once somebody uses it.
-struct Parts {
-    url: Template,
-    headers: Vec<(HeaderName, Template)>,
-    body: Tree,
-    method: Method,
 }
 
 /// Every service.
@@ -97,23 +89,7 @@ impl Target {
     }
 
     fn parts(&self) -> &Parts {
-        self.parts.get_or_init(|| self.compile().expect("a test compiles every file"))
-    }
-
-    fn compile(&self) -> Result<Parts, String> {
-        let template = |source: &str, escape| {
-            Template::compile(source, Scope::Target(escape)).map_err(|error| format!("{source}: {error}"))
-        };
-        let headers = self.file.headers.iter().map(|(name, value)| {
-            let name: HeaderName = name.parse().map_err(|_| format!("{name} is no header"))?;
-            Ok((name, template(value, Escape::None)?))
-        });
-        Ok(Parts {
-            url: template(&self.file.url, Escape::Url)?,
-            headers: headers.collect::<Result<_, String>>()?,
-            body: Tree::compile(&self.file.body, Scope::Target(Escape::None), &Shared::default())?,
-            method: self.file.method.parse().map_err(|_| "no method")?,
-        })
+        self.parts.get_or_init(|| Parts::compile(&self.file).expect("a test compiles every file"))
     }
 }
 

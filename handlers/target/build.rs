@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use minijinja::value::{Serde, Value};
 use reqwest::Url;
 use serde_json::Value as Json;
 
@@ -9,7 +10,8 @@ use super::{
     Settings,
     escape::Escape,
     file::{self, Type},
-    ready::{Part, Ready},
+    ready::{Follows, Part, Ready, Session},
+    tree::{self, Tree},
 };
 use crate::{
     Action, BuildContext, Secret, SettingsError,
@@ -37,18 +39,17 @@ impl Settings {
     pub(crate) fn build(&self, context: &BuildContext) -> Result<Box<dyn Action>, Vec<SettingsError>> {
         let (file, mut errors) = (&self.target.file, Vec::new());
         self.check_presence(&mut errors);
-        let mut values = BTreeMap::new();
+        let (mut settings, mut given) = (BTreeMap::new(), BTreeMap::new());
         let (mut named, mut urls, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
         let escape = file.escape_with.iter().find(|(name, _)| self.values.contains_key(*name));
         let escape = escape.map_or(file.escape, |(_, escape)| *escape);
         for setting in &file.settings {
-            let given = self.values.get(&setting.name);
-            let value = match (given, &setting.default) {
+            let value = match (self.values.get(&setting.name), &setting.default) {
                 (Some(value), _) => value.clone(),
                 (None, Some(default)) => default.clone(),
                 (None, None) => Json::String(String::new()),
             };
-            let part = match self.part(setting, &value, escape) {
+            let part = match self.part(setting, &value, setting.escape.unwrap_or(escape)) {
                 Ok(part) => part,
                 Err(error) => {
                     errors.push(error);
@@ -63,25 +64,36 @@ impl Settings {
                 && !text.is_empty()
                 && let Ok(url) = client::url(text)
             {
-                named.extend(given.and(url.host_str()).map(str::to_owned));
+                let is_own = self.values.contains_key(&setting.name);
+                named.extend(url.host_str().filter(|_| is_own).map(str::to_owned));
                 urls.push(url);
             }
-            values.insert(setting.name.as_str(), part);
+            let seen = match &part {
+                Part::Fixed(value) => value.clone(),
+                _ => value,
+            };
+            given.insert(setting.name.as_str(), seen);
+            settings.insert(setting.name.as_str(), part);
         }
-        let place = urls.first().cloned();
+        let mut follows = Follows::default();
+        if errors.is_empty() {
+            follows = self.follows(&given, &urls, &mut errors);
+        }
+        let place = follows.place.as_ref().map(|(url, _)| url);
         let options = Options {
             proxy: self.shared.proxy.as_deref(),
             tls: self.shared.tls.as_ref(),
             redirects: false,
-            https: urls.iter().any(|url| url.scheme() == "https"),
+            https: urls.iter().chain(place).any(|url| url.scheme() == "https"),
             connections: self.common().limits(&self.target.kind.defaults).max_in_flight as usize,
             named,
-            host: place.as_ref().and_then(Url::host_str).map(str::to_owned),
+            host: place.and_then(Url::host_str).map(str::to_owned),
         };
         match Client::new(options, context.clock.clone()) {
             Ok(client) if errors.is_empty() => {
                 let poster = Poster::new(client, Auth::None, None, context.clock.clone(), hidden);
-                Ok(Box::new(Ready { target: self.target, values, place, poster }))
+                let session = Session::default();
+                Ok(Box::new(Ready { target: self.target, settings, follows, poster, session }))
             }
             Ok(_) => Err(errors),
             Err(more) => {
@@ -89,6 +101,45 @@ impl Settings {
                 Err(errors)
             }
         }
+    }
+
+    /// What follows from the settings, templates as they are written, and whether they go together.
+    fn follows(
+        &self,
+        given: &BTreeMap<&str, Json>,
+        urls: &[Url],
+        errors: &mut Vec<SettingsError>,
+    ) -> Follows {
+        let (file, parts) = (&self.target.file, self.target.parts());
+        let settings = Value::from(Serde(given));
+        let mut follows = Follows::default();
+        let render = |follows: &Follows, template: &Template| {
+            let context = minijinja::context! {
+                settings => settings.clone(),
+                values => Value::from(Serde(&follows.values)),
+                place => follows.place.as_ref().map_or("", |(_, text)| text),
+            };
+            template.render_value(context)
+        };
+        for (name, template) in &parts.values {
+            let text = render(&follows, template).unwrap_or_default();
+            follows.values.insert(name.clone(), text.trim().to_owned());
+        }
+        let place = match &parts.place {
+            None => urls.first().map(|url| (url.clone(), url.to_string())),
+            Some(template) => {
+                let text = render(&follows, template).unwrap_or_default();
+                client::url(text.trim()).ok().map(|url| (url, text.trim().to_owned()))
+            }
+        };
+        follows.place = place;
+        for (mistake, template) in file.mistakes.iter().zip(&parts.mistakes) {
+            let is_one = render(&follows, template).map(|text| tree::is_yes(&text));
+            if is_one.unwrap_or(true) {
+                errors.push(SettingsError::new(&mistake.setting, &mistake.says, &mistake.mend));
+            }
+        }
+        follows
     }
 
     /// What must be given is, and no more.
@@ -151,12 +202,26 @@ impl Settings {
                 };
                 Ok(Part::Templates(map.iter().map(one).collect::<Result<_, _>>()?))
             }
+            (Type::TemplateList, Json::Array(list)) => {
+                let one = |(position, source): (usize, &Json)| {
+                    compile(&format!("{name}[{position}]"), source.as_str().unwrap_or_default())
+                };
+                Ok(Part::TemplateList(list.iter().enumerate().map(one).collect::<Result<_, _>>()?))
+            }
+            (Type::Tree, tree @ Json::Object(_)) => {
+                let tree = Tree::compile(tree, Scope::Message(escape), &self.shared.templates);
+                Ok(Part::Tree(tree.map_err(|error| wrong(error, "correct the template"))?))
+            }
+            (Type::Address, Json::String(source)) if Template::is_template(source) => {
+                Ok(Part::Address(compile(name, source)?))
+            }
             (Type::Url, Json::String(text)) if !text.is_empty() => {
                 client::url(text)
                     .map_err(|what| wrong(format!("it is no URL: {what}"), "write https://host/path"))?;
-                Ok(Part::Fixed(text.trim_end_matches('/').into()))
+                let text = text.trim_end_matches('/');
+                Ok(if setting.secret { Part::Secret(Secret::new(text)) } else { Part::Fixed(text.into()) })
             }
-            (Type::Text, Json::String(text)) => {
+            (Type::Text | Type::Address, Json::String(text)) => {
                 if text.contains(char::is_control) {
                     return Err(wrong("control characters in it".into(), "write it in one line"));
                 }
