@@ -349,4 +349,7 @@ pub(crate) const FILES: &[&str] = &[
     include_str!("../targets/opsgenie.yaml"),
     include_str!("../targets/victorops.yaml"),
     include_str!("../targets/incidentio.yaml"),
+    include_str!("../targets/jira.yaml"),
+    include_str!("../targets/sns.yaml"),
+    include_str!("../targets/wechat.yaml"),
 ];

@@ -14,6 +14,10 @@ use crate::{
     webhook::mock::{Asked, Server, answer},
 };
 
+mod jira;
+mod sns;
+mod wechat;
+
 const AMPLE: Duration = Duration::from_secs(30);
 
 fn build(text: &str) -> Box<dyn Action> {
