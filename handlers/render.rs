@@ -351,7 +351,7 @@ fn time(value: &str, format: Option<&str>, options: Kwargs) -> Result<String, Er
 }
 
 /// The value as JSON on one line.
-fn json(value: &Value) -> Result<String, Error> {
+pub(crate) fn json(value: &Value) -> Result<String, Error> {
     let failed = |error| Error::new(ErrorKind::BadSerialization, "no JSON").with_source(error);
     serde_json::to_string(value).map_err(failed)
 }
@@ -375,7 +375,7 @@ fn is_known(path: &str, scope: Scope) -> bool {
     let mut parts = path.split('.');
     let root = parts.next().unwrap_or("");
     let more: &[&str] = match scope {
-        Scope::Target(_) => &["brief", "settings", "memo", "key", "alert", "item"],
+        Scope::Target(_) => &["brief", "settings", "memo", "kept", "values", "place", "key", "alert", "item"],
         Scope::Message(_) => &["brief"],
         Scope::Each(_) => &["brief", "alert"],
         _ => &[],

@@ -11,6 +11,7 @@ pub(crate) mod guard;
 pub(crate) mod oauth;
 pub(crate) mod post;
 pub(crate) mod sign;
+pub(crate) mod sigv4;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -31,7 +32,7 @@ use crate::{
 };
 use client::{Client, ClientTls, Options, Request, place_of};
 use oauth::{OAuth, secret_header};
-use post::{Auth, Poster};
+use post::{Auth, Poster, secret_parts};
 use sign::Signer;
 
 /// The entry in the table.
@@ -453,8 +454,8 @@ impl WebHook {
         let body = self.body.of(delivery).map_err(Failure::permanent)?;
         let request =
             Request { method: self.method.clone(), url: url.clone(), headers: self.headers.clone(), body };
-        let answer = self.poster.post(delivery.id, request, end).await;
-        self.poster.discreet(&url, answer.and_then(|answer| answer::classify(&url, &answer)))
+        let answer = self.poster.post(&delivery.id.to_string(), request, end).await;
+        self.poster.discreet(&secret_parts(&url), answer.and_then(|answer| answer::classify(&url, &answer)))
     }
 }
 

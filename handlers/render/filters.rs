@@ -23,6 +23,7 @@ mod tests;
 mod text;
 mod time;
 
+pub(crate) use json::json as alertmanager_json;
 use minijinja::{Environment, Error, ErrorKind};
 
 /// Longest text that a filter gives, in bytes: doubling a text in a loop takes few steps.
@@ -36,7 +37,7 @@ pub fn add(environment: &mut Environment<'static>) {
     print::add(environment);
     time::add(environment);
     duration::add(environment);
-    environment.add_filter("alertmanager_json", json::json);
+    environment.add_filter("alertmanager_json", alertmanager_json);
     environment.add_function("printf", printf::printf);
 }
 

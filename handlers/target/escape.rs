@@ -20,8 +20,14 @@ pub enum Escape {
     Angle,
     /// `<` becomes a sign that looks like it (Google Chat): it begins links and mentions there, and nothing stands for it.
     Lookalike,
+    /// The same for what also takes `[words](address)` for a link (WeCom's Markdown).
+    LookalikeLink,
     /// Markdown and its cousins: Discord, Mattermost, Rocket.Chat, Webex, cards.
     Markdown,
+    /// Jira's wiki markup.
+    Wiki,
+    /// Within a text of JSON, for templates that write JSON themselves.
+    Json,
     /// A part of a path or of a query.
     Url,
 }
@@ -33,7 +39,10 @@ impl Escape {
             Escape::Html => "html",
             Escape::Angle => "angle",
             Escape::Lookalike => "lookalike",
+            Escape::LookalikeLink => "lookalike_link",
             Escape::Markdown => "markdown",
+            Escape::Wiki => "wiki",
+            Escape::Json => "json",
             Escape::Url => "url",
         }
     }
@@ -44,7 +53,22 @@ impl Escape {
         match self {
             Escape::None => out.push_str(text),
             Escape::Lookalike => out = text.replace('<', "‹"),
+            Escape::LookalikeLink => out = text.replace('<', "‹").replace('[', "［"),
             Escape::Url => out = crate::webhook::oauth::form(text),
+            Escape::Json => {
+                let quoted = serde_json::to_string(text).expect("text is JSON");
+                out.push_str(&quoted[1..quoted.len() - 1]);
+            }
+            Escape::Wiki => {
+                for c in text.chars() {
+                    match c {
+                        // Two of them break the line, so one cannot stand for itself behind another.
+                        '\\' => out.push_str("&#92;"),
+                        '{' | '}' | '[' | ']' | '!' | '|' | '*' | '_' | '^' | '~' => out.extend(['\\', c]),
+                        c => out.push(c),
+                    }
+                }
+            }
             Escape::Html | Escape::Angle => {
                 for c in text.chars() {
                     match c {
@@ -88,6 +112,18 @@ pub(crate) fn install(environment: &mut Environment<'static>, escape: Escape) {
     environment.add_filter("url", |text: &str| Escape::Url.apply(text));
     environment.add_filter("html", |text: &str| Escape::Html.apply(text));
     environment.add_filter("markdown", |text: &str| Escape::Markdown.apply(text));
+    environment.add_filter("wiki", |text: &str| Escape::Wiki.apply(text));
+    environment.add_filter("adf", |text: &str| super::adf::document(text).to_string());
+    environment.add_filter("one_line", |text: &str| crate::text::one_line(text).into_owned());
+    environment.add_filter("printable", |text: &str| text.replace(|c: char| c.is_control() && c != '\n', ""));
+    if escape == Escape::Json {
+        // What is JSON already must not be escaped once more.
+        for name in ["json", "alertmanager_json"] {
+            let write =
+                if name == "json" { crate::render::json } else { crate::render::filters::alertmanager_json };
+            environment.add_filter(name, move |value: &Value| write(value).map(Value::from_safe_string));
+        }
+    }
     environment.add_filter("query", query);
     environment
         .add_filter("truncate_bytes", |text: &str, bytes: usize| crate::text::cut(text, bytes).into_owned());
@@ -112,7 +148,8 @@ fn query(url: &str, name: &str, value: &str) -> String {
     format!("{url}{before}{}={}", Escape::Url.apply(name), Escape::Url.apply(value))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         _ = write!(text, "{byte:02x}");
         text
@@ -136,6 +173,13 @@ mod tests {
                 "&lt;!channel&gt; &lt;@U1&gt; &amp; &lt;http://x|y&gt;",
             ),
             (Escape::Lookalike, "<users/all> &", "‹users/all> &"),
+            (Escape::LookalikeLink, "<@u> [a](http://x)", "‹@u> ［a](http://x)"),
+            (
+                Escape::Wiki,
+                r"[~admin] !x.png! {code} \\ C:\t",
+                r"\[\~admin\] \!x.png\! \{code\} &#92;&#92; C:&#92;t",
+            ),
+            (Escape::Json, "\"}\n\u{1}", "\\\"}\\n\\u0001"),
             (Escape::Html, "<b a='1'>\"&", "&lt;b a=&#x27;1&#x27;&gt;&quot;&amp;"),
             (Escape::Markdown, "*a* [b](http://c) `d`", r"\*a\* \[b\](http://c) \`d\`"),
             (Escape::Markdown, "@everyone @here a@b", "@\u{200b}everyone @\u{200b}here a@b"),
@@ -144,6 +188,24 @@ mod tests {
         ];
         for (escape, text, escaped) in rows {
             assert_eq!(escape.apply(text), escaped, "{escape:?}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_writes_json_cannot_be_broken_out_of() {
+        let mut delivery = sample::delivery();
+        delivery.groups[0].alerts[0].labels[1].1 = "a\"}],[{\"b\":\"".into();
+        for source in [
+            r#"{"t": "{{ event }}"}"#,
+            r#"{"t": {{ event | json }}}"#,
+            r#"{"t": {{ event | alertmanager_json }}}"#,
+            r#"{% macro m(x) %}{"t": "{{ x }}"}{% endmacro %}{{ m(event) }}"#,
+        ] {
+            let template = Template::compile(source, Scope::Message(Escape::Json)).expect(source);
+            let text = template.render_message(&delivery).expect(source);
+            let json: serde_json::Value =
+                serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+            assert_eq!(json, serde_json::json!({ "t": "a\"}],[{\"b\":\"" }), "{source}");
         }
     }
 

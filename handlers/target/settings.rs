@@ -149,11 +149,14 @@ impl<'de> DeserializeSeed<'de> for Value<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
         Ok(match self.0.kind {
-            Type::Text | Type::Template | Type::Url => String::deserialize(deserializer)?.into(),
+            Type::Text | Type::Template | Type::Address | Type::Url => {
+                String::deserialize(deserializer)?.into()
+            }
             Type::Flag => bool::deserialize(deserializer)?.into(),
             Type::Number => i64::deserialize(deserializer)?.into(),
             Type::Duration => (units::Duration::deserialize(deserializer)?.ms() / 1000).into(),
-            Type::Texts => Vec::<String>::deserialize(deserializer)?.into(),
+            Type::Texts | Type::TemplateList => Vec::<String>::deserialize(deserializer)?.into(),
+            Type::Tree => Json::Object(serde_json::Map::deserialize(deserializer)?),
             Type::Templates => {
                 let map = BTreeMap::<String, String>::deserialize(deserializer)?;
                 Json::Object(map.into_iter().map(|(name, value)| (name, value.into())).collect())
@@ -169,11 +172,12 @@ pub(crate) fn schema(target: &Target, generator: &mut SchemaGenerator) -> Json {
     let duration = generator.subschema_for::<units::Duration>().to_value();
     for setting in &target.file.settings {
         let mut property = match setting.kind {
-            Type::Text | Type::Template | Type::Url => json!({ "type": "string" }),
+            Type::Text | Type::Template | Type::Address | Type::Url => json!({ "type": "string" }),
             Type::Flag => json!({ "type": "boolean" }),
             Type::Number => json!({ "type": "integer" }),
             Type::Duration => duration.clone(),
-            Type::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+            Type::Texts | Type::TemplateList => json!({ "type": "array", "items": { "type": "string" } }),
+            Type::Tree => json!({ "type": "object" }),
             Type::Templates => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         };
         if !setting.choices.is_empty() {

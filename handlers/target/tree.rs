@@ -12,6 +12,8 @@
 //! | `$number: TEMPLATE` | the number that the template gives, or nothing |
 //! | `$flag: TEMPLATE` | `true` if the template gives `true`, else `false` |
 //! | `$fixed: A` | `A` as it stands, empty or not |
+//! | `$json: TEMPLATE, $else: B` | the JSON that the template gives, else `B` |
+//! | `$also: settings.x, name: A` | a map: the entries of a setting, and the others |
 //! | `$pairs: common_labels, $max: 20, $chars: 500` | names and values, cut to so many characters |
 
 use minijinja::value::Value;
@@ -26,7 +28,8 @@ pub(crate) enum Tree {
     Text(Template),
     Number(Template),
     Flag(Template),
-    Map(Vec<(String, Tree)>),
+    Json { text: Template, otherwise: Option<Box<Tree>> },
+    Map { also: Option<String>, entries: Vec<(String, Tree)> },
     List(Vec<Tree>),
     If { test: Template, then: Box<Tree>, otherwise: Option<Box<Tree>> },
     Each { over: String, max: usize, item: Box<Tree> },
@@ -47,13 +50,21 @@ impl Tree {
 
     /// The tree with its templates rendered.
     pub(crate) fn render(&self, context: &Value) -> Result<Json, String> {
-        Ok(self.give(context)?.unwrap_or(Json::Null))
+        Ok(self.give(context, None)?.unwrap_or(Json::Null))
+    }
+
+    /// The same. Where a template fails stands what `failed` makes of the reason.
+    pub(super) fn render_or(&self, context: &Value, failed: &dyn Fn(&str) -> String) -> Json {
+        self.give(context, Some(failed)).ok().flatten().unwrap_or(Json::Null)
     }
 
     /// `None`: nothing, to be left out.
-    fn give(&self, context: &Value) -> Result<Option<Json>, String> {
-        let text =
-            |template: &Template| template.render_value(context.clone()).map_err(|error| error.to_string());
+    fn give(&self, context: &Value, failed: Option<&dyn Fn(&str) -> String>) -> Result<Option<Json>, String> {
+        let text = |template: &Template| {
+            let text = template.render_value(context.clone()).map_err(|error| error.to_string());
+            text.or_else(|why| failed.map(|failed| failed(&why)).ok_or(why))
+        };
+        let give = |tree: &Tree| tree.give(context, failed);
         Ok(match self {
             Tree::Fixed(value) => Some(value.clone()),
             Tree::Text(template) => Some(text(template)?).filter(|text| !text.is_empty()).map(Json::String),
@@ -61,10 +72,18 @@ impl Tree {
                 serde_json::from_str::<serde_json::Number>(text(template)?.trim()).ok().map(Json::Number)
             }
             Tree::Flag(template) => Some(Json::Bool(text(template)?.trim().eq_ignore_ascii_case("true"))),
-            Tree::Map(entries) => {
-                let mut map = Map::new();
+            Tree::Json { text: template, otherwise } => match serde_json::from_str(&text(template)?) {
+                Ok(value) => Some(value),
+                Err(_) => otherwise.as_deref().map(give).transpose()?.flatten(),
+            },
+            Tree::Map { also, entries } => {
+                let more = also.as_ref().and_then(|path| serde_json::to_value(at(context, path)).ok());
+                let mut map = match more {
+                    Some(Json::Object(map)) => map,
+                    _ => Map::new(),
+                };
                 for (key, tree) in entries {
-                    if let Some(value) = tree.give(context)? {
+                    if let Some(value) = give(tree)? {
                         map.insert(key.clone(), value);
                     }
                 }
@@ -74,22 +93,24 @@ impl Tree {
                 let mut list = Vec::new();
                 for item in items {
                     match item {
-                        Tree::Each { over, max, item } => item.give_each(over, *max, context, &mut list)?,
-                        item => list.extend(item.give(context)?),
+                        Tree::Each { over, max, item } => {
+                            item.give_each(over, *max, context, failed, &mut list)?;
+                        }
+                        item => list.extend(give(item)?),
                     }
                 }
                 (!list.is_empty()).then_some(Json::Array(list))
             }
             Tree::If { test, then, otherwise } => {
                 if is_yes(&text(test)?) {
-                    then.give(context)?
+                    give(then)?
                 } else {
-                    otherwise.as_ref().map(|tree| tree.give(context)).transpose()?.flatten()
+                    otherwise.as_deref().map(give).transpose()?.flatten()
                 }
             }
             Tree::Each { over, max, item } => {
                 let mut list = Vec::new();
-                item.give_each(over, *max, context, &mut list)?;
+                item.give_each(over, *max, context, failed, &mut list)?;
                 (!list.is_empty()).then_some(Json::Array(list))
             }
             Tree::Pairs { of, max, chars } => {
@@ -107,13 +128,20 @@ impl Tree {
         })
     }
 
-    fn give_each(&self, over: &str, max: usize, context: &Value, list: &mut Vec<Json>) -> Result<(), String> {
+    fn give_each(
+        &self,
+        over: &str,
+        max: usize,
+        context: &Value,
+        failed: Option<&dyn Fn(&str) -> String>,
+        list: &mut Vec<Json>,
+    ) -> Result<(), String> {
         for one in at(context, over).try_iter().into_iter().flatten().take(max) {
             let own = match over {
                 "alerts" => minijinja::context! { alert => one, ..context.clone() },
                 _ => minijinja::context! { item => one, ..context.clone() },
             };
-            list.extend(self.give(&own)?);
+            list.extend(self.give(&own, failed)?);
         }
         Ok(())
     }
@@ -169,15 +197,19 @@ fn compile(tree: &Json, scope: Scope, shared: &Shared, depth: usize) -> Result<T
                 Tree::Number(template(value)?)
             } else if let Some(value) = map.get("$flag") {
                 Tree::Flag(template(value)?)
+            } else if let Some(value) = map.get("$json") {
+                let otherwise = map.get("$else").map(|_| child("$else")).transpose()?;
+                Tree::Json { text: template(value)?, otherwise }
             } else if map.is_empty() {
                 Tree::Fixed(tree.clone())
             } else {
-                let entries = map.iter().map(|(key, tree)| {
+                let also = map.get("$also").map(|_| name("$also")).transpose()?;
+                let entries = map.iter().filter(|(key, _)| *key != "$also").map(|(key, tree)| {
                     let compiled =
                         compile(tree, scope, shared, deeper).map_err(|error| format!("{key}: {error}"))?;
                     Ok((key.clone(), compiled))
                 });
-                Tree::Map(entries.collect::<Result<_, String>>()?)
+                Tree::Map { also, entries: entries.collect::<Result<_, String>>()? }
             }
         }
     })
@@ -188,7 +220,8 @@ fn at(context: &Value, path: &str) -> Value {
     path.split('.').fold(context.clone(), |value, name| value.get_attr(name).unwrap_or_default())
 }
 
-fn is_yes(text: &str) -> bool {
+/// Whether a template's text counts as yes.
+pub(super) fn is_yes(text: &str) -> bool {
     !matches!(text.trim().to_ascii_lowercase().as_str(), "" | "false" | "0" | "none")
 }
 
@@ -249,11 +282,28 @@ mod tests {
                 json!([1, "Virus Found", 2]),
             ),
             (json!({ "$pairs": "group_labels", "$chars": 4 }), json!({ "site": "bos…" })),
+            (json!({ "$json": "[1, {{ firing }}]" }), json!([1, 1])),
+            (json!({ "$json": "[1, {{ event }}]", "$else": "{{ event }}" }), json!("Virus Found")),
+            (
+                json!({ "$also": "group_labels", "site": "x{{ firing }}", "b": 1 }),
+                json!({ "site": "x1", "b": 1 }),
+            ),
+            (json!({ "$also": "group_labels", "b": "" }), json!({ "site": "boston", "b": "" })),
+            (json!({ "$also": "event", "b": 1 }), json!({ "b": 1 })),
             (json!({}), json!({})),
         ];
         for (tree, expected) in rows {
             assert_eq!(render(tree.clone()), Ok(expected), "{tree}");
         }
+    }
+
+    #[test]
+    fn a_template_that_fails_costs_no_other() {
+        let tree = json!({ "a": "{{ common_labels.nosuch }}", "b": { "$number": "{{ firing }}" } });
+        let tree = Tree::compile(&tree, Scope::Message(Escape::None), &Shared::default()).expect("a tree");
+        let context = crate::target::context(&sample::delivery());
+        assert!(tree.render(&context).is_err());
+        assert_eq!(tree.render_or(&context, &|_| "failed".into()), json!({ "a": "failed", "b": 1 }));
     }
 
     #[test]

@@ -99,11 +99,7 @@ impl OAuth {
         }
         // Some say it as text.
         let seconds = body["expires_in"].as_u64().or_else(|| body["expires_in"].as_str()?.parse().ok());
-        let until = seconds.map(|seconds| {
-            let life = Duration::from_secs(seconds.min(86_400));
-            // A token that lives shorter than twice the margin is good for half its life.
-            asked + life.saturating_sub(MARGIN).max(life / 2)
-        });
+        let until = seconds.map(|seconds| good_until(asked, seconds));
         Ok(Token { value: Secret::new(value), until })
     }
 
@@ -126,6 +122,13 @@ impl OAuth {
             fields.iter().map(|(name, value)| format!("{name}={}", form(value))).collect();
         Request { method: Method::POST, url: self.url.clone(), headers, body: body.join("&").into_bytes() }
     }
+}
+
+/// Until when something is used that was asked for then and lives for so many seconds.
+pub(crate) fn good_until(asked: Instant, seconds: u64) -> Instant {
+    let life = Duration::from_secs(seconds.min(86_400));
+    // What lives shorter than twice the margin is good for half its life.
+    asked + life.saturating_sub(MARGIN).max(life / 2)
 }
 
 /// As `application/x-www-form-urlencoded` has it, and a URL's query.

@@ -1,7 +1,7 @@
 //! A request as it leaves: with the delivery's id, who we are and, if wanted, a signature; and nothing secret in what is said
 //! of it afterwards.
 
-use ams2_core::input::DeliveryId;
+use ams2_core::Wall;
 use reqwest::{
     Url,
     header::{AUTHORIZATION, HeaderName, HeaderValue},
@@ -62,23 +62,17 @@ impl Poster {
         Poster { client, auth, signer, clock: ClockBox(clock), hidden }
     }
 
-    /// Makes one request. With OAuth a token that is refused is fetched anew once: it may have been withdrawn.
-    pub(crate) async fn post(
-        &self,
-        id: DeliveryId,
-        mut request: Request,
-        end: Instant,
-    ) -> Result<Answer, Failure> {
-        let id = id.to_string();
+    /// Makes one request, known by `id`. With OAuth a token that is refused is fetched anew once: it may have been withdrawn.
+    pub(crate) async fn post(&self, id: &str, mut request: Request, end: Instant) -> Result<Answer, Failure> {
         let set = |request: &mut Request, name: &'static str, value: &str| {
             let value = HeaderValue::from_str(value).expect("digits, letters and base64");
             request.headers.insert(HeaderName::from_static(name), value);
         };
-        set(&mut request, "idempotency-key", &id);
+        set(&mut request, "idempotency-key", id);
         if let Some(signer) = &self.signer {
-            let now = (self.clock.0)().0.div_euclid(1000);
-            let signature = signer.sign(&id, now, &request.body);
-            set(&mut request, "webhook-id", &id);
+            let now = self.now().0.div_euclid(1000);
+            let signature = signer.sign(id, now, &request.body);
+            set(&mut request, "webhook-id", id);
             set(&mut request, "webhook-timestamp", &now.to_string());
             set(&mut request, "webhook-signature", &signature);
         }
@@ -105,24 +99,33 @@ impl Poster {
         self.client.send(with(&token), end).await
     }
 
+    /// What time it is.
+    pub(crate) fn now(&self) -> Wall {
+        (self.clock.0)()
+    }
+
     pub(crate) async fn probe(&self, url: &Url, deadline: std::time::Duration) -> Result<String, String> {
         self.client.probe(url, deadline).await
     }
 
-    /// The outcome without anything secret in its words: far ends repeat what they were asked for.
-    pub(crate) fn discreet(&self, url: &Url, result: Result<Receipt, Failure>) -> Result<Receipt, Failure> {
+    /// The outcome without anything secret in its words: far ends repeat what they were asked for. `more`: what is secret
+    /// beside the settings.
+    pub(crate) fn discreet(
+        &self,
+        more: &[Secret],
+        result: Result<Receipt, Failure>,
+    ) -> Result<Receipt, Failure> {
         match result {
             Ok(Receipt::Delivered { reply, memo, unfinished, refused }) => {
-                Ok(Receipt::Delivered { reply: self.hide(url, reply), memo, unfinished, refused })
+                Ok(Receipt::Delivered { reply: self.hide(more, reply), memo, unfinished, refused })
             }
             Ok(Receipt::Sent) => Ok(Receipt::Sent),
-            Err(failure) => Err(Failure { reason: self.hide(url, failure.reason), ..failure }),
+            Err(failure) => Err(Failure { reason: self.hide(more, failure.reason), ..failure }),
         }
     }
 
-    fn hide(&self, url: &Url, words: String) -> String {
-        let path = [url.path(), url.query().unwrap_or_default()];
-        let texts = self.hidden.iter().map(Secret::expose).chain(path);
+    fn hide(&self, more: &[Secret], words: String) -> String {
+        let texts = self.hidden.iter().chain(more).map(Secret::expose);
         let texts = texts.filter(|text| text.len() >= HIDDEN_BYTES_MIN);
         let hidden = texts.fold(words, |words, text| match words.contains(text) {
             true => words.replace(text, HIDDEN),
@@ -130,4 +133,9 @@ impl Poster {
         });
         crate::text::cut(&hidden, WORDS_BYTES_MAX).into_owned()
     }
+}
+
+/// The parts of a URL that may be secret: all behind the host.
+pub(crate) fn secret_parts(url: &Url) -> [Secret; 2] {
+    [url.path(), url.query().unwrap_or_default()].map(Secret::new)
 }

@@ -29,6 +29,7 @@ mod rsyslog;
 mod schema;
 mod snmp;
 mod snmptrapd;
+mod sns;
 mod syscalls;
 mod syslog;
 mod template;

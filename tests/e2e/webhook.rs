@@ -422,3 +422,60 @@ fn the_example_of_chats_tells_each() {
         assert!(!shown.contains("telegram.token"), "{shown}");
     }
 }
+
+#[test]
+fn the_example_of_tickets_tells_each() {
+    let issue = r#"{"issues":[{"key":"OPS-1","fields":{"status":{"statusCategory":{"key":"new"}}}}]}"#;
+    let found = Arc::new(Mutex::new(false));
+    let sink = Sink::start(move |_, asked| {
+        let mut found = found.lock().expect("no panic");
+        match asked.path.as_str() {
+            "/jira/rest/api/2/search" if *found => (200, issue.into()),
+            "/jira/rest/api/2/search" => (200, r#"{"issues":[]}"#.into()),
+            "/jira/rest/api/2/issue" => {
+                *found = true;
+                (201, r#"{"id":"10000","key":"OPS-1"}"#.into())
+            }
+            "/jira/rest/api/2/issue/OPS-1" => (204, String::new()),
+            path if path.ends_with("/transitions") => {
+                (200, r#"{"transitions":[{"id":"31","name":"Done"}]}"#.into())
+            }
+            "/sts/" => (200, "<R><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken></R>".into()),
+            "/sns/" => (200, "<R><MessageId>1</MessageId></R>".into()),
+            path if path.starts_with("/cgi-bin/gettoken") => {
+                (200, r#"{"errcode":0,"access_token":"wecom-token","expires_in":7200}"#.into())
+            }
+            _ => (200, r#"{"errcode":0,"errmsg":"ok"}"#.into()),
+        }
+    });
+    let site = example("tickets.yaml");
+    let text = fs::read_to_string(site.config()).expect("readable");
+    let text = text
+        .replace("127.0.0.1:5001", &sink.address.to_string())
+        .replace("group_wait: 10s", "group_wait: 0s\n  group_interval: 1s");
+    site.configure(&quietly(&text.replace("127.0.0.1:9093", "127.0.0.1:0")));
+    fs::create_dir(site.path().join("secrets")).expect("made");
+    for name in ["jira.token", "aws.key", "wecom.secret"] {
+        site.secret(&format!("secrets/{name}"), name);
+    }
+    let server = site.start();
+    let mut told = json!({ "labels": { "event": "Virus Found", "site": "boston", "severity": "critical" } });
+    server.post(&told.to_string()).is(200);
+    let issue = sink.nth("/jira/rest/api/2/issue", 1).json();
+    assert_eq!(issue["fields"]["components"], json!([{ "name": "Virus Found" }]));
+    assert_eq!(issue["fields"]["labels"][1], "boston");
+    assert!(sink.nth("/sns/", 1).body.contains("MessageGroupId="), "a FIFO topic");
+    assert_eq!(sink.nth("/cgi-bin/message/send?access_token=wecom-token", 1).json()["toparty"], "2");
+    server.until_quiet();
+    // The end resolves the issue.
+    told["ends_at"] = json!(jiff::Timestamp::now().to_string());
+    server.post(&told.to_string()).is(200);
+    let moved = sink.nth("/jira/rest/api/2/issue/OPS-1/transitions", 2).json();
+    assert_eq!(moved, json!({ "transition": { "id": "31" } }));
+    server.until_quiet();
+    let done = server.get("/api/v1/deliveries?state=done").text();
+    assert!(done.contains("OPS-1 is new") && done.contains("OPS-1 was changed and resolved"), "{done}");
+    for secret in ["jira.token", "wecom-token", "aws.key"] {
+        assert!(!done.contains(secret), "{done}");
+    }
+}

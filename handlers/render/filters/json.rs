@@ -38,7 +38,7 @@ const ROOT: [(&str, &str); 9] = [
 
 /// `value | alertmanager_json`: on one line, keys in order, `<`, `>` and `&` escaped. Alerts and the notification's data
 /// have Alertmanager's names and fields, and the year 1 where an alert has not ended.
-pub(super) fn json(value: &Value) -> Result<String, Error> {
+pub(crate) fn json(value: &Value) -> Result<String, Error> {
     let mut text = String::new();
     put(value, &mut text, 0)?;
     bounded(text)

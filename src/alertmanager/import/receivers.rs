@@ -1,6 +1,8 @@
-//! Receivers: each integration as one of our actions, by a table of settings that have the same meaning.
+//! Receivers: each integration as one of our actions, by a table of settings that have the same meaning. Those whose settings are not one
+//! to one are in `services`.
 
 use super::{
+    services,
     templates::Templates,
     walk::{Fields, Import},
     yaml::Yaml,
@@ -10,7 +12,7 @@ use crate::{
     config::tree::{Node, Value},
 };
 
-type Entries = Vec<(String, Yaml)>;
+pub(super) type Entries = Vec<(String, Yaml)>;
 
 /// What stands once for all receivers.
 #[derive(Default)]
@@ -23,7 +25,7 @@ pub(super) struct Global {
 }
 
 /// Settings of `global` that are texts.
-const GLOBAL_TEXTS: [&str; 29] = [
+const GLOBAL_TEXTS: [&str; 30] = [
     "smtp_from",
     "smtp_hello",
     "smtp_smarthost",
@@ -42,6 +44,7 @@ const GLOBAL_TEXTS: [&str; 29] = [
     "opsgenie_api_key_file",
     "wechat_api_url",
     "wechat_api_secret",
+    "wechat_api_secret_file",
     "wechat_api_corp_id",
     "victorops_api_url",
     "victorops_api_key",
@@ -89,7 +92,7 @@ impl Global {
         global
     }
 
-    fn text(&self, name: &str) -> Option<&str> {
+    pub fn text(&self, name: &str) -> Option<&str> {
         self.texts.iter().find(|(known, _)| *known == name).map(|(_, text)| text.as_str())
     }
 }
@@ -109,7 +112,7 @@ struct Integration {
 struct Setting(&'static str, &'static str, Kind);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// A template.
     Template,
     /// A text as it stands, a number or a flag.
@@ -125,7 +128,7 @@ enum Kind {
 use Kind::{GlobalPlain, GlobalSecret, Plain, Secret, Template};
 
 /// All that become targets or the web hook.
-const INTEGRATIONS: [Integration; 16] = [
+const INTEGRATIONS: [Integration; 14] = [
     Integration {
         theirs: "webhook_configs",
         ours: "webhook",
@@ -304,34 +307,6 @@ const INTEGRATIONS: [Integration; 16] = [
             Setting("max_alerts", "max_alerts", Plain),
         ],
     },
-    Integration {
-        theirs: "wechat_configs",
-        ours: "wechat",
-        send_resolved: false,
-        settings: &[
-            Setting("api_secret", "api_secret", GlobalSecret("wechat_api_secret")),
-            Setting("corp_id", "corp_id", GlobalPlain("wechat_api_corp_id")),
-            Setting("api_url", "api_url", GlobalPlain("wechat_api_url")),
-            Setting("message", "message", Template),
-            Setting("to_user", "to_user", Template),
-            Setting("to_party", "to_party", Template),
-            Setting("to_tag", "to_tag", Template),
-            Setting("agent_id", "agent_id", Template),
-        ],
-    },
-    Integration {
-        theirs: "sns_configs",
-        ours: "sns",
-        send_resolved: true,
-        settings: &[
-            Setting("api_url", "api_url", Plain),
-            Setting("topic_arn", "topic_arn", Plain),
-            Setting("phone_number", "phone_number", Plain),
-            Setting("target_arn", "target_arn", Plain),
-            Setting("subject", "subject", Template),
-            Setting("message", "message", Template),
-        ],
-    },
 ];
 
 /// All receivers.
@@ -368,14 +343,17 @@ fn receiver(import: &mut Import, node: &Node, global: &Global, templates: &mut T
         let Some(node) = fields.take(integration.theirs) else { continue };
         for (number, item) in import.list(node).iter().enumerate() {
             import.below(format!("{}[{number}]", integration.theirs), |import| {
-                actions.extend(integrate(import, item, integration, &name, global, templates));
+                actions.push(integrate(import, item, integration, &name, global, templates));
             });
         }
     }
-    if let Some(node) = fields.take("jira_configs") {
-        import.below("jira_configs", |import| {
-            import.impossible(node.place, "there is no action for it yet: a web hook or a program can do it");
-        });
+    for (theirs, translate) in services::SERVICES {
+        let Some(node) = fields.take(theirs) else { continue };
+        for (number, item) in import.list(node).iter().enumerate() {
+            import.below(format!("{theirs}[{number}]"), |import| {
+                actions.extend(translate(import, item, &name, global, templates));
+            });
+        }
     }
     if let Some(node) = fields.take("labels") {
         import.below("labels", |import| import.impossible(node.place, "receivers have no labels here"));
@@ -405,13 +383,7 @@ fn integrate(
     receiver: &str,
     global: &Global,
     templates: &mut Templates,
-) -> Option<Yaml> {
-    // A kind that this program has no action for is named once, not setting by setting.
-    if !ams2_handlers::TABLE.iter().any(|kind| kind.key == integration.ours) {
-        let words = "there is no action for it yet: a web hook or a program can do it";
-        import.impossible(node.place, words);
-        return None;
-    }
+) -> Yaml {
     let mut fields = import.fields(node);
     let mut out: Entries = Vec::new();
     for Setting(theirs, ours, kind) in integration.settings {
@@ -419,13 +391,18 @@ fn integrate(
     }
     send_resolved(import, &mut fields, &mut out, integration.send_resolved);
     if let Some(node) = fields.take("http_config") {
-        import.below("http_config", |import| http_config(import, node, &mut out, receiver));
+        let login = match integration.ours {
+            "webhook" => Login::WebHook,
+            "webex" => Login::Token("token"),
+            _ => Login::None,
+        };
+        import.below("http_config", |import| http_config(import, node, &mut out, login, receiver));
     }
     import.end(fields);
-    Some(Yaml::Map(vec![(integration.ours.into(), Yaml::Map(out))]))
+    Yaml::Map(vec![(integration.ours.into(), Yaml::Map(out))])
 }
 
-fn setting(
+pub(super) fn setting(
     import: &mut Import,
     fields: &mut Fields<'_>,
     out: &mut Entries,
@@ -508,7 +485,7 @@ fn file_key(name: &str) -> &'static str {
     FILES.into_iter().find(|file| file.strip_suffix("_file") == Some(name)).unwrap_or("_file")
 }
 
-fn send_resolved(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries, default: bool) {
+pub(super) fn send_resolved(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries, default: bool) {
     let value = match fields.take("send_resolved") {
         Some(node) => {
             import.below("send_resolved", |import| import.translated(node.place));
@@ -519,24 +496,51 @@ fn send_resolved(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries
     out.push(("send_resolved".into(), Yaml::Plain(value.to_string())));
 }
 
+/// Where a login of `http_config` goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Login {
+    /// As there.
+    WebHook,
+    /// A token is the setting of this name.
+    Token(&'static str),
+    /// A user and a password, or a token, are settings of these names: Jira.
+    Settings,
+    /// Nowhere: the service's login is a setting there, too.
+    None,
+}
+
 /// What all that speak HTTP share.
-fn http_config(import: &mut Import, node: &Node, out: &mut Entries, receiver: &str) {
+pub(super) fn http_config(import: &mut Import, node: &Node, out: &mut Entries, login: Login, receiver: &str) {
+    let no_login = "this service's login is a setting of its own";
     let mut fields = import.fields(node);
     if let Some(node) = fields.take("basic_auth") {
         import.below("basic_auth", |import| {
+            if matches!(login, Login::Token(_) | Login::None) {
+                return import.impossible(node.place, no_login);
+            }
             let mut inner = import.fields(node);
             let mut auth: Entries = Vec::new();
+            let user = if login == Login::WebHook { "username" } else { "user" };
             if let Some(node) = inner.take("username") {
-                auth.push(("username".into(), Yaml::text(import.text(node))));
+                auth.push((user.into(), Yaml::text(import.text(node))));
             }
             secret_or_file(import, &mut inner, &mut auth, ("password", "password_file"), receiver);
             import.translated(node.place);
             import.end(inner);
-            out.push(("basic_auth".into(), Yaml::Map(auth)));
+            match login {
+                Login::WebHook => out.push(("basic_auth".into(), Yaml::Map(auth))),
+                _ => out.extend(auth),
+            }
         });
     }
     if let Some(node) = fields.take("authorization") {
         import.below("authorization", |import| {
+            let token = match login {
+                Login::WebHook => "bearer_token",
+                Login::Token(name) => name,
+                Login::Settings => "token",
+                Login::None => return import.impossible(node.place, no_login),
+            };
             let mut inner = import.fields(node);
             let scheme = inner.take("type").map(|node| import.text(node));
             if scheme.as_deref().is_some_and(|scheme| !scheme.eq_ignore_ascii_case("bearer")) {
@@ -544,7 +548,7 @@ fn http_config(import: &mut Import, node: &Node, out: &mut Entries, receiver: &s
             } else {
                 secret_or_file(import, &mut inner, out, ("credentials", "credentials_file"), receiver);
                 for (key, _) in out.iter_mut().filter(|(key, _)| key.starts_with("credentials")) {
-                    *key = key.replace("credentials", "bearer_token");
+                    *key = key.replace("credentials", token);
                 }
                 import.translated(node.place);
             }
@@ -558,8 +562,14 @@ fn http_config(import: &mut Import, node: &Node, out: &mut Entries, receiver: &s
     }
     if let Some(node) = fields.take("follow_redirects") {
         let value = import.flag(node);
-        import.below("follow_redirects", |import| import.translated(node.place));
-        out.push(("redirects".into(), Yaml::Plain(value.to_string())));
+        import.below("follow_redirects", |import| match (login, value) {
+            (Login::WebHook, _) => {
+                out.push(("redirects".into(), Yaml::Plain(value.to_string())));
+                import.translated(node.place);
+            }
+            (_, false) => import.translated(node.place),
+            (_, true) => import.approximated(node.place, "redirects of a service are not followed"),
+        });
     }
     if let Some(node) = fields.take("tls_config") {
         import.below("tls_config", |import| {

@@ -154,3 +154,101 @@ fn what_is_no_configuration_is_said_to_be_none() {
         assert!(!mistakes.is_empty() && lines(&mistakes).contains(words), "{text:.60}: {}", lines(&mistakes));
     }
 }
+
+/// Every setting of the three services, with what only files and `global` give.
+const SERVICES: &str = r#"global:
+  jira_api_url: https://jira.example.com/rest/api/2/
+  wechat_api_secret: hunter3
+  wechat_api_corp_id: ww1
+  wechat_api_url: https://wecom.example.com/cgi-bin/
+route: { receiver: r }
+receivers:
+- name: r
+  jira_configs:
+  - project: '{{ .CommonLabels.team }}'
+    issue_type: Bug
+    api_type: datacenter
+    summary: '{{ .CommonLabels.alertname }}'
+    description: { template: '*{{ .Status }}*', enable_update: false }
+    labels: [alert, '{{ .CommonLabels.severity }}']
+    priority: High
+    resolve_transition: Done
+    reopen_transition: Reopen
+    reopen_duration: 4w
+    wont_fix_resolution: Won't Do
+    fields:
+      customfield_1: '{"value": "{{ .CommonLabels.site }}"}'
+      customfield_2: '17'
+      customfield_3: { id: x, more: [1, true, '{{ .Status }}'] }
+      customfield_4: '{{ .CommonLabels.site }}'
+      '{{ .Status }}': x
+      labels: [a]
+    http_config:
+      basic_auth: { username: ams2, password: hunter4 }
+      follow_redirects: true
+      proxy_url: http://proxy.example.com:3128
+  - api_url: https://x.atlassian.net/rest/api/3/
+    project: P
+    issue_type: Task
+    description: '{"version": 1, "type": "doc", "content": [{{ toJson .Status }}]}'
+    http_config: { authorization: { credentials_file: pat } }
+  - { project: P, issue_type: Task }
+  sns_configs:
+  - topic_arn: arn:aws:sns:eu-west-1:1:{{ .CommonLabels.team }}
+    subject: '{{ .Status }}'
+    message: '{{ .CommonLabels.alertname }}'
+    attributes: { severity: '{{ .CommonLabels.severity }}', '{{ .Status }}': x }
+    sigv4: { access_key: AKID, secret_key: hunter5, role_arn: 'arn:aws:iam::1:role/a', external_id: x, profile: p }
+    use_aws_http_client: true
+  - { phone_number: '+15550101', api_url: '{{ .Status }}', sigv4: { region: us-east-1, access_key: AKID, secret_key: hunter5 } }
+  - { topic_arn: 'arn:aws:sns:eu-west-1:1:a', sigv4: { region: eu-west-1 } }
+  - { phone_number: '+15550101', sigv4: { access_key: AKID, secret_key: hunter5 } }
+  wechat_configs:
+  - { agent_id: '7', to_user: '{{ .CommonLabels.owner }}', message: '{{ .Status }}' }
+  - { agent_id: '7', to_party: '2', message_type: markdown, message: '**{{ .Status }}**', api_secret_file: secret, corp_id: ww2, http_config: { basic_auth: { username: u, password: p } } }
+  - { agent_id: '7', to_tag: '2', message_type: markdown }
+  - { agent_id: '7' }
+"#;
+
+#[test]
+fn jira_sns_and_wecom_come_over_with_every_setting() {
+    let imported = brought(SERVICES);
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["pat", "secret"] {
+        std::fs::write(folder.path().join(name), "hunter6").expect("written");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(folder.path().join(name), private).expect("private");
+    }
+    let overrides = Overrides { variables: imported.secrets.clone(), ..Overrides::default() };
+    load_text("f", &imported.text, folder.path(), &overrides)
+        .map_err(|wrong| lines(&wrong.found))
+        .unwrap_or_else(|e| panic!("{e}\n{}", imported.text));
+    insta::assert_snapshot!(imported.text);
+    let impossible: Vec<&str> =
+        fates(&imported, Fate::Impossible).iter().map(|(_, setting)| *setting).collect();
+    assert_eq!(
+        impossible,
+        [
+            "receivers[0].jira_configs[0].fields.{{ .Status }}",
+            "receivers[0].jira_configs[0].fields.labels",
+            "receivers[0].jira_configs[2]",
+            "receivers[0].sns_configs[0].attributes.{{ .Status }}",
+            "receivers[0].sns_configs[0].sigv4.profile",
+            "receivers[0].sns_configs[1].api_url",
+            "receivers[0].sns_configs[2]",
+            "receivers[0].sns_configs[3]",
+            "receivers[0].wechat_configs[1].http_config.basic_auth",
+            "receivers[0].wechat_configs[3]",
+        ]
+    );
+    let approximated: Vec<&str> =
+        fates(&imported, Fate::Approximated).iter().map(|(_, setting)| *setting).collect();
+    assert_eq!(
+        approximated,
+        [
+            "receivers[0].jira_configs[0].http_config.follow_redirects",
+            "receivers[0].sns_configs[0].use_aws_http_client"
+        ]
+    );
+    assert!(!imported.text.contains("hunter"), "{}", imported.text);
+}

@@ -107,10 +107,19 @@ impl Import {
 
     /// Works below a key.
     pub fn below<T>(&mut self, key: impl Into<String>, work: impl FnOnce(&mut Import) -> T) -> T {
-        self.path.push(key.into());
+        self.enter(key);
         let done = work(self);
-        self.path.pop();
+        self.leave();
         done
+    }
+
+    /// Goes below a key, until [`leave`](Import::leave).
+    pub fn enter(&mut self, key: impl Into<String>) {
+        self.path.push(key.into());
+    }
+
+    pub fn leave(&mut self) {
+        self.path.pop();
     }
 
     fn entry(&mut self, place: Place, fate: Fate, words: impl Into<String>) {

@@ -1,0 +1,373 @@
+//! Services whose settings are not one to one: Jira, Amazon SNS and WeCom.
+
+use super::{
+    receivers::{
+        Entries, Global,
+        Kind::{self, GlobalPlain, GlobalSecret, Plain, Secret, Template},
+        Login, http_config, send_resolved, setting,
+    },
+    templates::Templates,
+    walk::{Fields, Import},
+    yaml::Yaml,
+};
+use crate::{
+    alertmanager::go_template::{Target, is_template},
+    config::{
+        Place,
+        tree::{self, Node, Value},
+    },
+};
+
+/// Translates one integration into an action; into none, which is reported, where it would tell nobody.
+type Translate = fn(&mut Import, &Node, &str, &Global, &mut Templates) -> Option<Yaml>;
+
+/// Their keys, and how each is translated.
+pub(super) const SERVICES: [(&str, Translate); 3] =
+    [("jira_configs", jira), ("sns_configs", sns), ("wechat_configs", wechat)];
+
+/// What one integration is made with.
+struct Work<'w, 'n> {
+    import: &'w mut Import,
+    node: &'n Node,
+    fields: Fields<'n>,
+    out: Entries,
+    receiver: &'w str,
+    global: &'w Global,
+    templates: &'w mut Templates,
+}
+
+fn jira(
+    import: &mut Import,
+    node: &Node,
+    receiver: &str,
+    global: &Global,
+    templates: &mut Templates,
+) -> Option<Yaml> {
+    let mut work = Work::new(import, node, receiver, global, templates);
+    work.settings(&[
+        ("api_url", "api_url", GlobalPlain("jira_api_url")),
+        ("api_type", "api_type", Plain),
+        ("project", "project", Template),
+        ("issue_type", "issue_type", Template),
+        ("priority", "priority", Template),
+        ("resolve_transition", "resolve_transition", Plain),
+        ("reopen_transition", "reopen_transition", Plain),
+        ("reopen_duration", "reopen_duration", Plain),
+        ("wont_fix_resolution", "wont_fix_resolution", Plain),
+    ]);
+    let is_v3 = work.text("api_url").is_some_and(|url| url.trim_end_matches('/').ends_with("/3"));
+    work.issue_text("summary", "summary", "update_summary");
+    let description = if is_v3 { "description_adf" } else { "description_wiki" };
+    work.issue_text("description", description, "update_description");
+    if let Some(node) = work.fields.take("labels") {
+        let items = work.import.list(node).iter().enumerate();
+        let labels = items.filter_map(|(number, item)| work.template(&format!("labels[{number}]"), item));
+        let labels = labels.collect();
+        work.out.push(("labels".into(), Yaml::List(labels)));
+    }
+    if let Some(node) = work.fields.take("fields") {
+        work.issue_fields(node);
+    }
+    work.http(Login::Settings);
+    let has_login = work.has("token") || work.has("user");
+    let missing = "nothing says who we are: give `basic_auth` or `authorization` in its `http_config`";
+    work.end("jira", true, (!has_login).then_some(missing))
+}
+
+fn sns(
+    import: &mut Import,
+    node: &Node,
+    receiver: &str,
+    global: &Global,
+    templates: &mut Templates,
+) -> Option<Yaml> {
+    let mut work = Work::new(import, node, receiver, global, templates);
+    work.fixed("api_url");
+    work.settings(&[
+        ("topic_arn", "topic_arn", Template),
+        ("target_arn", "target_arn", Template),
+        ("phone_number", "phone_number", Template),
+        ("subject", "subject", Template),
+        ("message", "text", Template),
+    ]);
+    if let Some(node) = work.fields.take("attributes") {
+        work.attributes(node);
+    }
+    if let Some(node) = work.fields.take("sigv4") {
+        work.below("sigv4", node, |work| {
+            work.settings(&[
+                ("region", "region", Plain),
+                ("access_key", "access_key", Plain),
+                ("secret_key", "secret_key", Secret),
+                ("role_arn", "role_arn", Plain),
+                ("external_id", "external_id", Plain),
+            ]);
+            work.refuse("profile", "files of AWS's own are not read: give `access_key` and `secret_key`");
+        });
+    }
+    if let Some(node) = work.fields.take("use_aws_http_client") {
+        let words = "there is one client for all";
+        work.import.below("use_aws_http_client", |import| import.approximated(node.place, words));
+    }
+    work.http(Login::None);
+    let arn = work.text("topic_arn").or(work.text("target_arn")).unwrap_or_default();
+    let region = work.text("region").or(arn.split(':').nth(3)).unwrap_or_default();
+    let missing = if !work.has("access_key") || !work.has("secret_key") {
+        Some(
+            "nothing says with which key: give `access_key` and `secret_key` in its `sigv4`, since those of the machine or its environment are not looked for",
+        )
+    } else if region.is_empty() || region.contains('{') {
+        Some("nothing says which region: give `region` in its `sigv4`")
+    } else {
+        None
+    };
+    work.end("sns", true, missing)
+}
+
+fn wechat(
+    import: &mut Import,
+    node: &Node,
+    receiver: &str,
+    global: &Global,
+    templates: &mut Templates,
+) -> Option<Yaml> {
+    let mut work = Work::new(import, node, receiver, global, templates);
+    work.settings(&[
+        ("api_secret", "secret", GlobalSecret("wechat_api_secret")),
+        ("corp_id", "corp_id", GlobalPlain("wechat_api_corp_id")),
+        ("api_url", "api_url", GlobalPlain("wechat_api_url")),
+        ("agent_id", "agent_id", Template),
+        ("to_user", "to_user", Template),
+        ("to_party", "to_party", Template),
+        ("to_tag", "to_tag", Template),
+    ]);
+    let kind = work.fields.take("message_type").map(|node| {
+        work.import.below("message_type", |import| import.translated(node.place));
+        work.import.text(node)
+    });
+    match kind.as_deref() {
+        Some("markdown") => {
+            work.settings(&[("message", "markdown", Template)]);
+            if !work.has("markdown") {
+                work.out.push(("markdown".into(), Yaml::text("{{ title }}\n{{ brief }}")));
+            }
+        }
+        _ => work.settings(&[("message", "text", Template)]),
+    }
+    work.http(Login::None);
+    let is_given = |key: &str| work.text(key).is_some_and(|text| !text.is_empty());
+    let missing = if !is_given("agent_id") {
+        Some("nothing says which application: give `agent_id`")
+    } else if !["to_user", "to_party", "to_tag"].into_iter().any(is_given) {
+        Some("nothing says to whom: give `to_user`, `to_party` or `to_tag`")
+    } else {
+        None
+    };
+    work.end("wechat", false, missing)
+}
+
+impl<'w, 'n> Work<'w, 'n> {
+    fn new(
+        import: &'w mut Import,
+        node: &'n Node,
+        receiver: &'w str,
+        global: &'w Global,
+        templates: &'w mut Templates,
+    ) -> Work<'w, 'n> {
+        let fields = import.fields(node);
+        Work { import, node, fields, out: Vec::new(), receiver, global, templates }
+    }
+
+    /// Settings that have the same meaning: their names there and here.
+    fn settings(&mut self, settings: &[(&'static str, &'static str, Kind)]) {
+        for names in settings {
+            let (fields, out) = (&mut self.fields, &mut self.out);
+            setting(self.import, fields, out, *names, self.receiver, self.global, self.templates);
+        }
+    }
+
+    /// Works on the settings in a map.
+    fn below(&mut self, key: &'static str, node: &'n Node, work: impl FnOnce(&mut Self)) {
+        self.import.enter(key);
+        let within = self.import.fields(node);
+        let around = std::mem::replace(&mut self.fields, within);
+        work(self);
+        let within = std::mem::replace(&mut self.fields, around);
+        self.import.end(within);
+        self.import.leave();
+    }
+
+    /// A setting that no alert can fill here, though it is a template there.
+    fn fixed(&mut self, key: &'static str) {
+        let Some(node) = self.fields.take(key) else { return };
+        let text = self.import.text(node);
+        if is_template(&text) {
+            let words = "it is not made from alerts: make a receiver for each";
+            return self.import.below(key, |import| import.impossible(node.place, words));
+        }
+        self.import.below(key, |import| import.translated(node.place));
+        self.out.push((key.into(), Yaml::text(text)));
+    }
+
+    fn refuse(&mut self, key: &'static str, words: &str) {
+        if let Some(node) = self.fields.take(key) {
+            self.import.below(key, |import| import.impossible(node.place, words));
+        }
+    }
+
+    /// A template at `key`.
+    fn template(&mut self, key: &str, node: &Node) -> Option<Yaml> {
+        let text = self.import.text(node);
+        let templates = &mut *self.templates;
+        let translate = |import: &mut Import| templates.translate(import, &text, node.place, Target::Text);
+        self.import.below(key, translate).map(Yaml::text)
+    }
+
+    /// A template of an issue, alone or with whether it is changed later.
+    fn issue_text(&mut self, theirs: &'static str, ours: &str, update: &str) {
+        let Some(node) = self.fields.take(theirs) else { return };
+        if !matches!(node.value, Value::Map(_)) {
+            let text = self.template(theirs, node);
+            return self.out.extend(text.map(|text| (ours.to_owned(), text)));
+        }
+        self.below(theirs, node, |work| {
+            if let Some(node) = work.fields.take("template") {
+                let text = work.template("template", node);
+                work.out.extend(text.map(|text| (ours.to_owned(), text)));
+            }
+            if let Some(node) = work.fields.take("enable_update") {
+                let value = work.import.flag(node);
+                work.import.below("enable_update", |import| import.translated(node.place));
+                work.out.push((update.to_owned(), Yaml::Plain(value.to_string())));
+            }
+        });
+    }
+
+    /// More fields of an issue.
+    fn issue_fields(&mut self, node: &Node) {
+        /// Fields that have settings of their own.
+        const OWN: [&str; 5] = ["project", "issuetype", "summary", "description", "labels"];
+        let Value::Map(entries) = &node.value else {
+            self.import.fields(node);
+            return;
+        };
+        self.import.enter("fields");
+        let mut out: Entries = Vec::new();
+        for (key, value) in entries {
+            self.import.enter(key.text.clone());
+            if is_template(&key.text) {
+                self.import.impossible(key.place, "names of fields are not made from alerts");
+            } else if OWN.contains(&key.text.as_str()) {
+                self.import.impossible(key.place, "it has a setting of its own: use that");
+            } else {
+                out.push((key.text.clone(), self.issue_field(value)));
+            }
+            self.import.leave();
+        }
+        self.import.leave();
+        out.retain(|(_, value)| *value != Yaml::Null);
+        if !out.is_empty() {
+            self.out.push(("fields".into(), Yaml::Map(out)));
+        }
+    }
+
+    /// A value of a field. A text that is YAML of another kind is taken for that there, after its templates have run. Here the text is
+    /// read before, so that no alert breaks out of its place.
+    fn issue_field(&mut self, node: &Node) -> Yaml {
+        let Value::Text(text) = &node.value else { return self.issue_value(node, node.place) };
+        let inner = match is_template(text) {
+            // In JSON templates stand in texts; anywhere else YAML takes their braces for its own.
+            true => {
+                serde_json::from_str::<serde_json::Value>(text).ok().and_then(|_| tree::parse(text, 0).ok())
+            }
+            false => tree::parse(text, 0).ok(),
+        };
+        match inner {
+            Some(inner) if !matches!(inner.value, Value::Text(_) | Value::Null) => {
+                self.issue_value(&inner, node.place)
+            }
+            _ => self.issue_value(node, node.place),
+        }
+    }
+
+    /// A value as it stands, its texts translated. `place`: where it is in the file.
+    fn issue_value(&mut self, node: &Node, place: Place) -> Yaml {
+        let plain = match &node.value {
+            Value::Null => return Yaml::Null,
+            Value::Text(text) => {
+                let text = self.templates.translate(self.import, text, place, Target::Text);
+                return text.map_or(Yaml::Null, Yaml::text);
+            }
+            Value::List(items) => {
+                return Yaml::List(items.iter().map(|item| self.issue_value(item, place)).collect());
+            }
+            Value::Map(entries) => {
+                let mut out = Vec::new();
+                for (key, value) in entries {
+                    out.push((key.text.clone(), self.issue_value(value, place)));
+                }
+                return Yaml::Map(out);
+            }
+            Value::Bool(value) => value.to_string(),
+            Value::Number(text) => text.clone(),
+        };
+        self.import.translated(place);
+        Yaml::Plain(plain)
+    }
+
+    /// Names, and a template for each.
+    fn attributes(&mut self, node: &Node) {
+        let Value::Map(entries) = &node.value else {
+            self.import.fields(node);
+            return;
+        };
+        self.import.enter("attributes");
+        let mut out: Entries = Vec::new();
+        for (key, value) in entries {
+            if is_template(&key.text) {
+                let words = "names of attributes are not made from alerts";
+                self.import.below(key.text.clone(), |import| import.impossible(key.place, words));
+                continue;
+            }
+            let text = self.template(&key.text, value);
+            out.extend(text.map(|text| (key.text.clone(), text)));
+        }
+        self.import.leave();
+        if !out.is_empty() {
+            self.out.push(("attributes".into(), Yaml::Map(out)));
+        }
+    }
+
+    fn http(&mut self, login: Login) {
+        if let Some(node) = self.fields.take("http_config") {
+            let (out, receiver) = (&mut self.out, self.receiver);
+            self.import.below("http_config", |import| http_config(import, node, out, login, receiver));
+        }
+    }
+
+    /// The value of one of ours, where it is a text.
+    fn text(&self, key: &str) -> Option<&str> {
+        match self.out.iter().find(|(known, _)| known == key) {
+            Some((_, Yaml::Text(text))) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether one of ours is given, itself or by a file.
+    fn has(&self, key: &str) -> bool {
+        self.out.iter().any(|(known, _)| known.strip_suffix("_file").unwrap_or(known) == key)
+    }
+
+    /// The action, unless something is missing without which it tells nobody.
+    fn end(mut self, key: &str, resolved: bool, missing: Option<&str>) -> Option<Yaml> {
+        send_resolved(self.import, &mut self.fields, &mut self.out, resolved);
+        self.import.end(self.fields);
+        match missing {
+            None => Some(Yaml::Map(vec![(key.into(), Yaml::Map(self.out))])),
+            Some(missing) => {
+                self.import.impossible(self.node.place, format!("it is left out: {missing}"));
+                None
+            }
+        }
+    }
+}
