@@ -24,7 +24,8 @@ pub(crate) struct File {
     /// Settings that build, as YAML, each with its key.
     pub(crate) config: Vec<String>,
     pub(crate) settings: Vec<Setting>,
-    /// Sets of settings, of which exactly one must be given.
+    /// Sets of settings, of which exactly one must be given. The first of a set says that it is meant; the others may stand
+    /// beside another set, too.
     #[serde(default)]
     pub(crate) one_of: Vec<Vec<String>>,
     /// How alert text is escaped in the admin's templates and in their defaults.
