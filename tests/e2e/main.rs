@@ -9,6 +9,7 @@
 mod access;
 mod amtool;
 mod bad_input;
+mod brought_over;
 mod check;
 mod differential;
 mod disk;
