@@ -65,18 +65,31 @@ pub struct Muting {
     /// Whether who was told that an alert fires is not told so again when it is no longer muted. Alertmanager forgets
     /// it with the next notification that leaves the alert out.
     pub remember_told: bool,
+    /// Whether the rest is Alertmanager's, too. What was told is kept past the end of its group, for twice the repeat
+    /// interval. Ends of what nobody said that it fired are looked at. The end of all that is not muted is told though
+    /// something that is muted was told of before. And own alerts, which there are none of there, hold nothing back.
+    pub as_alertmanager: bool,
 }
 
 impl Muting {
-    /// What Alertmanager does: an end that comes while muted is told to nobody, and nothing happens when a silence ends
-    /// before the group's next turn.
-    pub const ALERTMANAGER: Muting =
-        Muting { resolve_when_muted: false, notify_when_unmuted: false, remember_told: false };
+    /// What Alertmanager does: an end that comes while muted is told to nobody, nothing happens when a silence ends
+    /// before the group's next turn, and the notification log is its own.
+    pub const ALERTMANAGER: Muting = Muting {
+        resolve_when_muted: false,
+        notify_when_unmuted: false,
+        remember_told: false,
+        as_alertmanager: true,
+    };
 }
 
 impl Default for Muting {
     fn default() -> Muting {
-        Muting { resolve_when_muted: true, notify_when_unmuted: true, remember_told: true }
+        Muting {
+            resolve_when_muted: true,
+            notify_when_unmuted: true,
+            remember_told: true,
+            as_alertmanager: false,
+        }
     }
 }
 

@@ -208,6 +208,8 @@ impl Machine {
                 ends = known.ends;
             }
         }
+        let again = self.is_as_alertmanager().then_some(AlertChange::ArrivedResolved);
+        let known = &mut self.state.alerts[row];
         let same_text = Text::equals(&known.text, alert);
         let same = same_text && known.starts == starts;
         (known.starts, known.ends, known.by_timeout, known.updated) = (starts, ends, by_timeout, now);
@@ -222,7 +224,7 @@ impl Machine {
             (true, true) => Some(AlertChange::Updated),
             (false, true) => Some(AlertChange::Fired),
             (true, false) => Some(AlertChange::Resolved),
-            (false, false) => None,
+            (false, false) => again,
         };
         if !matches!(change, None | Some(AlertChange::Updated | AlertChange::Resolved)) {
             known.one_shot = is_one_shot(alert);
@@ -261,6 +263,10 @@ impl Machine {
         }
         if change == AlertChange::ArrivedResolved {
             // Nobody was told that it fired: there is nothing to take back. Senders repeat resolves for a while.
+            // Alertmanager takes it for news, and tells it beside what fires in its groups.
+            if self.is_as_alertmanager() {
+                self.join(row);
+            }
             self.forget_if_over(row);
             return;
         }

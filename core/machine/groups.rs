@@ -122,6 +122,7 @@ impl Machine {
         });
         self.group_table.insert(hash, group);
         self.adopt(group);
+        self.know_log(group);
         self.line_up(group);
         self.arm_group(group);
         group
@@ -446,7 +447,8 @@ impl Machine {
                 NotifyReason::NewAlerts
             });
         }
-        if sets.firing.is_empty() && base.known && base.firing.iter().any(|id| !self.is_held(group, *id)) {
+        let of_others = |id: &u64| self.is_as_alertmanager() || !self.is_held(group, *id);
+        if sets.firing.is_empty() && base.known && base.firing.iter().any(of_others) {
             return if send_resolved {
                 Ok(NotifyReason::AllResolved)
             } else {
@@ -561,8 +563,11 @@ impl Machine {
     fn short(&self, group: u32, lane: usize, sets: &Sets) -> Vec<Fingerprint> {
         let looked = self.state.groups[group].looked;
         let base = self.base(group, lane);
+        // There an end that was told may come once more.
+        let again = self.is_as_alertmanager();
         let told = |alert: &Alert| {
-            let ended = base.resolved.binary_search(&alert.identity).is_ok() && alert.changed <= looked;
+            let ended = base.resolved.binary_search(&alert.identity).is_ok();
+            let ended = ended && (again || alert.changed <= looked);
             ended || base.firing.binary_search(&alert.identity).is_ok()
         };
         let ended = sets.rows.iter().map(|row| &self.state.alerts[*row]).filter(|alert| !alert.firing);
@@ -683,7 +688,9 @@ impl Machine {
         }
         if self.state.groups[group].members.is_empty() {
             // Whatever an action believes of it: nothing is left to be told.
-            self.remove_group(group);
+            if let Some(mut row) = self.remove_group(group) {
+                self.log_group(&mut row);
+            }
         }
     }
 

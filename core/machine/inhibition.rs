@@ -143,6 +143,9 @@ impl Machine {
         let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
         let rules = self.routing.inhibition.as_source(&labels, self.routing.severities());
         let fires = alert.firing;
+        if fires && alert.position.is_raised() && self.is_as_alertmanager() {
+            return;
+        }
         for (rule, values, two_sided) in rules {
             let all = &mut self.routing.inhibition.sources;
             let place = (rule, values);

@@ -13,6 +13,7 @@ mod index;
 mod inhibition;
 mod interner;
 mod lanes;
+mod log;
 mod muting;
 mod needed;
 mod operate;

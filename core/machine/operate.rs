@@ -62,6 +62,8 @@ pub(super) struct Old {
     pub number: u32,
     /// Its route's group_interval.
     pub interval_ms: u64,
+    /// Its route's repeat_interval.
+    pub repeat_ms: u64,
 }
 
 impl Moving {
@@ -212,6 +214,7 @@ impl Machine {
         self.state.rule_version = install.rule_version;
         self.install_actions(&install.config.receivers, &install.removed);
         self.number_actions();
+        self.forget_log();
         self.record(Decided::Config { position, by: install.by.clone() });
         let summary = format!("a configuration was installed by {}", install.by);
         self.to_raise.push(OwnAlert::new("Configuration Changed", "12", Severity::Info, summary));
@@ -293,7 +296,7 @@ impl Machine {
         let Some(mut moving) = self.moving.take() else { return };
         let route = self.state.groups[group].route;
         let key = (self.state.groups[group].name.key.clone(), self.receiver_name(route));
-        if let Some(Old { row: old, number, interval_ms }) =
+        if let Some(Old { row: old, number, interval_ms, repeat_ms }) =
             moving.groups.get_mut(&key).and_then(VecDeque::pop_front)
         {
             moving.adopted.insert(group, number);
@@ -304,9 +307,11 @@ impl Machine {
                 (row.anchor, row.looked, row.next) = (old.anchor, old.looked, old.next);
             }
             let was_muted = old.muted.is_some();
-            for lane in old.lanes {
+            let log_key = self.lane_key(&key.0);
+            for mut lane in old.lanes {
                 let lanes = &self.state.groups[group].lanes;
                 let Some(place) = lanes.iter().position(|known| known.action == lane.action) else {
+                    self.log_lane(log_key, &mut lane, repeat_ms);
                     moving.strays.push(lane);
                     continue;
                 };
@@ -337,8 +342,14 @@ impl Machine {
             for delivery in pending {
                 self.detach(delivery);
             }
-        } else if let Some((_, groups)) = moving.groups.pop_first() {
-            self.pieces.lanes.extend(groups.into_iter().flat_map(|old| old.row.lanes));
+        } else if let Some(((key, _), groups)) = moving.groups.pop_first() {
+            let key = self.lane_key(&key);
+            for Old { row, repeat_ms, .. } in groups {
+                for mut lane in row.lanes {
+                    self.log_lane(key, &mut lane, repeat_ms);
+                    self.pieces.lanes.push_back(lane);
+                }
+            }
         } else {
             self.moving = None;
         }

@@ -104,12 +104,18 @@ impl Machine {
     pub(super) fn take_groups(&mut self, left: &mut i64) -> bool {
         *left -= 4;
         let Some(group) = self.pieces.rows.pop() else { return true };
-        let interval_ms = self.routing.nodes[self.state.groups[group].route as usize].group_interval_ms;
+        let node = &self.routing.nodes[self.state.groups[group].route as usize];
+        let (interval_ms, repeat_ms) = (node.group_interval_ms, node.repeat_interval_ms);
         let receiver = self.receiver_name(self.state.groups[group].route);
         if let Some(row) = self.remove_group(group) {
             let key = (row.name.key.clone(), receiver);
             let moving = self.moving.get_or_insert_with(Moving::default);
-            moving.groups.entry(key).or_default().push_back(Old { row, number: group, interval_ms });
+            moving.groups.entry(key).or_default().push_back(Old {
+                row,
+                number: group,
+                interval_ms,
+                repeat_ms,
+            });
         }
         false
     }

@@ -13,6 +13,7 @@ use smol_str::SmolStr;
 use super::{
     interner::{Interner, Sym},
     lanes::Detached,
+    log::Log,
     muting::{Held, Holder, Muted},
     pending::{Delivery, NotificationRow},
     ready::Ready,
@@ -76,6 +77,8 @@ pub(crate) struct State {
     pub untold: BTreeMap<(u32, u32), Vec<Holder>>,
     /// When the times of a route that holds something back may change.
     pub times_due: Option<At>,
+    /// What groups that ended were told, where that is kept.
+    pub log: Log,
 }
 
 /// Counts since the journal began, for people.

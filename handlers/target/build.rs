@@ -160,7 +160,8 @@ impl Settings {
             return;
         }
         let ways: Vec<String> = file.one_of.iter().map(|way| format!("`{}`", way.join("` with `"))).collect();
-        let begun: Vec<&Vec<String>> = file.one_of.iter().filter(|way| way.iter().any(has)).collect();
+        let begun: Vec<&Vec<String>> =
+            file.one_of.iter().filter(|way| way.first().is_some_and(has)).collect();
         match begun[..] {
             [] => {
                 let first = &file.one_of[0][0];
@@ -173,7 +174,7 @@ impl Settings {
                 }
             }
             [_, second, ..] => {
-                let name = second.iter().find(|name| has(name)).expect("it was begun");
+                let name = second.first().expect("it was begun");
                 let message = "two ways to the same place";
                 errors.push(SettingsError::new(name, message, format!("give {}", ways.join(", or "))));
             }

@@ -24,7 +24,8 @@ pub(crate) struct File {
     /// Settings that build, as YAML, each with its key.
     pub(crate) config: Vec<String>,
     pub(crate) settings: Vec<Setting>,
-    /// Sets of settings, of which exactly one must be given.
+    /// Sets of settings, of which exactly one must be given. The first of a set says that it is meant; the others may stand
+    /// beside another set, too.
     #[serde(default)]
     pub(crate) one_of: Vec<Vec<String>>,
     /// What follows from the settings alone: names, and a template of `settings` for each. The file's other templates see them

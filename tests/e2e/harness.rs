@@ -83,12 +83,26 @@ impl Dice {
         Dice(Random::new(seed))
     }
 
+    /// Those of one seed, whatever the environment says.
+    pub fn of(seed: u64) -> Dice {
+        Dice(Random::new(seed))
+    }
+
     pub fn fork(&mut self) -> Dice {
         Dice(Random::new(self.0.next()))
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0.below(bound)
+    }
+
+    /// True once in `many`.
+    pub fn one_in(&mut self, many: u64) -> bool {
+        self.below(many) == 0
+    }
+
+    pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        &choices[self.below(choices.len() as u64) as usize]
     }
 }
 

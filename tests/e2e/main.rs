@@ -1,14 +1,17 @@
 //! End to end: the program as it ships, on loopback, in temporary folders. One binary, so that it links once.
 //!
 //! Nothing sleeps for a fixed time: a condition is polled until a deadline that says what it waited for. Ports are 0.
-//! `AMS2_TEST_LONG=1` kills five times as often; `AMS2_TEST_SEED=n` repeats the choices of a random test.
+//! `AMS2_TEST_LONG=1` kills five times as often, and plays ten times as many scripts beside Alertmanager; `AMS2_TEST_SEED=n`
+//! repeats the choices of a random test, `AMS2_DIFF_SEED=n` plays one script.
 // Figures that a person compares between runs (lost, duplicated, points, the seed) go to the test's output.
 #![allow(clippy::print_stderr)]
 
 mod access;
 mod amtool;
 mod bad_input;
+mod brought_over;
 mod check;
+mod differential;
 mod disk;
 mod docs;
 mod examples;

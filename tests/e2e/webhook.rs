@@ -14,32 +14,32 @@ use super::{examples::example, harness::*};
 
 /// One request as it came.
 #[derive(Clone, Debug)]
-struct Asked {
-    path: String,
+pub(super) struct Asked {
+    pub path: String,
     /// Names in lower case.
-    headers: Vec<(String, String)>,
-    body: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
 }
 
 impl Asked {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }
 
 /// A web server that keeps what it is asked; its threads end with their connections.
-struct Sink {
-    address: SocketAddr,
+pub(super) struct Sink {
+    pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Sink {
     /// Answers the n-th request (from 0) with a status and a body.
-    fn start(script: impl Fn(usize, &Asked) -> (u16, String) + Send + Sync + 'static) -> Sink {
+    pub fn start(script: impl Fn(usize, &Asked) -> (u16, String) + Send + Sync + 'static) -> Sink {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = listener.local_addr().expect("bound");
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -53,15 +53,20 @@ impl Sink {
         Sink { address, asked }
     }
 
+    /// What came so far, from the `first`-th request on.
+    pub fn since(&self, first: usize) -> Vec<Asked> {
+        self.asked.lock().expect("no panic")[first..].to_vec()
+    }
+
     /// What came to `path` so far.
-    fn at(&self, path: &str) -> Vec<Asked> {
+    pub fn at(&self, path: &str) -> Vec<Asked> {
         let asked = self.asked.lock().expect("no panic");
         asked.iter().filter(|asked| asked.path == path).cloned().collect()
     }
 
     /// The n-th request to `path`, counted from 1.
     #[track_caller]
-    fn nth(&self, path: &str, number: usize) -> Asked {
+    pub fn nth(&self, path: &str, number: usize) -> Asked {
         until(&format!("request {number} to {path}"), || self.at(path).into_iter().nth(number - 1))
     }
 }
@@ -121,12 +126,12 @@ fn one(action: &str) -> String {
     ))
 }
 
-fn ok(_: usize, _: &Asked) -> (u16, String) {
+pub(super) fn ok(_: usize, _: &Asked) -> (u16, String) {
     (200, String::new())
 }
 
 /// One that was free a moment ago: what listens on it cannot say which port it took.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     calendar::{Span, TimeInterval, TimeRange},
     config::{InhibitRule, Muting},
+    effect::GroupName,
     silence::{SetSilence, SilenceError, SilenceId, SilenceOrder, SilenceState},
 };
 use alloc::collections::BTreeMap;
@@ -173,6 +174,110 @@ fn a_muted_alert_that_was_told_does_not_make_the_rest_resolve_again_and_again() 
     // All that is shown is over.
     assert_eq!(world.told()[..2], [(30_000, FirstTime, 2, 0), (90_000, AllResolved, 0, 1)]);
     assert_eq!(world.told().len(), 3, "then one repeat when the silence is over: {:?}", world.told());
+}
+
+/// Alertmanager's log outlives the group: what was told as firing, and ended while nobody was to be told, is no news when
+/// it fires again, until its repeat is due.
+#[test]
+fn a_group_that_comes_back_says_nothing_that_it_said_before_where_alertmanager_does_not() {
+    for (config, told) in [
+        (
+            by_event(),
+            vec![(30_000, FirstTime, 1, 0), (90_000, AllResolved, 0, 1), (270_000, FirstTime, 1, 0)],
+        ),
+        // Its repeat is due an hour after it was told; its turns are a minute apart from 4.5 min on.
+        (
+            as_alertmanager(by_event()),
+            vec![(30_000, FirstTime, 1, 0), (3_690_000, NotifyReason::RepeatDue, 1, 0)],
+        ),
+    ] {
+        let mut world = World::new(config);
+        world.alert(A, Some(10 * HOUR));
+        world.wait(MINUTE);
+        let id = world.silence(5, &["host=a"], HOUR as u64);
+        world.alert(A, Some(0));
+        world.wait(2 * MINUTE);
+        let is_of_e = |name: &GroupName| name.labels.iter().any(|(_, value)| value == "E");
+        assert!(world.machine.groups().all(|group| !is_of_e(group.name())), "the group is gone");
+        let mut world = world.restored();
+        world.expire(id);
+        world.wait(MINUTE);
+        world.alert(A, Some(10 * HOUR));
+        world.wait(HOUR as u64);
+        assert_eq!(world.told(), told);
+    }
+}
+
+/// The same over changes of the configuration that take the group away and bring it back.
+#[test]
+fn what_was_told_before_a_config_change_is_known_after_it_is_taken_back_where_alertmanager_knows_it() {
+    let by_host = || {
+        let group_by = Some(GroupBy::Labels(vec!["host".into()]));
+        config(vec![action("ops", "log")], Route { group_by, ..grouped() })
+    };
+    for (there, back, told) in [
+        (by_host(), by_event(), vec![FirstTime, FirstTime, FirstTime]),
+        (as_alertmanager(by_host()), as_alertmanager(by_event()), vec![FirstTime, FirstTime]),
+    ] {
+        let mut world = World::new(back.clone());
+        world.alert(A, Some(10 * HOUR));
+        world.wait(MINUTE);
+        world.install(there, vec![]);
+        world.wait(MINUTE);
+        world.install(back, vec![]);
+        world.wait(MINUTE);
+        assert_eq!(world.told().iter().map(|told| told.1).collect::<Vec<_>>(), told);
+    }
+}
+
+/// To Alertmanager an end is news whoever said that it fired, and so is one that comes once more after something else
+/// was told.
+#[test]
+fn an_end_of_what_nobody_said_that_it_fired_is_told_beside_what_fires_where_alertmanager_tells_it() {
+    const C: &[(&str, &str)] = &[("event", "E"), ("host", "c")];
+    for (config, more) in [(by_event(), 0), (as_alertmanager(by_event()), 2)] {
+        let mut world = World::new(config);
+        world.alert(A, Some(10 * HOUR));
+        world.wait(MINUTE);
+        world.alert(B, Some(0));
+        world.wait(MINUTE);
+        world.alert(B, Some(-1));
+        world.wait(MINUTE);
+        world.alert(C, Some(10 * HOUR));
+        world.wait(MINUTE);
+        world.alert(B, Some(-1));
+        world.wait(MINUTE);
+        let ends: Vec<_> = world.told().into_iter().filter(|told| told.1 == SomeResolved).collect();
+        assert_eq!(ends.len(), more, "{ends:?}");
+        world.alert(A, Some(0));
+        world.alert(C, Some(0));
+        world.wait(2 * MINUTE);
+        assert_eq!(world.told().last().map(|told| told.1), Some(AllResolved));
+        world.alert(B, Some(-1));
+        world.wait(10 * MINUTE);
+        assert_eq!(world.told().last().map(|told| told.1), Some(AllResolved), "nobody knows of anything");
+        assert_eq!(world.machine.groups().count(), 0);
+    }
+}
+
+/// Alertmanager compares with all that it told, muted or not.
+#[test]
+fn an_end_beside_a_muted_alert_that_was_told_is_the_end_of_all_where_alertmanager_says_so() {
+    for (config, told) in [
+        (by_event(), vec![FirstTime]),
+        (as_alertmanager(by_event()), vec![FirstTime, AllResolved, FirstTime]),
+    ] {
+        let mut world = World::new(config);
+        world.alert(A, Some(10 * HOUR));
+        world.wait(MINUTE);
+        let id = world.silence(5, &["host=a"], HOUR as u64);
+        world.alert(B, Some(HOUR));
+        world.alert(B, Some(0));
+        world.wait(2 * MINUTE);
+        world.expire(id);
+        world.wait(2 * MINUTE);
+        assert_eq!(world.told().iter().map(|told| told.1).collect::<Vec<_>>(), told);
+    }
 }
 
 #[test]
@@ -373,6 +478,23 @@ fn labels_that_must_be_equal_may_be_absent_in_both() {
         world.alert(no_zone, Some(HOUR));
         world.wait(MINUTE);
         assert_eq!(world.told().len(), if held { 1 } else { 2 }, "{source:?}");
+    }
+}
+
+/// The rules of an alertmanager.yml were written for a world in which the router raises no alerts.
+#[test]
+fn own_alerts_hold_nothing_back_where_there_are_none_in_alertmanager() {
+    for (as_there, told) in [(false, vec![]), (true, vec![FirstTime])] {
+        let rules = vec![rule(&["event=Startup"], &["event=E"], &[])];
+        let mut config = with_rules(by_event(), rules);
+        config = if as_there { as_alertmanager(config) } else { config };
+        let mut world = World::new(config);
+        world.start();
+        world.alert(A, Some(HOUR));
+        world.wait(MINUTE);
+        let mut world = world.restored();
+        world.wait(MINUTE);
+        assert_eq!(world.told().iter().map(|told| told.1).collect::<Vec<_>>(), told);
     }
 }
 

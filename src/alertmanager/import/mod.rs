@@ -86,7 +86,7 @@ pub fn read(path: &Path, secrets: SecretsTo) -> Result<Imported, Wrong> {
 /// route nor receivers, is a mistake.
 pub fn import(text: &str, folder: &Path, secrets: SecretsTo) -> Result<Imported, Vec<Diagnostic>> {
     let root = tree::parse(text, 0).map_err(|mistake| vec![mistake])?;
-    let mut import = Import::new(secrets);
+    let mut import = Import::new(text, secrets);
     let mut top = import.fields(&root);
     let mut out: Vec<(String, Yaml)> = Vec::new();
 

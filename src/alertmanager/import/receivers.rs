@@ -8,7 +8,7 @@ use super::{
     yaml::Yaml,
 };
 use crate::{
-    alertmanager::go_template::Target,
+    alertmanager::go_template::{self, Target},
     config::tree::{Node, Value},
 };
 
@@ -123,9 +123,17 @@ pub(super) enum Kind {
     GlobalSecret(&'static str),
     /// A text that `global` may give, by this name.
     GlobalPlain(&'static str),
+    /// The same, where paths are appended to it.
+    GlobalBase(&'static str),
+    /// A text as it stands, whatever YAML takes it for.
+    Word,
+    /// Words between commas.
+    Words,
+    /// Names, and a template for each.
+    Templates,
 }
 
-use Kind::{GlobalPlain, GlobalSecret, Plain, Secret, Template};
+use Kind::{GlobalBase, GlobalPlain, GlobalSecret, Plain, Secret, Template, Templates as Map, Word, Words};
 
 /// All that become targets or the web hook.
 const INTEGRATIONS: [Integration; 14] = [
@@ -160,8 +168,8 @@ const INTEGRATIONS: [Integration; 14] = [
             Setting("title", "title", Template),
             Setting("message", "text", Template),
             Setting("content", "content", Template),
-            Setting("username", "username", Plain),
-            Setting("avatar_url", "avatar_url", Plain),
+            Setting("username", "username", Word),
+            Setting("avatar_url", "avatar_url", Word),
         ],
     },
     Integration {
@@ -204,11 +212,10 @@ const INTEGRATIONS: [Integration; 14] = [
         ours: "telegram",
         send_resolved: true,
         settings: &[
-            Setting("api_url", "api_url", GlobalPlain("telegram_api_url")),
+            Setting("api_url", "api_url", GlobalBase("telegram_api_url")),
             Setting("bot_token", "token", GlobalSecret("telegram_bot_token")),
-            Setting("chat_id", "chat", Plain),
+            Setting("chat_id", "chat", Word),
             Setting("message_thread_id", "topic", Plain),
-            Setting("message", "text", Template),
             Setting("disable_notifications", "silent", Plain),
         ],
     },
@@ -234,13 +241,14 @@ const INTEGRATIONS: [Integration; 14] = [
         send_resolved: true,
         settings: &[
             Setting("api_key", "api_key", GlobalSecret("opsgenie_api_key")),
-            Setting("api_url", "api_url", GlobalPlain("opsgenie_api_url")),
+            Setting("api_url", "api_url", GlobalBase("opsgenie_api_url")),
             Setting("message", "message", Template),
             Setting("description", "text", Template),
             Setting("source", "source", Template),
-            Setting("tags", "tags", Template),
+            Setting("tags", "tags", Words),
             Setting("priority", "priority", Template),
             Setting("entity", "entity", Template),
+            Setting("details", "details", Map),
         ],
     },
     Integration {
@@ -256,6 +264,7 @@ const INTEGRATIONS: [Integration; 14] = [
             Setting("class", "class", Template),
             Setting("component", "component", Template),
             Setting("source", "source", Template),
+            Setting("details", "details", Map),
         ],
     },
     Integration {
@@ -264,11 +273,12 @@ const INTEGRATIONS: [Integration; 14] = [
         send_resolved: true,
         settings: &[
             Setting("api_key", "api_key", GlobalSecret("victorops_api_key")),
-            Setting("api_url", "api_url", GlobalPlain("victorops_api_url")),
+            Setting("api_url", "api_url", GlobalBase("victorops_api_url")),
             Setting("routing_key", "routing_key", Template),
             Setting("message_type", "type", Template),
             Setting("state_message", "text", Template),
             Setting("entity_display_name", "title", Template),
+            Setting("custom_fields", "details", Map),
         ],
     },
     Integration {
@@ -277,7 +287,7 @@ const INTEGRATIONS: [Integration; 14] = [
         send_resolved: true,
         settings: &[
             Setting("api_url", "api_url", GlobalPlain("webex_api_url")),
-            Setting("room_id", "room", Plain),
+            Setting("room_id", "room", Word),
             Setting("message", "text", Template),
         ],
     },
@@ -367,12 +377,20 @@ fn receiver(import: &mut Import, node: &Node, global: &Global, templates: &mut T
 }
 
 /// A value as it stands.
-fn plain(node: &Node) -> Option<Yaml> {
+fn plain(node: &Node, kind: Kind) -> Option<Yaml> {
     match &node.value {
-        Value::Text(text) => Some(Yaml::text(text.clone())),
+        Value::Text(text) => Some(Yaml::text(as_base(text, kind))),
         Value::Number(text) => Some(Yaml::Plain(text.clone())),
         Value::Bool(value) => Some(Yaml::Plain(value.to_string())),
         _ => None,
+    }
+}
+
+/// Without a slash at the end, where paths are appended to it: theirs have one, ours do not.
+fn as_base(text: &str, kind: Kind) -> String {
+    match kind {
+        GlobalBase(_) => text.trim_end_matches('/').to_owned(),
+        _ => text.to_owned(),
     }
 }
 
@@ -388,6 +406,9 @@ fn integrate(
     let mut out: Entries = Vec::new();
     for Setting(theirs, ours, kind) in integration.settings {
         setting(import, &mut fields, &mut out, (theirs, ours, *kind), receiver, global, templates);
+    }
+    if integration.ours == "telegram" {
+        telegram_text(import, &mut fields, &mut out, templates);
     }
     send_resolved(import, &mut fields, &mut out, integration.send_resolved);
     if let Some(node) = fields.take("http_config") {
@@ -420,20 +441,57 @@ pub(super) fn setting(
                 import.below(theirs, |import| templates.translate(import, &text, node.place, Target::Text));
             out.extend(translated.map(|text| (ours.to_owned(), Yaml::text(text))));
         }
-        Plain | GlobalPlain(_) => {
+        Plain | GlobalPlain(_) | GlobalBase(_) | Word => {
             if let Some(node) = found {
-                import.below(theirs, |import| match plain(node) {
+                let word = if kind == Word { import.text(node) } else { String::new() };
+                import.below(theirs, |import| match plain(node, kind) {
+                    Some(_) if kind == Word => {
+                        import.translated(node.place);
+                        out.push((ours.into(), Yaml::text(word)));
+                    }
                     Some(value) => {
                         import.translated(node.place);
                         out.push((ours.into(), value));
                     }
                     None => import.impossible(node.place, "expected a plain value"),
                 });
-            } else if let GlobalPlain(name) = kind
+            } else if let GlobalPlain(name) | GlobalBase(name) = kind
                 && let Some(text) = global.text(name)
             {
-                out.push((ours.into(), Yaml::text(text)));
+                out.push((ours.into(), Yaml::text(as_base(text, kind))));
             }
+        }
+        Words => {
+            let Some(node) = found else { return };
+            let text = import.text(node);
+            import.below(theirs, |import| {
+                if go_template::is_template(&text) {
+                    let words = "here they are fixed words: put what is made from alerts into `details`";
+                    return import.impossible(node.place, words);
+                }
+                import.translated(node.place);
+                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+                out.push((ours.into(), Yaml::texts(words)));
+            });
+        }
+        Map => {
+            let Some(node) = found else { return };
+            let Value::Map(entries) = &node.value else {
+                import.fields(node);
+                return;
+            };
+            let mut map: Entries = Vec::new();
+            import.below(theirs, |import| {
+                for (key, value) in entries {
+                    let text = import.text(value);
+                    let place = value.place;
+                    let translated = import.below(key.text.clone(), |import| {
+                        templates.translate(import, &text, place, Target::Text)
+                    });
+                    map.extend(translated.map(|text| (key.text.clone(), Yaml::text(text))));
+                }
+            });
+            out.push((ours.into(), Yaml::Map(map)));
         }
         Secret | GlobalSecret(_) => {
             let file = fields.take(file_key(theirs));
@@ -494,6 +552,26 @@ pub(super) fn send_resolved(import: &mut Import, fields: &mut Fields<'_>, out: &
         None => default,
     };
     out.push(("send_resolved".into(), Yaml::Plain(value.to_string())));
+}
+
+/// Telegram's markup: HTML unless the setting says otherwise.
+fn telegram_text(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries, templates: &mut Templates) {
+    let mode = fields.take("parse_mode").map(|node| (node, import.text(node)));
+    if let Some((node, mode)) = &mode {
+        import.below("parse_mode", |import| match mode.as_str() {
+            "" | "HTML" => import.translated(node.place),
+            _ => import.impossible(
+                node.place,
+                "only HTML and plain text are known: write the message in one of them",
+            ),
+        });
+    }
+    let is_html = mode.is_none_or(|(_, mode)| mode == "HTML");
+    let Some(node) = fields.take("message") else { return };
+    let text = import.text(node);
+    let (ours, target) = if is_html { ("html", Target::Html) } else { ("text", Target::Text) };
+    let translated = import.below("message", |import| templates.translate(import, &text, node.place, target));
+    out.extend(translated.map(|text| (ours.to_owned(), Yaml::text(text))));
 }
 
 /// Where a login of `http_config` goes.
@@ -631,7 +709,7 @@ fn email(
     if let Some(node) = fields.take("to") {
         let to = import.text(node);
         import.below("to", |import| {
-            if crate::alertmanager::go_template::is_template(&to) {
+            if go_template::is_template(&to) {
                 import.impossible(node.place, "recipients are not made from alerts: make a route for each");
             } else {
                 import.translated(node.place);

@@ -252,3 +252,72 @@ fn jira_sns_and_wecom_come_over_with_every_setting() {
     );
     assert!(!imported.text.contains("hunter"), "{}", imported.text);
 }
+
+/// Two of a kind in one receiver have a secret each, wherever secrets go.
+#[test]
+fn secrets_of_the_same_name_are_kept_apart() {
+    let text = "route: {receiver: r}\nreceivers: [{name: r, webhook_configs: [{url: 'http://h/a'}, {url: 'http://h/b'}, {url: 'http://h/a'}]}]\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    for to in [SecretsTo::Folder("secrets".into()), SecretsTo::Variables] {
+        let imported = import(text, folder.path(), to).map_err(|m| lines(&m)).expect("right");
+        let urls: Vec<&String> = imported.secrets.values().collect();
+        assert_eq!(urls, ["http://h/a", "http://h/b"], "{}", imported.text);
+        for (name, times) in imported.secrets.keys().zip([2, 1]) {
+            let named = imported
+                .text
+                .lines()
+                .filter(|line| line.trim_end_matches(['"', '}']).ends_with(name.as_str()));
+            assert_eq!(named.count(), times, "{name}: {}", imported.text);
+        }
+    }
+}
+
+#[test]
+fn services_get_what_they_have_and_the_rest_is_reported() {
+    let text = r#"global:
+  opsgenie_api_url: http://h/opsgenie/
+route: {receiver: r}
+receivers:
+- name: r
+  opsgenie_configs:
+  - {api_key: k, tags: 'a, b', details: {runbook: '{{ .CommonAnnotations.runbook }}', site: boston}}
+  - {api_key: k, tags: '{{ .CommonLabels.site }}'}
+  telegram_configs:
+  - {bot_token: 0012345678901234567890, chat_id: -100, parse_mode: '', message: '<{{ .Status }}>'}
+  - {bot_token: t, chat_id: -100, message: '<b>{{ .Status }}</b>'}
+  - {bot_token: t, chat_id: -100, parse_mode: MarkdownV2, message: '*{{ .Status }}*'}
+  webex_configs:
+  - {room_id: '7', http_config: {authorization: {credentials: token}, proxy_url: 'http://h:1/'}}
+  discord_configs:
+  - {webhook_url: 'http://h/d', http_config: {basic_auth: {username: u, password: p}, follow_redirects: true}}
+  slack_configs:
+  - {api_url: 'http://h/s', channel: '#ops'}
+"#;
+    let (imported, _) = runs(text);
+    let expected = [
+        (8, "receivers[0].opsgenie_configs[1].tags"),
+        (12, "receivers[0].telegram_configs[2].parse_mode"),
+        (16, "receivers[0].discord_configs[0].http_config.basic_auth"),
+    ];
+    assert_eq!(fates(&imported, Fate::Impossible), expected);
+    assert_eq!(fates(&imported, Fate::Approximated), [(16, "receivers[0].discord_configs[0].http_config.follow_redirects")]);
+    assert!(
+        imported.secrets.values().any(|secret| secret == "0012345678901234567890"),
+        "{:?}",
+        imported.secrets
+    );
+    for words in [
+        "api_url: \"http://h/opsgenie\"",
+        "tags: [a, b]",
+        "site: boston",
+        "chat: \"-100\"",
+        "text: \"<{{ status }}>\"",
+        "html: \"<b>{{ status }}</b>\"",
+        "room: \"7\"",
+        "token: \"${env:AMS2_IMPORTED_R_CREDENTIALS}\"",
+        "proxy: \"http://h:1/\"",
+        "channel: \"#ops\"",
+    ] {
+        assert!(imported.text.contains(words), "{words}\n{}", imported.text);
+    }
+}

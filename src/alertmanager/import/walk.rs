@@ -14,6 +14,8 @@ pub(super) struct Import {
     pub mistakes: Vec<Diagnostic>,
     pub secrets: BTreeMap<String, String>,
     secrets_to: SecretsTo,
+    /// The lines of the file.
+    lines: Vec<String>,
     /// Where we are in the file.
     path: Vec<String>,
 }
@@ -34,12 +36,13 @@ impl<'n> Fields<'n> {
 }
 
 impl Import {
-    pub fn new(secrets_to: SecretsTo) -> Import {
+    pub fn new(text: &str, secrets_to: SecretsTo) -> Import {
         Import {
             report: Vec::new(),
             mistakes: Vec::new(),
             secrets: BTreeMap::new(),
             secrets_to,
+            lines: text.lines().map(str::to_owned).collect(),
             path: Vec::new(),
         }
     }
@@ -83,7 +86,8 @@ impl Import {
     /// A text, or what YAML takes for something else and is meant as one.
     pub fn text(&mut self, node: &Node) -> String {
         match &node.value {
-            Value::Text(text) | Value::Number(text) => text.clone(),
+            Value::Text(text) => text.clone(),
+            Value::Number(text) => self.written(node.place, text),
             Value::Bool(value) => value.to_string(),
             Value::Null => String::new(),
             other => {
@@ -92,6 +96,15 @@ impl Import {
                 String::new()
             }
         }
+    }
+
+    /// What YAML takes for a number as it stands in the file: `007` is no 7 where a text is meant.
+    fn written(&self, place: Place, number: &str) -> String {
+        let line = self.lines.get(place.line.saturating_sub(1)).map_or("", String::as_str);
+        let rest = line.chars().skip(place.column.saturating_sub(1));
+        let word: String = rest.take_while(|c| !c.is_whitespace() && !",]}".contains(*c)).collect();
+        let value = |text: &str| text.parse::<f64>().ok();
+        if value(&word).is_some() && value(&word) == value(number) { word } else { number.to_owned() }
     }
 
     pub fn flag(&mut self, node: &Node) -> bool {
@@ -153,22 +166,22 @@ impl Import {
                 .collect()
         };
         let base = format!("{}-{}", safe(owner), safe(key));
+        let base = match &self.secrets_to {
+            SecretsTo::Folder(_) => base,
+            SecretsTo::Variables => {
+                format!("AMS2_IMPORTED_{}", base.replace('-', "_").to_ascii_uppercase())
+            }
+        };
         let mut name = base.clone();
         let mut number = 2;
         while self.secrets.get(&name).is_some_and(|known| *known != value) {
             name = format!("{base}-{number}");
             number += 1;
         }
+        self.secrets.insert(name.clone(), value);
         match &self.secrets_to {
-            SecretsTo::Folder(folder) => {
-                self.secrets.insert(name.clone(), value);
-                (format!("{key}_file"), format!("{folder}/{name}"))
-            }
-            SecretsTo::Variables => {
-                let name = format!("AMS2_IMPORTED_{}", name.replace('-', "_").to_ascii_uppercase());
-                self.secrets.insert(name.clone(), value);
-                (key.to_owned(), format!("${{env:{name}}}"))
-            }
+            SecretsTo::Folder(folder) => (format!("{key}_file"), format!("{folder}/{name}")),
+            SecretsTo::Variables => (key.to_owned(), format!("${{env:{name}}}")),
         }
     }
 }
