@@ -447,6 +447,20 @@ fn what_a_time_interval_mutes_is_told_when_it_ends() {
 }
 
 #[test]
+fn an_alert_that_comes_alone_and_may_hold_others_back_is_taken_in() {
+    let mut world = World::new(with_rules(each(), node_holds_app()));
+    world.send(NODE, Some("1"), Some(HOUR));
+    world.send(APP, Some("2"), Some(HOUR));
+    assert_eq!(world.told(), [(0, Occurrence, 1, 0)]);
+    assert!(matches!(world.muted()[..], [HoldReason::Inhibited { .. }]), "{:?}", world.muted());
+    world.wait(MINUTE);
+    world.alert(NODE, Some(0));
+    let told = world.told();
+    assert!(told.contains(&(MINUTE, NotifyReason::Ended, 0, 1)), "its end, too: {told:?}");
+    assert!(told.contains(&(MINUTE, Occurrence, 1, 0)), "{told:?}");
+}
+
+#[test]
 fn a_later_alert_waits_no_longer_than_its_own_group_wait_where_the_route_says_so() {
     for (each, told_at) in [(Some(true), 100_000), (None, 10 * MINUTE + 30_000)] {
         let route = Route { group_wait_each: each, group_interval_ms: Some(10 * MINUTE), ..grouped() };
