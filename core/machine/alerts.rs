@@ -7,6 +7,7 @@ use siphasher::sip::SipHasher13;
 use super::{
     Machine,
     interner::{Interner, Sym},
+    operate::RouteName,
     routing::Labels,
     state::{Alert, Member},
     timers::Due,
@@ -285,37 +286,45 @@ impl Machine {
     /// Tells routes with `notify: each`.
     pub(super) fn tell_each(&mut self, row: u32, change: AlertChange) {
         let reason = match change {
-            AlertChange::Fired | AlertChange::Occurred => NotifyReason::Occurrence,
-            AlertChange::Resolved => NotifyReason::Ended,
-            AlertChange::TimedOut if !self.state.alerts[row].one_shot => NotifyReason::Ended,
-            _ => return,
+            AlertChange::Fired | AlertChange::Occurred => Some(NotifyReason::Occurrence),
+            AlertChange::Resolved => Some(NotifyReason::Ended),
+            AlertChange::TimedOut if self.state.alerts[row].one_shot => None,
+            AlertChange::TimedOut => Some(NotifyReason::Ended),
+            AlertChange::Updated | AlertChange::ArrivedResolved => return,
         };
         for index in 0..self.state.alerts[row].members.len() {
-            if let Member::Each(route) = self.state.alerts[row].members[index] {
-                self.notify_each(row, route, reason);
+            let Member::Each(route) = self.state.alerts[row].members[index] else { continue };
+            match reason {
+                Some(reason) => self.notify_each(row, route, reason, change != AlertChange::Fired),
+                None => self.over_untold(row, route),
             }
         }
     }
 
-    /// Finds the routes of an alert and makes it a member of their groups.
+    /// Finds the routes of an alert and makes it a member of their groups. One that ended, at a config change: only of those
+    /// that still have to tell it.
     pub(super) fn join(&mut self, row: u32) {
         let alert = &self.state.alerts[row];
         let fingerprint = alert.fingerprint;
         let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
-        let routes = self.routing.routes(&labels);
+        let mut routes = self.routing.routes(&labels);
+        if let Some(moving) = self.moving.as_ref().filter(|_| !alert.firing) {
+            let names: Vec<RouteName> = routes.iter().map(|route| self.route_name(*route)).collect();
+            let mut goes_on = names.iter().map(|name| moving.goes_on(name, &names));
+            routes.retain(|_| goes_on.next().unwrap_or(true));
+        }
         let mut members = Vec::with_capacity(routes.len());
         for route in routes {
             let node = &self.routing.nodes[route as usize];
             members.push(match node.notify {
                 Notify::Group => Member::Group(self.join_group(row, route)),
                 Notify::Each => {
-                    let receiver = self.receiver_name(route);
                     let known = match &self.moving {
-                        Some(moving) => moving.was_told_by(&node.key, &receiver),
+                        Some(moving) => moving.was_told_by(&self.route_name(route)),
                         None => self.state.alerts[row].members.contains(&Member::Each(route)),
                     };
                     if !known {
-                        let group = node.each.clone();
+                        let (group, receiver) = (node.each.clone(), self.receiver_name(route));
                         self.record(Decided::Routed { alert: fingerprint, group, receiver });
                     }
                     Member::Each(route)

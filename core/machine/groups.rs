@@ -725,8 +725,9 @@ impl Machine {
         self.arm_group(group);
     }
 
-    /// Tells one occurrence, or an end, to the actions of a route with `notify: each`.
-    pub(super) fn notify_each(&mut self, row: u32, route: u32, reason: NotifyReason) {
+    /// Tells one occurrence, or an end, to the actions of a route with `notify: each`. `known`: whether the route told
+    /// before that the alert fires.
+    pub(super) fn notify_each(&mut self, row: u32, route: u32, reason: NotifyReason, known: bool) {
         let node = &self.routing.nodes[route as usize];
         let (name, actions) = (node.each.clone(), node.actions.clone());
         let alert = &self.state.alerts[row];
@@ -737,7 +738,7 @@ impl Machine {
             self.record(Decided::Hold { group: name, action: None, reason, alerts: [fingerprint].into() });
             return;
         }
-        if self.hold_each(row, route, reason) {
+        if self.hold_each(row, route, reason, known) {
             return;
         }
         let mut notification = None;
