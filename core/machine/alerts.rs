@@ -405,7 +405,7 @@ impl Machine {
         false
     }
 
-    fn identity<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
+    pub(super) fn identity<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.state.seed[0], self.state.seed[1]);
         for (name, value) in labels {
             // No UTF-8 text holds the byte 0xFF.
@@ -417,7 +417,7 @@ impl Machine {
         hasher.finish()
     }
 
-    fn find_alert(&self, identity: u64, alert: &AlertRef<'_>) -> Option<u32> {
+    pub(super) fn find_alert(&self, identity: u64, alert: &AlertRef<'_>) -> Option<u32> {
         let strings = &self.state.strings;
         let same = |row| {
             let known = &self.state.alerts[row];

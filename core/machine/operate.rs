@@ -14,6 +14,7 @@ use super::{
     alerts::RowLabels,
     digests::{Fate, Work},
     interner::Interner,
+    own::{CONFIG_ACCEPTED, CONFIG_REFUSED, SHUTDOWN},
     pending::{Delivery, DeliveryState, LaneRef},
     ready::Ready,
     routing::{Labels, Routing},
@@ -28,10 +29,8 @@ use crate::{
     },
 };
 
-/// Places of damage that a start says one by one; the rest is counted.
+/// Places of damage that a start names; the rest is counted.
 const DAMAGE_SAID_MAX: usize = 20;
-/// The event that tells of an orderly end.
-pub(super) const SHUTDOWN: &str = "Shutdown";
 /// How far the wall clock may be set without a word, in milliseconds.
 const CLOCK_JUMP_MS: u64 = 2_000;
 
@@ -124,11 +123,16 @@ impl Machine {
         let how = if crashed { " after a crash" } else { "" };
         let summary =
             format!("ams2 {} started{how}; {unknown_outcomes} deliveries are tried again", started.version);
+        self.end_own(SHUTDOWN, "ams2 runs again");
         self.to_raise.push(OwnAlert::new("Startup", "14", Severity::Info, summary));
-        let more = started.damage.len().saturating_sub(DAMAGE_SAID_MAX);
-        let more = (more > 0).then(|| format!("{more} more places; the log has them all"));
-        for damage in started.damage.iter().take(DAMAGE_SAID_MAX).chain(&more) {
-            let summary = format!("damage was set aside: {damage}");
+        if !started.damage.is_empty() {
+            // One alert: several would have the same labels, and the last one's text would be all that a group shows.
+            let named: Vec<&str> = started.damage.iter().take(DAMAGE_SAID_MAX).map(String::as_str).collect();
+            let mut summary = format!("damage was set aside: {}", named.join("; "));
+            let more = started.damage.len() - named.len();
+            if more > 0 {
+                summary += &format!("; {more} more places; the log has them all");
+            }
             self.to_raise.push(OwnAlert::new("Journal Damaged", "", Severity::Critical, summary));
         }
         true
@@ -191,7 +195,7 @@ impl Machine {
             Err(error) => {
                 let summary =
                     format!("a configuration in the journal cannot be used, the old one stays: {error}");
-                self.to_raise.push(OwnAlert::new("Configuration Refused", "", Severity::Major, summary));
+                self.to_raise.push(OwnAlert::new(CONFIG_REFUSED, "", Severity::Major, summary));
                 return false;
             }
         };
@@ -233,6 +237,7 @@ impl Machine {
         self.install_actions(&install.config.receivers, &install.removed);
         self.number_actions();
         self.record(Decided::Config { position, by: install.by.clone() });
+        self.end_own(CONFIG_REFUSED, CONFIG_ACCEPTED);
         let summary = format!("a configuration was installed by {}", install.by);
         self.to_raise.push(OwnAlert::new("Configuration Changed", "12", Severity::Info, summary));
     }
