@@ -115,11 +115,13 @@ impl Machine {
         }
     }
 
-    /// Start, end and whether the end is only the timeout, by Alertmanager's rules.
+    /// Start, end and whether the end is only the timeout, by Alertmanager's rules; but what is said only to end later
+    /// begins now (for Alertmanager it begins when it ends).
     fn times_of(&self, alert: &AlertRef<'_>) -> (Wall, At, bool) {
         let offset = self.state.wall_offset();
         let times = alert.times();
-        let starts = times.starts_at.or(times.ends_at).unwrap_or(self.now.wall(offset));
+        let now = self.now.wall(offset);
+        let starts = times.starts_at.or(times.ends_at.filter(|ends| *ends < now)).unwrap_or(now);
         match times.ends_at {
             Some(ends) => (starts, ends.at(offset), false),
             None => {

@@ -423,9 +423,9 @@ impl Machine {
 
     /// The alert as a notification decided now shows it.
     fn noted(&self, alert: &Alert) -> Noted {
-        let began = self.now.wall(self.state.wall_offset()).0.saturating_sub(alert.starts.0);
-        let ended = (!alert.firing).then(|| self.now.since(alert.ends));
-        Noted::new(alert.position, u64::try_from(began).unwrap_or(0), ended)
+        let offset = self.state.wall_offset();
+        let ended = (!alert.firing).then(|| alert.ends.min(self.now).wall(offset));
+        Noted::new(alert.position, self.now.wall(offset), alert.starts, ended)
     }
 
     /// Alertmanager's `needsUpdate`, with the newest pending notification standing in for the log.

@@ -306,7 +306,8 @@ fn after_two_reloads_the_older_delivery_of_a_group_is_told_first() {
     world.far_end = Some(Err(Failure::transient("later")));
     world.alert(A, Some(HOUR));
     world.wait(30_000);
-    let whole = Route { group_by: Some(GroupBy::Labels(vec![])), ..grouped() };
+    let group_by = Some(GroupBy::Labels(vec![]));
+    let whole = Route { group_by, group_wait_ms: Some(HOUR as u64), ..grouped() };
     world.install(config(vec![action("ops", "log")], whole), vec![]);
     world.install(config(vec![action("ops", "log")], grouped()), vec![]);
     let old = world.delivered[0].1.delivery;
