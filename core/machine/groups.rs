@@ -292,6 +292,9 @@ impl Machine {
         self.remember_told(group, lane);
         let own = self.sees_its_own(group, lane).then(|| self.sets(group, Some(lane)));
         let sets = own.as_ref().unwrap_or(all);
+        if !sets.rows.is_empty() {
+            self.hold_about_itself(group, lane);
+        }
         if sets.rows.is_empty() && self.state.groups[group].muted.is_some() {
             // The reason is on record with the group.
             return;
@@ -336,6 +339,24 @@ impl Machine {
         let action = group.lanes[lane].action;
         !self.state.about.is_empty()
             && group.members.iter().any(|row| self.state.about.get(row) == Some(&action))
+    }
+
+    /// Own alerts about the lane's action that fire since the last look and that it does not tell beside others.
+    fn hold_about_itself(&mut self, group: u32, lane: usize) {
+        if self.state.about.is_empty() {
+            return;
+        }
+        let row = &self.state.groups[group];
+        let action = row.lanes[lane].action;
+        let about = row.members.iter().filter(|member| self.state.about.get(member) == Some(&action));
+        let alerts = about.map(|member| &self.state.alerts[*member]);
+        let fresh = alerts.filter(|alert| alert.firing && alert.changed > row.looked);
+        let alerts: Vec<_> = fresh.map(|alert| alert.fingerprint).collect();
+        if !alerts.is_empty() {
+            let action = Some(self.state.actions[action as usize].spec.id.clone());
+            let (group, reason) = (row.name.clone(), HoldReason::AboutItself);
+            self.record(Decided::Hold { group, action, reason, alerts });
+        }
     }
 
     /// The group as it is now, without what is held back. As one action sees it: without own alerts about itself, and
