@@ -548,7 +548,7 @@ impl Machine {
 
     /// A delivery is given up and kept.
     pub(super) fn give_up(&mut self, delivery: u32, reason: DeadReason) {
-        self.end_with(delivery, Fate::GivenUp(reason));
+        self.end_with(delivery, Fate::GivenUp(reason, None));
     }
 
     pub(super) fn give_up_one(&mut self, delivery: u32, reason: &DeadReason) {
