@@ -36,7 +36,7 @@ struct AlertSpan {
 /// When the sender says that an alert began and ends. `None` where it said nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertTimes {
-    /// Began at; `None` means at its end if that is given, else on arrival.
+    /// Began at; `None` means at its end if that was before its arrival, else on arrival.
     pub starts_at: Option<Wall>,
     /// Ends at; in the past means resolved; `None` means after the resolve timeout.
     pub ends_at: Option<Wall>,

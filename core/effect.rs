@@ -83,21 +83,22 @@ pub struct GroupName {
 pub struct Noted {
     /// Where its text stands.
     pub position: Position,
-    /// How long before the decision it began, coded.
+    /// When it began, coded against the decision.
     pub(crate) start: u32,
-    /// 0 while firing, else 1 + how long before the decision it ended, coded.
+    /// 0 while firing, else 1 + when it ended, coded against the decision.
     pub(crate) end: u32,
 }
 
-/// Below this many milliseconds a time before the decision is kept to the millisecond (12 days), above to the
-/// second.
+/// Codes below this are milliseconds before the decision (12 days).
 const FINE: u32 = 1 << 30;
+/// Codes from here on are whole seconds behind the decision (34 years), those between whole seconds before it (68 years).
+const LATER: u32 = 3 << 30;
 
 impl Noted {
-    /// An alert that began so long before the decision, and ended so long before it, if it ended.
-    pub(crate) fn new(position: Position, began_before_ms: u64, ended_before_ms: Option<u64>) -> Noted {
-        let end = ended_before_ms.map_or(0, |ms| code(ms).min(u32::MAX - 1) + 1);
-        Noted { position, start: code(began_before_ms), end }
+    /// An alert of a notification that is decided at `decided`, with its beginning, and its end if it ended.
+    pub(crate) fn new(position: Position, decided: Wall, began: Wall, ended: Option<Wall>) -> Noted {
+        let end = ended.map_or(0, |ended| code(decided, ended).min(u32::MAX - 1) + 1);
+        Noted { position, start: code(decided, began), end }
     }
 
     /// Whether the alert was firing when this was decided.
@@ -105,28 +106,37 @@ impl Noted {
         self.end == 0
     }
 
-    /// How long before the decision the alert began, in milliseconds; 0 for one that is to begin later.
-    pub fn began_before_ms(&self) -> u64 {
-        decode(self.start)
+    /// When it began, in a notification that was decided at `decided`: to the millisecond within twelve days before that, to
+    /// the second of the beginning otherwise.
+    pub fn began(&self, decided: Wall) -> Wall {
+        decode(decided, self.start)
     }
 
-    /// How long before the decision a resolved alert ended, in milliseconds; `None` while firing.
-    pub fn ended_before_ms(&self) -> Option<u64> {
-        self.end.checked_sub(1).map(decode)
-    }
-}
-
-fn code(ms: u64) -> u32 {
-    match ms.checked_sub(u64::from(FINE)) {
-        None => ms as u32,
-        Some(rest) => u32::try_from(rest / 1000).unwrap_or(u32::MAX).saturating_add(FINE),
+    /// When a resolved alert ended, to the same precision; `None` while firing.
+    pub fn ended(&self, decided: Wall) -> Option<Wall> {
+        self.end.checked_sub(1).map(|code| decode(decided, code))
     }
 }
 
-fn decode(code: u32) -> u64 {
-    match code.checked_sub(FINE) {
-        None => u64::from(code),
-        Some(seconds) => u64::from(seconds) * 1000 + u64::from(FINE),
+/// Far away only the second counts, so that every notification shows the same beginning whenever it was decided.
+fn code(decided: Wall, moment: Wall) -> u32 {
+    let before_ms = decided.0.saturating_sub(moment.0);
+    if (0..i64::from(FINE)).contains(&before_ms) {
+        return before_ms as u32;
+    }
+    let before_s = decided.0.div_euclid(1000) - moment.0.div_euclid(1000);
+    let span = if before_ms > 0 { LATER - FINE } else { u32::MAX - LATER };
+    let seconds = u32::try_from(before_s.unsigned_abs()).unwrap_or(u32::MAX).min(span - 1);
+    if before_ms > 0 { FINE + seconds } else { LATER + seconds }
+}
+
+fn decode(decided: Wall, code: u32) -> Wall {
+    let second =
+        |seconds: i64| Wall((decided.0.div_euclid(1000).saturating_add(seconds)).saturating_mul(1000));
+    match code {
+        ..FINE => Wall(decided.0.saturating_sub(i64::from(code))),
+        FINE..LATER => second(-i64::from(code - FINE)),
+        LATER.. => second(i64::from(code - LATER)),
     }
 }
 
@@ -553,16 +563,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_before_the_decision_keep_milliseconds_for_days_and_seconds_for_years() {
+    fn times_keep_milliseconds_for_days_and_their_own_second_for_years() {
         assert_eq!(size_of::<Noted>(), 16);
-        let year_ms = 365 * 86_400_000;
-        for (ms, within) in [(0, 0), (1, 0), (86_400_000, 0), (u64::from(FINE), 0), (50 * year_ms, 1000)] {
-            let noted = Noted::new(Position::arrived(1), ms, Some(ms));
-            assert!(noted.began_before_ms().abs_diff(ms) <= within, "{ms}");
-            assert!(noted.ended_before_ms().is_some_and(|ended| ended.abs_diff(ms) <= within), "{ms}");
+        let decided = Wall(1_700_000_000_250);
+        let year_ms: i64 = 365 * 86_400_000;
+        let second = |wall: Wall| wall.0.div_euclid(1000) * 1000;
+        let fine = i64::from(FINE) - 1;
+        for (before_ms, exact) in [
+            (0, true),
+            (1, true),
+            (86_400_000, true),
+            (fine, true),
+            (fine + 1, false),
+            (50 * year_ms + 333, false),
+            (-1, false),
+            (-900, false),
+            (-30 * year_ms - 333, false),
+        ] {
+            let moment = Wall(decided.0 - before_ms);
+            let shown = if exact { moment } else { Wall(second(moment)) };
+            let noted = Noted::new(Position::arrived(1), decided, moment, Some(moment));
+            assert_eq!((noted.began(decided), noted.ended(decided)), (shown, Some(shown)), "{before_ms}");
             assert!(!noted.is_firing());
         }
-        assert!(Noted::new(Position::arrived(1), u64::MAX, None).is_firing());
-        assert!(!Noted::new(Position::arrived(1), 0, Some(u64::MAX)).is_firing());
+        // Every notification shows the same.
+        for (years, later_ms) in [(1, 1), (1, 777), (50, 999), (-1, 5), (-30, 86_400_000)] {
+            let (moment, later) = (Wall(decided.0 - years * year_ms - 333), Wall(decided.0 + later_ms));
+            let again = Noted::new(Position::arrived(1), later, moment, None).began(later);
+            assert_eq!(again, Wall(second(moment)), "{years} years, decided {later_ms} ms later");
+        }
+        for far in [Wall(i64::MIN), Wall(i64::MAX)] {
+            assert!(Noted::new(Position::arrived(1), decided, far, None).is_firing());
+            assert!(!Noted::new(Position::arrived(1), decided, decided, Some(far)).is_firing());
+        }
     }
 }

@@ -320,6 +320,8 @@ pub enum OwnEvent {
         /// Where and how much.
         what: String,
     },
+    /// A reload brought what is in force already, after another was refused.
+    ConfigAccepted,
 }
 
 /// Texts written again so that their old segment may go.

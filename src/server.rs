@@ -47,10 +47,8 @@ use crate::{
     wording::Wording,
 };
 
-/// The wall clock, the disk and the threads are looked at this often.
+/// The disk and the threads are looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
-/// A change of the wall clock of more than this is journaled.
-const WALL_CHANGE_MS: i64 = 500;
 /// How long attempts under way may go on at an orderly end.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
 /// File descriptors that connections may not use: far ends, programs, event logs, snapshots.
@@ -346,7 +344,7 @@ pub async fn run(
         (_, true) => Some("the task that lets old segments go"),
         _ => None,
     };
-    let why = wait_for_end(&mut signals, &journal, &router, &reloader, &gone, offset, nearly_full).await;
+    let why = wait_for_end(&mut signals, &journal, &router, &reloader, &gone, nearly_full).await;
     let _ = stop.send(true);
     while listeners.join_next().await.is_some() {}
     if let Some(path) = &ready.socket {
@@ -617,23 +615,16 @@ fn cause(health: Health, router_stopped: bool, gone: Option<&'static str>) -> Op
     }
 }
 
-/// Waits for a signal to stop; reloads on SIGHUP, and looks after the wall clock, the disk and the threads meanwhile.
+/// Waits for a signal to stop; reloads on SIGHUP, and looks after the disk and the threads meanwhile.
 async fn wait_for_end(
     signals: &mut Signals,
     journal: &Journal,
     router: &Router,
     reloader: &Arc<Reloader>,
     gone: &dyn Fn() -> Option<&'static str>,
-    offset: i64,
-    nearly_full: bool,
+    mut nearly_full: bool,
 ) -> Why {
     let mut look = tokio::time::interval(LOOK);
-    let (mut offset, mut nearly_full) = (offset, nearly_full);
-    let keep = |input, what| {
-        if let Err(error) = journal.keep(input) {
-            tracing::error!(%error, "{what} was not kept");
-        }
-    };
     loop {
         tokio::select! {
             wish = signals.next() => {
@@ -653,15 +644,12 @@ async fn wait_for_end(
                     }
                     return why;
                 }
-                let now = unix_ms().saturating_sub_unsigned(journal.now().0);
-                if (now - offset).abs() > WALL_CHANGE_MS {
-                    offset = now;
-                    keep(Input::WallClock(now), "a change of the wall clock");
-                }
                 if let Some((full, free_bytes)) = journal.disk_turned(nearly_full) {
                     nearly_full = full;
                     let event = OwnEvent::DiskNearlyFull { resolved: !full, free_bytes };
-                    keep(Input::Own(event), "an own alert");
+                    if let Err(error) = journal.keep(Input::Own(event)) {
+                        tracing::error!(%error, "an own alert was not kept");
+                    }
                 }
             }
         }

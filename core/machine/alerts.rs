@@ -7,6 +7,7 @@ use siphasher::sip::SipHasher13;
 use super::{
     Machine,
     interner::{Interner, Sym},
+    operate::RouteName,
     routing::Labels,
     state::{Alert, Member},
     timers::Due,
@@ -114,11 +115,13 @@ impl Machine {
         }
     }
 
-    /// Start, end and whether the end is only the timeout, by Alertmanager's rules.
+    /// Start, end and whether the end is only the timeout, by Alertmanager's rules; but what is said only to end later
+    /// begins now (for Alertmanager it begins when it ends).
     fn times_of(&self, alert: &AlertRef<'_>) -> (Wall, At, bool) {
         let offset = self.state.wall_offset();
         let times = alert.times();
-        let starts = times.starts_at.or(times.ends_at).unwrap_or(self.now.wall(offset));
+        let now = self.now.wall(offset);
+        let starts = times.starts_at.or(times.ends_at.filter(|ends| *ends < now)).unwrap_or(now);
         match times.ends_at {
             Some(ends) => (starts, ends.at(offset), false),
             None => {
@@ -291,37 +294,45 @@ impl Machine {
     /// Tells routes with `notify: each`.
     pub(super) fn tell_each(&mut self, row: u32, change: AlertChange) {
         let reason = match change {
-            AlertChange::Fired | AlertChange::Occurred => NotifyReason::Occurrence,
-            AlertChange::Resolved => NotifyReason::Ended,
-            AlertChange::TimedOut if !self.state.alerts[row].one_shot => NotifyReason::Ended,
-            _ => return,
+            AlertChange::Fired | AlertChange::Occurred => Some(NotifyReason::Occurrence),
+            AlertChange::Resolved => Some(NotifyReason::Ended),
+            AlertChange::TimedOut if self.state.alerts[row].one_shot => None,
+            AlertChange::TimedOut => Some(NotifyReason::Ended),
+            AlertChange::Updated | AlertChange::ArrivedResolved => return,
         };
         for index in 0..self.state.alerts[row].members.len() {
-            if let Member::Each(route) = self.state.alerts[row].members[index] {
-                self.notify_each(row, route, reason);
+            let Member::Each(route) = self.state.alerts[row].members[index] else { continue };
+            match reason {
+                Some(reason) => self.notify_each(row, route, reason, change != AlertChange::Fired),
+                None => self.over_untold(row, route),
             }
         }
     }
 
-    /// Finds the routes of an alert and makes it a member of their groups.
+    /// Finds the routes of an alert and makes it a member of their groups. One that ended, at a config change: only of those
+    /// that still have to tell it.
     pub(super) fn join(&mut self, row: u32) {
         let alert = &self.state.alerts[row];
         let fingerprint = alert.fingerprint;
         let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
-        let routes = self.routing.routes(&labels);
+        let mut routes = self.routing.routes(&labels);
+        if let Some(moving) = self.moving.as_ref().filter(|_| !alert.firing) {
+            let names: Vec<RouteName> = routes.iter().map(|route| self.route_name(*route)).collect();
+            let mut goes_on = names.iter().map(|name| moving.goes_on(name, &names));
+            routes.retain(|_| goes_on.next().unwrap_or(true));
+        }
         let mut members = Vec::with_capacity(routes.len());
         for route in routes {
             let node = &self.routing.nodes[route as usize];
             members.push(match node.notify {
                 Notify::Group => Member::Group(self.join_group(row, route)),
                 Notify::Each => {
-                    let receiver = self.receiver_name(route);
                     let known = match &self.moving {
-                        Some(moving) => moving.was_told_by(&node.key, &receiver),
+                        Some(moving) => moving.was_told_by(&self.route_name(route)),
                         None => self.state.alerts[row].members.contains(&Member::Each(route)),
                     };
                     if !known {
-                        let group = node.each.clone();
+                        let (group, receiver) = (node.each.clone(), self.receiver_name(route));
                         self.record(Decided::Routed { alert: fingerprint, group, receiver });
                     }
                     Member::Each(route)
@@ -402,7 +413,7 @@ impl Machine {
         false
     }
 
-    fn identity<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
+    pub(super) fn identity<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.state.seed[0], self.state.seed[1]);
         for (name, value) in labels {
             // No UTF-8 text holds the byte 0xFF.
@@ -414,7 +425,7 @@ impl Machine {
         hasher.finish()
     }
 
-    fn find_alert(&self, identity: u64, alert: &AlertRef<'_>) -> Option<u32> {
+    pub(super) fn find_alert(&self, identity: u64, alert: &AlertRef<'_>) -> Option<u32> {
         let strings = &self.state.strings;
         let same = |row| {
             let known = &self.state.alerts[row];

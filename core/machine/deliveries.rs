@@ -187,7 +187,7 @@ impl Machine {
         let Some((at, counter)) = self.state.stopping else { return ready.first() };
         // Made with that record, and so due at its time and numbered behind all before.
         let made = ready.since(deliveries, (at, counter + 1)).take_while(|row| deliveries[*row].due == at);
-        made.take(OTHERS_LOOKED_AT).find(|row| self.tells_own(*row, super::operate::SHUTDOWN))
+        made.take(OTHERS_LOOKED_AT).find(|row| self.tells_own(*row, super::own::SHUTDOWN))
     }
 
     /// Makes the attempts that an action may make now.
@@ -548,7 +548,7 @@ impl Machine {
 
     /// A delivery is given up and kept.
     pub(super) fn give_up(&mut self, delivery: u32, reason: DeadReason) {
-        self.end_with(delivery, Fate::GivenUp(reason));
+        self.end_with(delivery, Fate::GivenUp(reason, None));
     }
 
     pub(super) fn give_up_one(&mut self, delivery: u32, reason: &DeadReason) {

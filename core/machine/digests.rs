@@ -57,7 +57,8 @@ pub(super) struct Gather {
 #[derive(Debug)]
 pub(super) enum Fate {
     Told(Option<Box<[u8]>>),
-    GivenUp(DeadReason),
+    /// Given up, and still to be told to these recipients if its digest told the others.
+    GivenUp(DeadReason, Option<Box<[Recipient]>>),
     LetGo,
     /// This recipient refused it, with these words.
     Refused(Recipient, String),
@@ -116,6 +117,10 @@ impl Machine {
         match self.state.digests.remove(&delivery) {
             None => self.meets(delivery, &fate),
             Some(parts) => {
+                let fate = match fate {
+                    Fate::GivenUp(reason, _) => Fate::GivenUp(reason, self.unfinished_of(delivery)),
+                    fate => fate,
+                };
                 self.leave_lane(delivery);
                 self.drop_row(delivery);
                 self.works.push_back(Work::Each { parts: parts.into_iter(), fate });
@@ -130,10 +135,20 @@ impl Machine {
         true
     }
 
+    /// Recipients that are still to be told; `None` means all.
+    fn unfinished_of(&self, delivery: u32) -> Option<Box<[Recipient]>> {
+        self.state.deliveries[delivery].unfinished().map(Into::into)
+    }
+
     fn meets(&mut self, delivery: u32, fate: &Fate) {
         match fate {
             Fate::Told(memo) => self.conclude_one(delivery, memo.as_deref()),
-            Fate::GivenUp(reason) => self.give_up_one(delivery, reason),
+            Fate::GivenUp(reason, left) => {
+                if left.is_some() {
+                    self.state.deliveries[delivery].rare().unfinished.clone_from(left);
+                }
+                self.give_up_one(delivery, reason);
+            }
             Fate::LetGo => self.let_delivery_go(delivery),
             Fate::Refused(recipient, words) => self.refused(delivery, *recipient, words),
             Fate::MovedTo(action) => self.move_to(delivery, *action),
@@ -250,7 +265,8 @@ impl Machine {
         }
         // It lets go of those that have waited too long; the others go on.
         self.state.digests.insert(digest, kept);
-        self.works.push_back(Work::Each { parts: old.into_iter(), fate: Fate::GivenUp(reason) });
+        let fate = Fate::GivenUp(reason, self.unfinished_of(digest));
+        self.works.push_back(Work::Each { parts: old.into_iter(), fate });
         self.works.push_back(Work::Retry(failed));
         None
     }

@@ -437,3 +437,109 @@ fn the_same_id_on_another_alert_or_on_the_end_is_no_duplicate() {
     world.send(A, Some("1"), Some(0));
     assert_eq!(reasons(&world), [NotifyReason::Occurrence, NotifyReason::Occurrence, NotifyReason::Ended]);
 }
+
+/// A config of two receivers, the second of which does not answer: one alert ended, which `ops` was told of.
+fn ended_and_told_to_one(tell_short: bool) -> (World, Config) {
+    let mut config = two_receivers();
+    config.route.tell_short = Some(tell_short);
+    let mut world = World::new(config.clone());
+    world.far_end = None;
+    world.alert(A, Some(10 * HOUR));
+    for ends in [None, Some(0)] {
+        if ends.is_some() {
+            world.alert(A, ends);
+        }
+        world.wait(61_000);
+        let log = world.delivered.iter().rev().find(|(_, deliver)| deliver.action.kind == "log");
+        let log = log.expect("told").1.clone();
+        answer(&mut world, &log, Ok(Receipt::Sent), true);
+    }
+    assert_eq!(
+        reasons(&world),
+        [NotifyReason::FirstTime, NotifyReason::FirstTime, NotifyReason::AllResolved]
+    );
+    (world, config)
+}
+
+/// Decisions about what `ops` is told, from the `from`-th on.
+fn decided_for_log(world: &World, from: usize) -> Vec<&Decided> {
+    let about_log = |what: &&Decided| match what {
+        Decided::Notify { action, .. } | Decided::Hold { action: Some(action), .. } => action.kind == "log",
+        Decided::Routed { receiver, .. } => receiver == "ops",
+        _ => false,
+    };
+    world.records().skip(from).filter(about_log).collect()
+}
+
+#[test]
+fn an_end_is_not_told_again_after_a_config_change_by_who_has_told_it() {
+    for tell_short in [false, true] {
+        let (mut world, mut config) = ended_and_told_to_one(tell_short);
+        let from = world.records().count();
+        config.resolve_timeout_ms += 1;
+        world.install(config, vec![]);
+        world.far_end = Some(Ok(Receipt::Sent));
+        let mail = world.delivered.iter().find(|(_, deliver)| deliver.action.kind == "mail");
+        let mail = mail.expect("told").1.clone();
+        answer(&mut world, &mail, Ok(Receipt::Sent), true);
+        world.wait(600_000);
+        assert_eq!(decided_for_log(&world, from), Vec::<&Decided>::new());
+        let last = world.delivered.last().map(|(_, told)| (&*told.action.kind, told.notifications[0].reason));
+        assert_eq!(last, Some(("mail", NotifyReason::AllResolved)), "who has not told it does");
+        assert_eq!(world.machine.sizes(), (0, 0, 0));
+    }
+}
+
+#[test]
+fn an_end_that_is_still_to_be_told_goes_where_a_config_change_takes_it() {
+    let route = |receiver: &str| Route {
+        receiver: Some(receiver.into()),
+        matchers: vec![Matcher::parse("event = E").expect("valid")],
+        tell_short: Some(true),
+        ..Route::default()
+    };
+    let mut config = two_receivers();
+    config.route.routes = vec![route("ops")];
+    let mut world = World::new(config.clone());
+    world.alert(A, Some(10 * HOUR));
+    world.alert(A, Some(0));
+    config.route.routes = vec![route("desk")];
+    world.install(config, vec![]);
+    world.wait(600_000);
+    let told: Vec<_> = world.delivered.iter().map(|(_, told)| told.action.kind.as_str()).collect();
+    let short: Vec<_> =
+        world.told().iter().map(|told| told.1).filter(|reason| *reason == NotifyReason::Short).collect();
+    assert_eq!(short.len(), 1, "{told:?}");
+    assert_eq!(told.iter().filter(|kind| **kind == "mail").count(), 1, "{told:?}");
+}
+
+#[test]
+fn what_says_only_when_it_ends_begins_when_it_comes() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.now = At(7_000);
+    world.alert(A, Some(100 * HOUR));
+    world.wait(2 * HOUR as u64);
+    world.alert(A, Some(100 * HOUR));
+    world.wait(3 * HOUR as u64);
+    assert!(world.delivered.len() > 2);
+    for (_, deliver) in &world.delivered {
+        let told = &deliver.notifications[0];
+        assert_eq!(told.alerts[0].began(told.decided_wall), At(7_000).wall(tests::OFFSET));
+    }
+}
+
+#[test]
+fn an_alert_about_an_action_is_on_record_beside_others_that_it_tells() {
+    let mut world = World::new(config(vec![action("ops", "log"), action("ops", "mail")], grouped()));
+    world.far_end = Some(Err(Failure::permanent("no")));
+    world.alert(&[("event", "Delivery Failed"), ("host", "a")], Some(10 * HOUR));
+    world.wait(10 * 60_000);
+    let hold_of = |kind: &str| {
+        let it = |what: &&Decided| {
+            matches!(what, Decided::Hold { action: Some(action), reason: HoldReason::AboutItself, alerts, .. }
+                if action.kind == kind && alerts.len() == 1)
+        };
+        world.records().filter(it).count()
+    };
+    assert_eq!((hold_of("log"), hold_of("mail")), (1, 1));
+}

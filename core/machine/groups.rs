@@ -293,6 +293,9 @@ impl Machine {
         self.remember_told(group, lane);
         let own = self.sees_its_own(group, lane).then(|| self.sets(group, Some(lane)));
         let sets = own.as_ref().unwrap_or(all);
+        if !sets.rows.is_empty() {
+            self.hold_about_itself(group, lane);
+        }
         if sets.rows.is_empty() && self.state.groups[group].muted.is_some() {
             // The reason is on record with the group.
             return;
@@ -337,6 +340,24 @@ impl Machine {
         let action = group.lanes[lane].action;
         !self.state.about.is_empty()
             && group.members.iter().any(|row| self.state.about.get(row) == Some(&action))
+    }
+
+    /// Own alerts about the lane's action that fire since the last look and that it does not tell beside others.
+    fn hold_about_itself(&mut self, group: u32, lane: usize) {
+        if self.state.about.is_empty() {
+            return;
+        }
+        let row = &self.state.groups[group];
+        let action = row.lanes[lane].action;
+        let about = row.members.iter().filter(|member| self.state.about.get(member) == Some(&action));
+        let alerts = about.map(|member| &self.state.alerts[*member]);
+        let fresh = alerts.filter(|alert| alert.firing && alert.changed > row.looked);
+        let alerts: Vec<_> = fresh.map(|alert| alert.fingerprint).collect();
+        if !alerts.is_empty() {
+            let action = Some(self.state.actions[action as usize].spec.id.clone());
+            let (group, reason) = (row.name.clone(), HoldReason::AboutItself);
+            self.record(Decided::Hold { group, action, reason, alerts });
+        }
     }
 
     /// The group as it is now, without what is held back. As one action sees it: without own alerts about itself, and
@@ -424,9 +445,9 @@ impl Machine {
 
     /// The alert as a notification decided now shows it.
     fn noted(&self, alert: &Alert) -> Noted {
-        let began = self.now.wall(self.state.wall_offset()).0.saturating_sub(alert.starts.0);
-        let ended = (!alert.firing).then(|| self.now.since(alert.ends));
-        Noted::new(alert.position, u64::try_from(began).unwrap_or(0), ended)
+        let offset = self.state.wall_offset();
+        let ended = (!alert.firing).then(|| alert.ends.min(self.now).wall(offset));
+        Noted::new(alert.position, self.now.wall(offset), alert.starts, ended)
     }
 
     /// Alertmanager's `needsUpdate`, with the newest pending notification standing in for the log.
@@ -732,8 +753,9 @@ impl Machine {
         self.arm_group(group);
     }
 
-    /// Tells one occurrence, or an end, to the actions of a route with `notify: each`.
-    pub(super) fn notify_each(&mut self, row: u32, route: u32, reason: NotifyReason) {
+    /// Tells one occurrence, or an end, to the actions of a route with `notify: each`. `known`: whether the route told
+    /// before that the alert fires.
+    pub(super) fn notify_each(&mut self, row: u32, route: u32, reason: NotifyReason, known: bool) {
         let node = &self.routing.nodes[route as usize];
         let (name, actions) = (node.each.clone(), node.actions.clone());
         let alert = &self.state.alerts[row];
@@ -744,7 +766,7 @@ impl Machine {
             self.record(Decided::Hold { group: name, action: None, reason, alerts: [fingerprint].into() });
             return;
         }
-        if self.hold_each(row, route, reason) {
+        if self.hold_each(row, route, reason, known) {
             return;
         }
         let mut notification = None;

@@ -50,7 +50,7 @@ use alloc::{
 use crate::{
     At, Effect, Record,
     effect::Decided,
-    input::{Input, JournalRecord, Position},
+    input::{Arrival, Input, JournalRecord, Position},
 };
 use digests::Work;
 use groups::Looking;
@@ -400,7 +400,7 @@ impl Machine {
                 }
                 *left -= 1;
                 // Whoever may hold others back was taken in before.
-                if !self.sources_go_first() || !self.goes_first(&alert) {
+                if !self.sources_go_first(arrival) || !self.goes_first(&alert) {
                     self.accept(&arrival.client, alert, Position::arrived(self.seq + item as u64), None);
                 }
                 return if item + 1 < arrival.batch.len() { Phase::Items(item + 1) } else { Phase::Own };
@@ -431,15 +431,15 @@ impl Machine {
         Phase::Own
     }
 
-    /// Whether what arrives together is taken in twice over: first those alerts that may hold others back. Only where
+    /// Whether what arrives together is gone through twice: first those alerts that may hold others back. Only where
     /// something is told before the whole record is worked on.
-    fn sources_go_first(&self) -> bool {
-        self.routing.has_each && !self.routing.inhibition.is_empty()
+    fn sources_go_first(&self, arrival: &Arrival) -> bool {
+        arrival.batch.len() > 1 && self.routing.has_each && !self.routing.inhibition.is_empty()
     }
 
     fn first_items(&self, input: &Input) -> Phase {
         match input {
-            Input::Alerts(arrival) if arrival.batch.len() > 1 && self.sources_go_first() => Phase::Sources(0),
+            Input::Alerts(arrival) if self.sources_go_first(arrival) => Phase::Sources(0),
             _ => Phase::Items(0),
         }
     }

@@ -41,6 +41,15 @@ pub(crate) enum Held {
     Each(u32, u32),
 }
 
+/// What a route with `notify: each` has not told of an alert, because it was held.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Untold {
+    /// Who holds it.
+    pub holders: Vec<Holder>,
+    /// Whether an earlier occurrence was told since the alert began to fire: then its end is told, too.
+    pub known: bool,
+}
+
 /// What was held back at the last look at a group.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Muted {
@@ -225,36 +234,34 @@ impl Machine {
             Held::Group(group) if at_once => self.look_at_once(group),
             Held::Group(group) => self.touch(group),
             // There is no turn to wait for.
-            Held::Each(row, route) => self.tell_held(row, route, tells),
+            Held::Each(row, route) => self.tell_held(row, route),
         }
         true
     }
 
     /// An occurrence that nobody was told of, because it was held, is told if it still fires and nothing else holds
     /// it.
-    fn tell_held(&mut self, row: u32, route: u32, may_tell: bool) {
-        if !self.state.untold.contains_key(&(row, route)) {
-            return;
-        }
+    fn tell_held(&mut self, row: u32, route: u32) {
+        let Some(untold) = self.state.untold.get(&(row, route)) else { return };
+        let known = untold.known;
         let still_there = self
             .state
             .alerts
             .find(row)
             .is_some_and(|alert| alert.firing && alert.members.contains(&Member::Each(route)));
-        if may_tell && still_there {
-            self.notify_each(row, route, NotifyReason::Occurrence);
+        if still_there {
+            self.notify_each(row, route, NotifyReason::Occurrence, known);
         }
     }
 
-    /// Whether `notify: each` holds this back. Says so, and remembers that the firing was not told.
-    pub(super) fn hold_each(&mut self, row: u32, route: u32, reason: NotifyReason) -> bool {
-        let before = self.state.untold.remove(&(row, route));
-        if let Some(before) = &before {
-            self.release(before, Held::Each(row, route));
-        }
+    /// Whether `notify: each` holds this back. Says so, and remembers what was not told. `known`: whether the firing that
+    /// it belongs to was told, unless something of that firing is held already.
+    pub(super) fn hold_each(&mut self, row: u32, route: u32, reason: NotifyReason, known: bool) -> bool {
+        let before = self.stop_holding(row, route);
         if before.is_none() && self.mutes_nothing() {
             return false;
         }
+        let known = before.unwrap_or(known);
         let mute = self.mute_of(row, route);
         let ended = reason == NotifyReason::Ended;
         let fingerprint = self.state.alerts[row].fingerprint;
@@ -269,7 +276,7 @@ impl Machine {
             let tells_ends = self.state.config().is_none_or(|config| config.muting.resolve_when_muted);
             let reason = match mute {
                 // Nobody was told that it fired.
-                _ if before.is_some() => HoldReason::ResolvedBeforeTold,
+                _ if !known => HoldReason::ResolvedBeforeTold,
                 Some((reason, _)) if !tells_ends => reason,
                 _ => return false,
             };
@@ -279,8 +286,26 @@ impl Machine {
         let Some((reason, holders)) = mute else { return false };
         self.record(hold(reason));
         self.hold_by(&holders, Held::Each(row, route));
-        self.state.untold.insert((row, route), holders);
+        self.state.untold.insert((row, route), Untold { holders, known });
         true
+    }
+
+    /// Nobody holds any more what a route with `notify: each` has to tell of an alert. Answers, if something was held,
+    /// whether the firing that it belongs to was told.
+    fn stop_holding(&mut self, row: u32, route: u32) -> Option<bool> {
+        let untold = self.state.untold.remove(&(row, route))?;
+        self.release(&untold.holders, Held::Each(row, route));
+        Some(untold.known)
+    }
+
+    /// Something that happened is over, which is told to nobody: what was held up to now never is told.
+    pub(super) fn over_untold(&mut self, row: u32, route: u32) {
+        if self.stop_holding(row, route) == Some(false) {
+            let group = self.routing.nodes[route as usize].each.clone();
+            let alerts = [self.state.alerts[row].fingerprint].into();
+            let reason = HoldReason::ResolvedBeforeTold;
+            self.record(Decided::Hold { group, action: None, reason, alerts });
+        }
     }
 
     /// A group goes: nobody holds it any more.
@@ -298,9 +323,7 @@ impl Machine {
         let routes: Vec<u32> =
             self.state.untold.range((row, 0)..=(row, u32::MAX)).map(|((_, r), _)| *r).collect();
         for route in routes {
-            if let Some(holders) = self.state.untold.remove(&(row, route)) {
-                self.release(&holders, Held::Each(row, route));
-            }
+            self.stop_holding(row, route);
         }
     }
 

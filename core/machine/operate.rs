@@ -14,6 +14,7 @@ use super::{
     alerts::RowLabels,
     digests::{Fate, Work},
     interner::Interner,
+    own::{CONFIG_ACCEPTED, CONFIG_REFUSED, SHUTDOWN},
     pending::{Delivery, DeliveryState, LaneRef},
     ready::Ready,
     routing::{Labels, Routing},
@@ -21,19 +22,20 @@ use super::{
 };
 use crate::{
     At, Severity,
-    config::{ActionId, ActionSpec, Install, Notify, Removed},
+    config::{ActionId, ActionSpec, Install, Removed},
     effect::{AlertChange, DeadReason, Decided, NotifyReason},
     input::{
         Acknowledge, Acknowledged, DeliveryCommand, DeliverySelection, DeliveryVerb, Input, Position, Started,
     },
 };
 
-/// Places of damage that a start says one by one; the rest is counted.
+/// Places of damage that a start names; the rest is counted.
 const DAMAGE_SAID_MAX: usize = 20;
-/// The event that tells of an orderly end.
-pub(super) const SHUTDOWN: &str = "Shutdown";
 /// How far the wall clock may be set without a word, in milliseconds.
 const CLOCK_JUMP_MS: u64 = 2_000;
+
+/// Key and receiver of a route: routes of two configs are the same if these are.
+pub(super) type RouteName = (String, SmolStr);
 
 /// A config change under way: the groups of before, by key and receiver, and their group_interval.
 #[derive(Debug, Default)]
@@ -44,14 +46,24 @@ pub(super) struct Moving {
     adopted: BTreeMap<u32, u32>,
     /// Where the alert that is routed anew was told before.
     told_by: Box<[Member]>,
-    /// Routes of before that tell each time: name and receiver.
-    each: BTreeMap<u32, (String, SmolStr)>,
+    /// Routes of before: name and receiver.
+    routes: Vec<RouteName>,
+    /// The route of each group of before.
+    pub group_routes: BTreeMap<u32, u32>,
     /// Lanes that no new group took over.
     strays: Vec<Lane>,
     /// The new config's, until the old groups are gone.
     routing: Option<Routing>,
-    /// Firings that `notify: each` has not told because they were held: by alert's row, the route's name and receiver.
-    untold: BTreeMap<u32, Vec<(String, SmolStr)>>,
+    /// What `notify: each` has not told because it was held, by alert's row.
+    untold: BTreeMap<u32, Vec<OldUntold>>,
+}
+
+/// What a route of before a config change has not told because it was held.
+#[derive(Debug)]
+struct OldUntold {
+    route: RouteName,
+    /// See [`super::muting::Untold`].
+    known: bool,
 }
 
 /// A group of before a config change.
@@ -72,14 +84,23 @@ impl Moving {
         self.adopted.get(&group).is_some_and(|old| self.told_by.contains(&Member::Group(*old)))
     }
 
-    /// Whether the alert that is routed anew was told each time by a route of this name, for this receiver.
-    pub fn was_told_by(&self, key: &str, receiver: &SmolStr) -> bool {
+    /// Whether the alert that is routed anew was told each time by a route of this name.
+    pub fn was_told_by(&self, name: &RouteName) -> bool {
         self.told_by.iter().any(|member| match member {
-            Member::Each(route) => {
-                self.each.get(route).is_some_and(|(known, to)| known == key && to == receiver)
-            }
+            Member::Each(route) => self.routes.get(*route as usize) == Some(name),
             Member::Group(_) => false,
         })
+    }
+
+    /// Whether this route goes on to tell the end of the alert that is routed anew, of all `routes` that are its now:
+    /// those that had it to tell, and any if one of these is no longer its route. Others have told it and let it go.
+    pub fn goes_on(&self, name: &RouteName, routes: &[RouteName]) -> bool {
+        let route_of = |member: &Member| match member {
+            Member::Group(group) => self.routes.get(*self.group_routes.get(group)? as usize),
+            Member::Each(_) => None,
+        };
+        let mut had_it = self.told_by.iter().filter_map(route_of);
+        had_it.any(|old| old == name || !routes.contains(old))
     }
 }
 
@@ -104,11 +125,16 @@ impl Machine {
         let how = if crashed { " after a crash" } else { "" };
         let summary =
             format!("ams2 {} started{how}; {unknown_outcomes} deliveries are tried again", started.version);
+        self.end_own(SHUTDOWN, "ams2 runs again");
         self.to_raise.push(OwnAlert::new("Startup", "14", Severity::Info, summary));
-        let more = started.damage.len().saturating_sub(DAMAGE_SAID_MAX);
-        let more = (more > 0).then(|| format!("{more} more places; the log has them all"));
-        for damage in started.damage.iter().take(DAMAGE_SAID_MAX).chain(&more) {
-            let summary = format!("damage was set aside: {damage}");
+        if !started.damage.is_empty() {
+            // One alert: several would have the same labels, and the last one's text would be all that a group shows.
+            let named: Vec<&str> = started.damage.iter().take(DAMAGE_SAID_MAX).map(String::as_str).collect();
+            let mut summary = format!("damage was set aside: {}", named.join("; "));
+            let more = started.damage.len() - named.len();
+            if more > 0 {
+                summary += &format!("; {more} more places; the log has them all");
+            }
             self.to_raise.push(OwnAlert::new("Journal Damaged", "", Severity::Critical, summary));
         }
         true
@@ -171,7 +197,7 @@ impl Machine {
             Err(error) => {
                 let summary =
                     format!("a configuration in the journal cannot be used, the old one stays: {error}");
-                self.to_raise.push(OwnAlert::new("Configuration Refused", "", Severity::Major, summary));
+                self.to_raise.push(OwnAlert::new(CONFIG_REFUSED, "", Severity::Major, summary));
                 return false;
             }
         };
@@ -191,15 +217,13 @@ impl Machine {
             _ => None,
         };
         let install = install.expect("only a config takes groups away");
-        let untold: Vec<(u32, u32)> = core::mem::take(&mut self.state.untold).into_keys().collect();
-        for (row, route) in untold {
-            let name = (self.routing.nodes[route as usize].each.key.clone(), self.receiver_name(route));
+        for ((row, route), untold) in core::mem::take(&mut self.state.untold) {
+            let route = self.route_name(route);
             let moving = self.moving.get_or_insert_default();
-            moving.untold.entry(row).or_default().push(name);
+            moving.untold.entry(row).or_default().push(OldUntold { route, known: untold.known });
         }
-        let each = (0u32..).zip(&self.routing.nodes).filter(|(_, node)| node.notify == Notify::Each);
-        let each = each.map(|(route, node)| (route, (node.key.clone(), self.receiver_name(route)))).collect();
-        self.moving.get_or_insert_default().each = each;
+        let routes = (0..self.routing.nodes.len() as u32).map(|route| self.route_name(route)).collect();
+        self.moving.get_or_insert_default().routes = routes;
         self.state.holders.clear();
         self.state.times_due = None;
         let routing = self.moving.as_mut().and_then(|moving| moving.routing.take());
@@ -216,6 +240,7 @@ impl Machine {
         self.number_actions();
         self.forget_log();
         self.record(Decided::Config { position, by: install.by.clone() });
+        self.end_own(CONFIG_REFUSED, CONFIG_ACCEPTED);
         let summary = format!("a configuration was installed by {}", install.by);
         self.to_raise.push(OwnAlert::new("Configuration Changed", "12", Severity::Info, summary));
     }
@@ -223,6 +248,10 @@ impl Machine {
     pub(super) fn receiver_name(&self, route: u32) -> SmolStr {
         let receiver = self.routing.nodes[route as usize].receiver;
         self.state.config().map(|config| config.receivers[receiver as usize].name.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn route_name(&self, route: u32) -> RouteName {
+        (self.routing.nodes[route as usize].key.clone(), self.receiver_name(route))
     }
 
     fn install_actions(&mut self, receivers: &[crate::config::Receiver], removed: &[(ActionId, Removed)]) {
@@ -281,12 +310,12 @@ impl Machine {
 
     /// A config change: what a route of the same name has not told because it was held is held on, or told.
     fn tell_what_was_held(&mut self, row: u32) {
-        let Some(names) = self.moving.as_mut().and_then(|moving| moving.untold.remove(&row)) else { return };
+        let Some(untold) = self.moving.as_mut().and_then(|moving| moving.untold.remove(&row)) else { return };
         for index in 0..self.state.alerts[row].members.len() {
             let Member::Each(route) = self.state.alerts[row].members[index] else { continue };
-            let (name, receiver) = (&self.routing.nodes[route as usize].each.key, self.receiver_name(route));
-            if names.iter().any(|(key, known)| key == name && *known == receiver) {
-                self.notify_each(row, route, NotifyReason::Occurrence);
+            let name = self.route_name(route);
+            if let Some(old) = untold.iter().find(|old| old.route == name) {
+                self.notify_each(row, route, NotifyReason::Occurrence, old.known);
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Numbers and severities are those of the AMS² event table where it has them. An own alert about a delivery
 //! skips the action that failed, and its own failure raises no other.
 
-use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, sync::Arc, vec, vec::Vec};
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::{
@@ -29,12 +29,12 @@ pub const OWN_EVENTS: [(&str, &str, Severity); 10] = [
     ("Access Denied", "33", Severity::Minor),
     ("Clock Jumped", "", Severity::Warning),
     ("Configuration Changed", "12", Severity::Info),
-    ("Configuration Refused", "", Severity::Minor),
-    ("Configuration Refused", "", Severity::Major),
+    (CONFIG_REFUSED, "", Severity::Minor),
+    (CONFIG_REFUSED, "", Severity::Major),
     (DELIVERY_FAILED, "", Severity::Major),
     (DISK_NEARLY_FULL, "", Severity::Major),
     ("Journal Damaged", "", Severity::Critical),
-    ("Shutdown", "13", Severity::Minor),
+    (SHUTDOWN, "13", Severity::Minor),
     ("Startup", "14", Severity::Info),
 ];
 
@@ -42,6 +42,12 @@ pub const OWN_EVENTS: [(&str, &str, Severity); 10] = [
 const DELIVERY_FAILED: &str = "Delivery Failed";
 /// The event that lasts until the shell says otherwise.
 const DISK_NEARLY_FULL: &str = "Disk Nearly Full";
+/// The event that a start ends: number 14 clears number 13.
+pub(super) const SHUTDOWN: &str = "Shutdown";
+/// The event that a config ends which is in force.
+pub(super) const CONFIG_REFUSED: &str = "Configuration Refused";
+/// What is said then.
+pub(super) const CONFIG_ACCEPTED: &str = "a configuration was accepted";
 
 impl OwnAlert {
     /// Something that happened: no action is excluded and nothing is resolved.
@@ -75,13 +81,22 @@ impl Machine {
             self.to_raise.extend(fires.into_iter().map(|row| OwnAlert { ends: Some(row), ..own.clone() }));
             return Phase::Items(rows.end as usize);
         }
-        self.to_raise.push(self.own_alert(event));
+        if *event == OwnEvent::ConfigAccepted {
+            self.end_own(CONFIG_REFUSED, CONFIG_ACCEPTED);
+        } else {
+            self.to_raise.push(self.own_alert(event));
+        }
         Phase::Own
     }
 
     /// Whether the disk is nearly full, as far as anybody was told.
     pub fn says_disk_nearly_full(&self) -> bool {
         (0..self.state.alerts.bound()).any(|row| self.is_own(row, DISK_NEARLY_FULL))
+    }
+
+    /// Whether anybody was told that a configuration was refused, and not yet of its end.
+    pub fn says_config_refused(&self) -> bool {
+        !self.own_rows(CONFIG_REFUSED).is_empty()
     }
 
     /// Whether the row is that of an own alert of this event that fires.
@@ -112,17 +127,37 @@ impl Machine {
                 )
             },
             OwnEvent::ConfigRefused { why } => OwnAlert::new(
-                "Configuration Refused",
+                CONFIG_REFUSED,
                 "",
                 Severity::Minor,
                 format!("a new configuration was refused, the old one stays: {why}"),
             ),
+            OwnEvent::ConfigAccepted => {
+                OwnAlert::new(CONFIG_REFUSED, "", Severity::Minor, CONFIG_ACCEPTED.into())
+            }
             OwnEvent::JournalDamaged { what } => OwnAlert::new(
                 "Journal Damaged",
                 "",
                 Severity::Critical,
                 format!("damage was set aside: {what}"),
             ),
+        }
+    }
+
+    /// The rows of the own alerts of this event that fire.
+    fn own_rows(&self, event: &str) -> BTreeSet<u32> {
+        // The text of each own alert is here, and nobody else's.
+        let texts = self.state.own_texts.values().filter_map(|text| text.batch.alert(0));
+        let named = texts.filter(|alert| alert.label("event") == event);
+        let rows = named.filter_map(|alert| self.find_alert(self.identity(alert.labels()), &alert));
+        rows.filter(|row| self.is_own(*row, event)).collect()
+    }
+
+    /// What this record says is over: the own alerts of this event that fire.
+    pub(super) fn end_own(&mut self, event: &'static str, summary: &str) {
+        for row in self.own_rows(event) {
+            let own = OwnAlert::new(event, "", Severity::Info, summary.into());
+            self.to_raise.push(OwnAlert { resolved: true, ends: Some(row), ..own });
         }
     }
 

@@ -110,6 +110,7 @@ impl Machine {
         if let Some(row) = self.remove_group(group) {
             let key = (row.name.key.clone(), receiver);
             let moving = self.moving.get_or_insert_with(Moving::default);
+            moving.group_routes.insert(group, row.route);
             moving.groups.entry(key).or_default().push_back(Old {
                 row,
                 number: group,

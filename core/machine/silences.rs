@@ -245,8 +245,13 @@ impl Machine {
                 self.record(Decided::Silence { id, change: SilenceChange::Ended, by: SmolStr::default() });
                 self.silence_over(row);
             }
-            (SilenceState::Active | SilenceState::Pending, Some(_)) => known.over_since = None,
-            _ => {}
+            (SilenceState::Active, _) => known.over_since = None,
+            (SilenceState::Pending, _) => {
+                // A clock that was set back brought it here: what it held is held no longer.
+                known.over_since = None;
+                self.let_go(&Holder::Silence(row));
+            }
+            (SilenceState::Expired, Some(_)) => {}
         }
         self.arm_silence(row);
     }

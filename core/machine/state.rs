@@ -14,7 +14,7 @@ use super::{
     interner::{Interner, Sym},
     lanes::Detached,
     log::Log,
-    muting::{Held, Holder, Muted},
+    muting::{Held, Holder, Muted, Untold},
     pending::{Delivery, NotificationRow},
     ready::Ready,
     silences::Silences,
@@ -72,9 +72,8 @@ pub(crate) struct State {
     pub silences: Silences,
     /// What each holder holds back.
     pub holders: BTreeMap<Holder, BTreeSet<Held>>,
-    /// Firings that `notify: each` has not told by a route because they were held, with who holds them: rows of alert
-    /// and route.
-    pub untold: BTreeMap<(u32, u32), Vec<Holder>>,
+    /// What `notify: each` has not told by a route because it was held: rows of alert and route. The alerts fire.
+    pub untold: BTreeMap<(u32, u32), Untold>,
     /// When the times of a route that holds something back may change.
     pub times_due: Option<At>,
     /// What groups that ended were told, where that is kept.

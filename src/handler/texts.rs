@@ -119,7 +119,6 @@ fn alert(
     };
     let text: AlertRef<'_> =
         batch.alert(0).ok_or_else(|| TextError::Unreadable(format!("position {position} holds no alert")))?;
-    let before = |ms: u64| before(told, ms);
     let own_pairs = |pairs: &mut dyn Iterator<Item = (&str, &str)>| -> Vec<(SmolStr, SmolStr)> {
         pairs.map(|(name, value)| (name.into(), value.into())).collect()
     };
@@ -129,16 +128,12 @@ fn alert(
         firing: noted.is_firing(),
         labels: own_pairs(&mut text.labels()),
         annotations: own_pairs(&mut text.annotations()),
-        starts_at: before(noted.began_before_ms()),
-        ends_at: noted.ended_before_ms().map(before),
+        starts_at: noted.began(told.decided_wall),
+        ends_at: noted.ended(told.decided_wall),
         generator_url: text.generator_url().unwrap_or("").into(),
         severity: severities.rank(text.label("severity")),
         client,
     })
-}
-
-fn before(told: &Notification, ms: u64) -> Wall {
-    Wall(told.decided_wall.0.saturating_sub_unsigned(ms))
 }
 
 /// An alert whose text damage took: that there is one is told all the same.
@@ -154,8 +149,8 @@ fn lost(noted: &Noted, told: &Notification) -> Alert {
         firing: noted.is_firing(),
         labels,
         annotations: vec![("summary".into(), summary.into())],
-        starts_at: before(told, noted.began_before_ms()),
-        ends_at: noted.ended_before_ms().map(|ms| before(told, ms)),
+        starts_at: noted.began(told.decided_wall),
+        ends_at: noted.ended(told.decided_wall),
         generator_url: SmolStr::default(),
         severity: None,
         client: SmolStr::new_static("ams2"),

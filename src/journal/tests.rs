@@ -8,7 +8,7 @@ use std::{
 use ams2_core::{
     AlertBatch, At, BatchBuilder, Input, Position, Wall,
     batch::AlertTimes,
-    input::{Arrival, Carried, CarriedItem, CarriedText, JournalRecord},
+    input::{Arrival, Carried, CarriedItem, CarriedText, JournalRecord, Started},
 };
 use proptest::prelude::*;
 
@@ -410,6 +410,64 @@ fn running(disk: &SimulatedDisk, options: Options) -> (Journal, mpsc::Receiver<V
     )
     .expect("a thread");
     (journal, records)
+}
+
+/// A clock beside a wall clock that a test sets.
+struct SetClock(std::sync::atomic::AtomicI64);
+
+impl Clock for SetClock {
+    fn now(&self) -> At {
+        At(7)
+    }
+
+    fn wall_offset_ms(&self) -> Option<i64> {
+        Some(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_clock_that_was_set_is_kept_before_what_clients_send_by_it() {
+    let opened = Opened::open(Arc::new(SimulatedDisk::new(1)), small(), [1, 2, 3]).expect("opens");
+    let (writer, ..) = opened.finish(0).expect("a segment");
+    let (sender, records) = mpsc::channel();
+    let clock = Arc::new(SetClock(1_000.into()));
+    let take = move |batch: Vec<JournalRecord>| batch.into_iter().all(|record| sender.send(record).is_ok());
+    let (journal, _thread) =
+        Journal::start(writer, small(), clock.clone(), take, Box::new(|_| {})).expect("a thread");
+    let started = Started {
+        incarnation: 1,
+        seed: [1, 2],
+        wall_offset_ms: 1_000,
+        version: "test".into(),
+        damage: vec![],
+        install: None,
+    };
+    journal.append(Input::Started(started)).await.expect("kept");
+    journal.accept(arrival(1)).await.expect("kept");
+    // Within half a second it counts as the same.
+    clock.0.store(1_400, std::sync::atomic::Ordering::Relaxed);
+    journal.accept(arrival(2)).await.expect("kept");
+    clock.0.store(-9_000, std::sync::atomic::Ordering::Relaxed);
+    let last = journal.accept(arrival(3)).await.expect("kept");
+    assert_eq!(last.first, 5);
+    let inputs: Vec<Input> = records.iter().take(5).map(|record| record.input).collect();
+    assert!(
+        matches!(
+            inputs[..],
+            [
+                Input::Started(_),
+                Input::Alerts(_),
+                Input::Alerts(_),
+                Input::WallClock(-9_000),
+                Input::Alerts(_)
+            ]
+        ),
+        "{inputs:?}"
+    );
+    // Nobody needs to send anything for it to be seen.
+    clock.0.store(50_000, std::sync::atomic::Ordering::Relaxed);
+    let next = records.recv_timeout(Duration::from_secs(60)).expect("a record");
+    assert_eq!(next.input, Input::WallClock(50_000));
 }
 
 fn arrival(number: u64) -> Arrival {

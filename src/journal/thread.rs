@@ -26,6 +26,8 @@ const INPUT_BYTES_MAX: usize = 60 << 20;
 const FLUSH_BYTES_MAX: usize = 8 << 20;
 /// How often free space and retention are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// A change of the wall clock of more than this is journaled, in milliseconds.
+const WALL_CHANGE_MS: u64 = 500;
 /// When a refused client should come again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// When a client refused for a full disk should come again.
@@ -73,6 +75,11 @@ pub enum Refused {
 pub trait Clock: Send + Sync + 'static {
     /// Now.
     fn now(&self) -> At;
+
+    /// How far the wall clock is ahead of it, in milliseconds; `None` where there is none.
+    fn wall_offset_ms(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// The boot-time clock, going on from the last record.
@@ -94,9 +101,18 @@ fn boot_ms() -> u64 {
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
+fn unix_ms() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
+}
+
 impl Clock for SystemClock {
     fn now(&self) -> At {
         self.start.plus(boot_ms().saturating_sub(self.began_ms))
+    }
+
+    fn wall_offset_ms(&self) -> Option<i64> {
+        Some(unix_ms().saturating_sub_unsigned(self.now().0))
     }
 }
 
@@ -197,7 +213,8 @@ impl Journal {
             failed: AtomicBool::new(false),
             flushed: AtomicU64::new(0),
         });
-        let mut thread = Thread { writer, shared: shared.clone(), records, droppable, looked: None };
+        let mut thread =
+            Thread { writer, shared: shared.clone(), records, droppable, looked: None, wall_offset_ms: None };
         let thread = std::thread::Builder::new().name("ams2-journal".into()).spawn(move || thread.run())?;
         Ok((Journal { shared }, thread))
     }
@@ -398,6 +415,8 @@ struct Thread<R> {
     records: R,
     droppable: OnDroppable,
     looked: Option<Instant>,
+    /// How far the wall clock is ahead, as it was journaled last; `None` before the start was.
+    wall_offset_ms: Option<i64>,
 }
 
 impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
@@ -407,7 +426,8 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
                 self.fail(&error, Vec::new());
                 return;
             }
-            let Some(items) = self.take() else { return };
+            let Some(mut items) = self.take() else { return };
+            self.look_at_wall_clock(&mut items);
             if !items.is_empty() && !self.flush(items) {
                 return;
             }
@@ -465,6 +485,25 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
             refuse(&mut items, |item| item.makes_room);
         }
         items
+    }
+
+    /// A wall clock that was set is told before all that came with it: what clients say of times is by the new one.
+    fn look_at_wall_clock(&mut self, items: &mut Vec<Item>) {
+        let started = items.iter().find_map(|item| match &item.input {
+            Input::Started(started) => Some(started.wall_offset_ms),
+            _ => None,
+        });
+        if started.is_some() {
+            self.wall_offset_ms = started;
+        }
+        let (Some(known), Some(now)) = (self.wall_offset_ms, self.shared.clock.wall_offset_ms()) else {
+            return;
+        };
+        if started.is_none() && now.abs_diff(known) > WALL_CHANGE_MS {
+            self.wall_offset_ms = Some(now);
+            let (input, bytes) = (Input::WallClock(now), 0);
+            items.insert(0, Item { input, reply: None, bytes, client: false, makes_room: false });
+        }
     }
 
     /// Flushes, answers, hands on; `false` when the thread must end.

@@ -273,6 +273,8 @@ impl<'de> Visitor<'de> for One<'_, '_> {
                 sink.index += 1;
                 return Ok(());
             }
+            // Alertmanager's rule, whether that is past or to come.
+            times.starts_at = times.starts_at.or(times.ends_at);
         }
         let finished = sink.builder.finish_alert(times, id.as_deref(), generator_url.as_deref());
         if sink.problems.len() == before

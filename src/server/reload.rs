@@ -69,14 +69,20 @@ impl Reloader {
         let settings = settings(&loaded, self.connections);
         let in_force = self.router.ask(|folded| {
             let rules = folded.machine.rule_version();
-            folded.machine.config().map(|(core, at)| (core.clone(), at, rules))
+            let in_force = folded.machine.config().map(|(core, at)| (core.clone(), at, rules));
+            (in_force, folded.machine.says_config_refused())
         });
-        match in_force.await.map_err(words)? {
+        let (in_force, says_refused) = in_force.await.map_err(words)?;
+        match in_force {
             // Nothing to decide anew: what files and the environment hold may be new all the same.
             Some((core, position, RULE_VERSION))
                 if core == loaded.core && self.wording.is_in_force(&loaded.text) =>
             {
                 self.wording.install(position, loaded, &self.handler);
+                if says_refused {
+                    let seq = self.journal.append(Input::Own(OwnEvent::ConfigAccepted)).await;
+                    self.router.folded(seq.map_err(|error| error.to_string())?).await.map_err(words)?;
+                }
             }
             _ => {
                 let input = Input::ConfigInstalled(install(&loaded, &order.by).into());

@@ -301,12 +301,45 @@ fn a_digest_that_fails_is_told_again_as_it_was() {
 }
 
 #[test]
+fn what_a_digest_told_to_some_is_brought_back_for_the_others() {
+    let mut limited = action("ops", "mail");
+    limited.max_per_minute = Some(1);
+    let mut world = World::new(config(vec![limited], each()));
+    world.far_end = None;
+    for host in 0..4 {
+        world.send(&[("event", "E"), ("host", &format!("{host}"))], Some(&format!("{host}")), None);
+    }
+    world.outcome_of_last(Ok(Receipt::Sent));
+    world.wait(61_000);
+    assert_eq!(world.delivered.last().map(|(_, told)| told.notifications.len()), Some(3));
+    let left = vec![Recipient::at(1)];
+    world.outcome_of_last(Ok(Receipt::Delivered {
+        reply: "partly".into(),
+        memo: None,
+        unfinished: left.clone(),
+        refused: vec![],
+    }));
+    world.wait(61_000);
+    world.outcome_of_last(Err(Failure::permanent("gone")));
+    world.wait(61_000);
+    let verb = DeliveryVerb::Retry;
+    let which = DeliverySelection::DeadLetters;
+    world.delivered.clear();
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.input(Input::Deliveries(DeliveryCommand { which, verb, by: "ann".into() }));
+    world.wait(600_000);
+    let told: Vec<_> = world.delivered.iter().map(|(_, told)| told.unfinished.clone()).collect();
+    assert_eq!(told, vec![Some(left); 3], "nobody hears it twice");
+}
+
+#[test]
 fn after_two_reloads_the_older_delivery_of_a_group_is_told_first() {
     let mut world = World::new(config(vec![action("ops", "log")], grouped()));
     world.far_end = Some(Err(Failure::transient("later")));
     world.alert(A, Some(HOUR));
     world.wait(30_000);
-    let whole = Route { group_by: Some(GroupBy::Labels(vec![])), ..grouped() };
+    let group_by = Some(GroupBy::Labels(vec![]));
+    let whole = Route { group_by, group_wait_ms: Some(HOUR as u64), ..grouped() };
     world.install(config(vec![action("ops", "log")], whole), vec![]);
     world.install(config(vec![action("ops", "log")], grouped()), vec![]);
     let old = world.delivered[0].1.delivery;

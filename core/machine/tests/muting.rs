@@ -385,6 +385,25 @@ fn a_silence_that_the_wall_clock_jumped_over_holds_again_when_the_clock_is_back(
 }
 
 #[test]
+fn a_silence_that_the_wall_clock_has_still_to_reach_holds_nothing() {
+    for make in [by_event, each] {
+        let mut world = World::new(make());
+        let id = world.silence(5, &["host=a"], 10 * MINUTE);
+        world.alert(A, Some(100 * HOUR));
+        world.wait(MINUTE);
+        assert_eq!(world.told(), []);
+        world.input(Input::WallClock(OFFSET - 24 * HOUR));
+        let told: Vec<_> = world.told().into_iter().filter(|told| told.0 >= MINUTE).collect();
+        assert!(told.iter().any(|told| told.2 == 1), "it is still to begin: {told:?}");
+        world.input(Input::WallClock(OFFSET));
+        world.alert(B, Some(100 * HOUR));
+        world.wait(2 * MINUTE);
+        let alert = world.machine.alerts().find(|alert| alert.silenced_by(world.wall()) == [id]);
+        assert!(alert.is_some(), "it holds again");
+    }
+}
+
+#[test]
 fn each_occurrence_is_held_and_the_last_one_told_when_the_silence_ends() {
     let mut world = World::new(each());
     let id = world.silence(5, &["host=a"], 10 * MINUTE);
@@ -419,6 +438,85 @@ fn of_an_occurrence_that_was_held_to_its_end_nothing_is_told() {
     world.wait(MINUTE);
     world.alert(A, Some(0));
     assert_eq!(world.told()[1..], [(MINUTE, NotifyReason::Ended, 0, 1)]);
+}
+
+#[test]
+fn the_end_is_told_of_what_was_told_though_a_further_occurrence_was_held() {
+    for reload in [false, true] {
+        let mut world = World::new(each());
+        world.alert(A, Some(HOUR));
+        let id = world.silence(5, &["host=a"], 10 * MINUTE);
+        world.send(A, Some("2"), Some(HOUR));
+        world.send(A, Some("3"), Some(HOUR));
+        assert_eq!(world.muted(), [Silenced { by: vec![id] }, Silenced { by: vec![id] }]);
+        if reload {
+            let mut other = each();
+            other.resolve_timeout_ms += 1;
+            world.install(other, vec![]);
+        }
+        let mut world = world.restored();
+        world.wait(MINUTE);
+        world.alert(A, Some(0));
+        assert_eq!(world.told(), [(0, Occurrence, 1, 0), (MINUTE, NotifyReason::Ended, 0, 1)]);
+        world.wait(HOUR as u64);
+        assert_eq!(world.told().len(), 2);
+        // The next firing is another: nobody is told of it.
+        world.silence(6, &["host=a"], HOUR as u64);
+        world.alert(A, Some(HOUR));
+        world.send(A, Some("4"), Some(HOUR));
+        world.alert(A, Some(0));
+        assert_eq!(world.told().len(), 2);
+        assert_eq!(world.holds_of_ops().last(), Some(&HoldReason::ResolvedBeforeTold));
+    }
+}
+
+#[test]
+fn a_held_occurrence_is_told_when_it_is_let_go_whatever_groups_wait_for() {
+    let waits = |mut config: Config| {
+        config.muting.notify_when_unmuted = false;
+        config
+    };
+    for make in [as_alertmanager, waits] {
+        let mut world = World::new(make(each()));
+        let id = world.silence(5, &["host=a"], 10 * MINUTE);
+        world.alert(A, Some(HOUR));
+        world.wait(MINUTE);
+        world.expire(id);
+        assert_eq!(world.told(), [(MINUTE, Occurrence, 1, 0)], "after a silence");
+        let mut world = World::new(make(with_rules(each(), node_holds_app())));
+        world.alert(NODE, Some(HOUR));
+        world.alert(APP, Some(HOUR));
+        world.wait(MINUTE);
+        world.alert(NODE, Some(0));
+        let told = world.told();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told.contains(&(MINUTE, Occurrence, 1, 0)), "after an alert: {told:?}");
+    }
+}
+
+#[test]
+fn what_happened_and_was_held_until_it_was_over_is_never_told() {
+    let each = Route { goes_on: true, ..super::each() };
+    let mut config = by_event();
+    config.route.routes.extend([Route { matchers: matchers(&["event=E"]), ..each }, Route::default()]);
+    let mut world = World::new(config.clone());
+    world.far_end = None;
+    world.send(A, Some("1"), None);
+    world.wait(MINUTE);
+    // Its group keeps it: a notification waits.
+    let id = world.silence(5, &["host=a"], HOUR as u64);
+    world.send(B, Some("2"), None);
+    world.silence(6, &["host=b"], HOUR as u64);
+    world.send(B, Some("3"), None);
+    world.send(A, Some("4"), None);
+    world.wait(10 * MINUTE);
+    assert!(world.machine.alerts().all(|alert| !alert.is_firing()));
+    world.expire(id);
+    config.resolve_timeout_ms += 1;
+    world.install(config, vec![]);
+    let occurrences =
+        world.records().filter(|what| matches!(what, Decided::Notify { reason: Occurrence, .. })).count();
+    assert_eq!(occurrences, 2, "the first of each");
 }
 
 #[test]
@@ -566,6 +664,20 @@ fn what_a_time_interval_mutes_is_told_when_it_ends() {
         assert_eq!(world.told().iter().map(|told| told.0).collect::<Vec<_>>(), [told_at]);
         assert_eq!(world.muted().len(), 1, "on record once: {:?}", world.muted());
     }
+}
+
+#[test]
+fn an_alert_that_comes_alone_and_may_hold_others_back_is_taken_in() {
+    let mut world = World::new(with_rules(each(), node_holds_app()));
+    world.send(NODE, Some("1"), Some(HOUR));
+    world.send(APP, Some("2"), Some(HOUR));
+    assert_eq!(world.told(), [(0, Occurrence, 1, 0)]);
+    assert!(matches!(world.muted()[..], [HoldReason::Inhibited { .. }]), "{:?}", world.muted());
+    world.wait(MINUTE);
+    world.alert(NODE, Some(0));
+    let told = world.told();
+    assert!(told.contains(&(MINUTE, NotifyReason::Ended, 0, 1)), "its end, too: {told:?}");
+    assert!(told.contains(&(MINUTE, Occurrence, 1, 0)), "{told:?}");
 }
 
 #[test]

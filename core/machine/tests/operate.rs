@@ -264,6 +264,69 @@ fn room_on_the_disk_ends_the_own_alert_whatever_labels_it_had() {
 }
 
 #[test]
+fn a_start_ends_the_shutdown_before_it() {
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    world.input(Input::Stopping);
+    assert_eq!(firing(&world, "Shutdown"), 1);
+    world.now = At(world.now.0 + 1_000);
+    world.start();
+    assert_eq!(firing(&world, "Shutdown"), 0);
+    assert_eq!(firing(&world, "Startup"), 1);
+    let told: Vec<_> = world.told().iter().map(|told| told.1).collect();
+    assert_eq!(told, [NotifyReason::Occurrence, NotifyReason::Ended], "the shutdown, and its end");
+    // In a group it was over before anybody was told.
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.input(Input::Stopping);
+    world.start();
+    world.wait(600_000);
+    assert_eq!(world.told(), []);
+    assert!(world.holds_of_ops().contains(&HoldReason::ResolvedBeforeTold));
+}
+
+#[test]
+fn a_config_that_is_accepted_ends_the_refusal_of_another() {
+    let refused = || Input::Own(crate::input::OwnEvent::ConfigRefused { why: "no".into() });
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.input(refused());
+    assert!(firing(&world, "Configuration Refused") == 1 && world.machine.says_config_refused());
+    world.install(config(vec![action("ops", "log")], grouped()), vec![]);
+    assert!(firing(&world, "Configuration Refused") == 0 && !world.machine.says_config_refused());
+    world.input(refused());
+    world.input(Input::Own(crate::input::OwnEvent::ConfigAccepted));
+    assert_eq!(firing(&world, "Configuration Refused"), 0);
+    // One that cannot be used ends nothing.
+    world.input(refused());
+    let mut broken = config(vec![action("ops", "log")], grouped());
+    broken.route.receiver = Some("nobody there".into());
+    world.install(broken, vec![]);
+    assert_eq!(firing(&world, "Configuration Refused"), 2, "and is refused itself");
+}
+
+#[test]
+fn all_damage_that_a_start_found_is_said_in_one_alert() {
+    let mut world = World::new(config(vec![action("ops", "log")], each()));
+    let damage: Vec<String> = (0..25).map(|place| format!("place {place}")).collect();
+    world.input(Input::Started(Started {
+        incarnation: 7,
+        seed: [1, 2],
+        wall_offset_ms: OFFSET,
+        version: "test".into(),
+        damage,
+        install: None,
+    }));
+    let row = world.machine.state.own_texts.values().find_map(|text| {
+        let alert = text.batch.alert(0)?;
+        (alert.label("event") == "Journal Damaged").then(|| alert.annotations().collect::<Vec<_>>())
+    });
+    let [("summary", summary)] = row.as_deref().expect("it is raised") else { panic!("{row:?}") };
+    assert!(
+        summary.contains("place 0; place 1; ") && summary.contains("place 19; 5 more places"),
+        "{summary}"
+    );
+    assert_eq!(firing(&world, "Journal Damaged"), 1);
+}
+
+#[test]
 fn an_order_that_changes_nothing_is_on_record() {
     let mut world = World::new(config(vec![action("ops", "log")], grouped()));
     world.far_end = None;

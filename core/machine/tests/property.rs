@@ -10,21 +10,35 @@ use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Act {
-    Alert { host: u8, resolve: bool, id: Option<u8> },
+    Alert {
+        host: u8,
+        resolve: bool,
+        id: Option<u8>,
+    },
+    /// Several in one request.
+    Batch(Vec<(u8, bool, Option<u8>)>),
     Wait(u32),
-    Outcome { which: u8, how: u8 },
+    Outcome {
+        which: u8,
+        how: u8,
+    },
     Restart(bool),
     Reload(u8),
     Acknowledge(u8),
     Retry(bool),
     Clock(i32),
-    Silence { host: u8, which: u8, seconds: u16 },
+    Silence {
+        host: u8,
+        which: u8,
+        seconds: u16,
+    },
     Expire(u8),
 }
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         6 => (0u8..6, any::<bool>(), proptest::option::of(0u8..4)).prop_map(|(host, resolve, id)| Act::Alert { host, resolve, id }),
+        2 => proptest::collection::vec((0u8..6, any::<bool>(), proptest::option::of(0u8..4)), 2..5).prop_map(Act::Batch),
         5 => (0u32..200_000).prop_map(Act::Wait),
         6 => (any::<u8>(), 0u8..6).prop_map(|(which, how)| Act::Outcome { which, how }),
         1 => any::<bool>().prop_map(Act::Restart),
@@ -81,6 +95,22 @@ fn some_config(variant: u8) -> Config {
     config
 }
 
+/// Alerts of hosts, which end now or in an hour, or have an id.
+fn several(world: &World, alerts: &[(u8, bool, Option<u8>)]) -> AlertBatch {
+    let mut builder = BatchBuilder::default();
+    for (host, resolve, id) in alerts {
+        for (name, value) in [("event", "E"), ("host", &format!("{host}")), ("severity", "critical")] {
+            builder.label(name, value);
+        }
+        builder.annotation("summary", "text");
+        let ends = Wall(world.now.0 as i64 + OFFSET + if *resolve { 0 } else { HOUR });
+        let times = AlertTimes { starts_at: None, ends_at: id.is_none().then_some(ends) };
+        let id = id.map(|id| format!("{id}"));
+        builder.finish_alert(times, id.as_deref(), None).expect("valid");
+    }
+    builder.finish()
+}
+
 /// Runs a script and keeps what was appended: the journal.
 fn journal(script: &[Act]) -> World {
     let mut world = World::new(some_config(0));
@@ -88,14 +118,12 @@ fn journal(script: &[Act]) -> World {
     for act in script {
         match act {
             Act::Alert { host, resolve, id } => {
-                let id = id.map(|id| format!("{id}"));
-                let ends = if *resolve { Some(0) } else { Some(HOUR) };
-                let host = format!("{host}");
-                world.send(
-                    &[("event", "E"), ("host", &host), ("severity", "critical")],
-                    id.as_deref(),
-                    ends.filter(|_| id.is_none()),
-                );
+                let batch = several(&world, &[(*host, *resolve, *id)]);
+                world.input(Input::Alerts(Arrival { client: "test".into(), batch: batch.into() }));
+            }
+            Act::Batch(alerts) => {
+                let batch = several(&world, alerts);
+                world.input(Input::Alerts(Arrival { client: "test".into(), batch: batch.into() }));
             }
             Act::Wait(ms) => world.wait(u64::from(*ms)),
             Act::Outcome { which, how } => {
@@ -182,7 +210,7 @@ fn numbered_script(seed: u64) -> Vec<Act> {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % bound
     };
-    let act = |_| match draw(25) {
+    let act = |_| match draw(27) {
         0..=5 => Act::Alert {
             host: draw(6) as u8,
             resolve: draw(2) == 0,
@@ -199,6 +227,10 @@ fn numbered_script(seed: u64) -> Vec<Act> {
             Act::Silence { host, which, seconds: 1 + draw(599) as u16 }
         }
         23 => Act::Expire(draw(8) as u8),
+        24..=25 => {
+            let mut alert = || (draw(6) as u8, draw(2) == 0, (draw(2) == 0).then(|| draw(4) as u8));
+            Act::Batch([alert(), alert(), alert()].into())
+        }
         _ => Act::Clock(draw(1 << 31) as i32),
     };
     (0..60).map(act).collect()
@@ -260,8 +292,63 @@ fn fold(machine: &mut Machine, records: &[JournalRecord], budget: u32) -> Vec<Ef
     effects
 }
 
+/// What became of each alert of a request, beside what a refresh counts: decisions that name its place.
+fn decided_of(effects: &[Effect], position: Position) -> usize {
+    let names = |effect: &&Effect| match effect {
+        Effect::Record(Record { what: Decided::Alert { position: known, change, .. }, .. }) => {
+            *known == position && *change != AlertChange::TimedOut
+        }
+        Effect::Record(Record { what: Decided::DuplicateId { position: known, .. }, .. }) => {
+            *known == position
+        }
+        _ => false,
+    };
+    effects.iter().filter(names).count()
+}
+
+/// Each alert of a request is decided once, or is a refresh that is counted, and what fires is known afterwards.
+fn check_arrival(machine: &Machine, arrival: &Arrival, effects: &[Effect], seq: u64, refreshed: u64) {
+    let mut quiet = 0;
+    for (alert, number) in arrival.batch.iter().zip(0..) {
+        match decided_of(effects, Position::arrived(seq + number)) {
+            0 => quiet += 1,
+            1 => {}
+            more => panic!("{alert:?} of record {seq} was decided {more} times"),
+        }
+    }
+    assert_eq!(quiet, refreshed, "{:?} of record {seq}: {effects:?}", arrival.batch);
+    // The last word on each label set.
+    for (number, alert) in arrival.batch.iter().enumerate() {
+        let last = arrival.batch.iter().skip(number + 1).all(|later| !later.labels().eq(alert.labels()));
+        let fires =
+            alert.times().ends_at.is_none_or(|ends| ends.at(machine.state.wall_offset()) > machine.now);
+        let known =
+            machine.alerts().any(|known| known.is_firing() && known.fingerprint() == alert.fingerprint());
+        let is_new = effects.iter().all(|effect| {
+            !matches!(effect, Effect::Record(Record { what: Decided::DuplicateId { alert: id, .. }, .. })
+                if *id == alert.fingerprint())
+        });
+        assert!(!(last && fires && is_new) || known, "{alert:?} of record {seq} is not known");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever is accepted counts, one by one.
+    #[test]
+    fn each_alert_of_a_request_is_decided_or_refreshed_once(script in proptest::collection::vec(act(), 1..60)) {
+        let world = journal(&script);
+        let mut machine = Machine::new();
+        for record in &world.journal {
+            let before = machine.totals().refreshed;
+            let effects = fold(&mut machine, core::slice::from_ref(record), u32::MAX);
+            if let Input::Alerts(arrival) = &record.input {
+                let refreshed = machine.totals().refreshed - before;
+                check_arrival(&machine, arrival, &effects, record.seq, refreshed);
+            }
+        }
+    }
 
     /// The same journal gives the same effects: folded twice, in small steps, and through a snapshot at any point.
     #[test]
