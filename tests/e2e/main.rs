@@ -12,6 +12,7 @@ mod check;
 mod disk;
 mod docs;
 mod examples;
+mod fair;
 mod files;
 mod four_actions;
 mod harness;

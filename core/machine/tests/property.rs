@@ -141,6 +141,7 @@ fn journal(script: &[Act]) -> World {
                         by: "ann".into(),
                         comment: String::new(),
                         annotations: Default::default(),
+                        client: "".into(),
                     }
                     .into(),
                 )));
