@@ -312,7 +312,7 @@ pub enum OwnEvent {
     },
     /// A reload was refused; the old config stays (event 12's unhappy sister).
     ConfigRefused {
-        /// The first mistake, as `check` says it.
+        /// Where the first mistake is, without a word of the file.
         why: String,
     },
     /// Damage in the journal was found and set aside.

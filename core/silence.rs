@@ -74,6 +74,8 @@ pub struct Silence {
     pub comment: String,
     /// More about it, for other tools.
     pub annotations: BTreeMap<SmolStr, String>,
+    /// Which client set it last; empty where that is who made it.
+    pub client: SmolStr,
 }
 
 /// Where a silence stands at one moment.
@@ -114,7 +116,11 @@ impl Silence {
     pub fn text_bytes(&self) -> usize {
         let matchers = self.matchers.iter().map(|m| m.name.len() + m.value.len());
         let annotations = self.annotations.iter().map(|(name, text)| name.len() + text.len());
-        self.by.len() + self.comment.len() + matchers.sum::<usize>() + annotations.sum::<usize>()
+        self.by.len()
+            + self.client.len()
+            + self.comment.len()
+            + matchers.sum::<usize>()
+            + annotations.sum::<usize>()
     }
 }
 
@@ -151,6 +157,18 @@ pub struct SetSilence {
     pub comment: String,
     /// See [`Silence::annotations`].
     pub annotations: BTreeMap<SmolStr, String>,
+    /// See [`Silence::client`].
+    pub client: SmolStr,
+}
+
+impl SetSilence {
+    /// Who set it, for the record: whom it names, and who was let in.
+    pub fn signed(&self) -> SmolStr {
+        match self.client.as_str() {
+            "" => self.by.clone(),
+            client => smol_str::format_smolstr!("{} (by {client})", self.by),
+        }
+    }
 }
 
 /// What must hold of silences.

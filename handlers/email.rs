@@ -23,7 +23,7 @@ use crate::{
     Action, BuildContext, Defaults, Delivery, Failure, FileSetting, Kind, Receipt, Recipient, Secret,
     SettingsError,
     delivery::written,
-    net::HostPort,
+    net::{self, HostPort},
     render::{Scope, Template},
     settings::{Warnings, settings},
     tls, units,
@@ -268,7 +268,7 @@ impl Settings {
             Some(("smtp", rest)) => (false, rest),
             Some(("smtps", rest)) => (true, rest),
             _ => {
-                let message = format!("{:?} is no mail server", self.smtp);
+                let message = format!("{:?} is no mail server", net::shown(&self.smtp));
                 return Err(vec![SettingsError::new("smtp", message, mend)]);
             }
         };

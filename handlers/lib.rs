@@ -9,6 +9,7 @@
 
 mod delivery;
 mod json;
+mod lane;
 pub mod launch;
 mod net;
 pub mod render;

@@ -1,29 +1,50 @@
 //! Names and addresses: resolved for a while, then tried one after the other.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    borrow::Cow,
+    io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    time::Duration,
+};
 
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
 };
 
+use crate::lane::Lane;
+
 /// Longest wait for a name: the rest of the deadline is for the connection.
-const RESOLVE_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const RESOLVE_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait for one address of several, so that one that is gone leaves time for the next.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// A name with more addresses than this is a mistake or an attack; the first ones do.
 const ADDRESSES_MAX: usize = 8;
 
 /// `host:port`; `[::1]:25` for an address of IPv6.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct HostPort {
     /// A name or an address, without brackets.
     pub(crate) host: String,
     /// From 1.
     pub(crate) port: u16,
+    lookups: Lane,
 }
 
+impl PartialEq for HostPort {
+    fn eq(&self, other: &HostPort) -> bool {
+        (&self.host, self.port) == (&other.host, other.port)
+    }
+}
+
+impl Eq for HostPort {}
+
 impl HostPort {
+    /// A host without brackets, and a port from 1.
+    pub(crate) fn new(host: impl Into<String>, port: u16) -> HostPort {
+        HostPort { host: host.into(), port, lookups: lookups() }
+    }
+
     /// Reads `host:port`, or `host` where there is a default port. The error says what is wrong.
     pub(crate) fn parse(text: &str, default_port: Option<u16>) -> Result<HostPort, String> {
         let (host, port) = match text.rsplit_once(':') {
@@ -32,11 +53,11 @@ impl HostPort {
             _ => (text, None),
         };
         let port = match (port, default_port) {
-            (None, None) => return Err(format!("{text:?} has no port")),
+            (None, None) => return Err(format!("{:?} has no port", shown(text))),
             (None, Some(port)) => port,
             (Some(port), _) => match port.parse().ok().filter(|port| *port > 0) {
                 Some(port) => port,
-                None => return Err(format!("{port:?} is no port from 1 to 65535")),
+                None => return Err(format!("{:?} is no port from 1 to 65535", shown(port))),
             },
         };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -48,27 +69,23 @@ impl HostPort {
             }
         };
         if !is_host {
-            return Err(format!("{host:?} is no host"));
+            return Err(match host.contains('@') {
+                true => format!("{:?} is no host: a login does not stand in it", shown(host)),
+                false => format!("{host:?} is no host"),
+            });
         }
-        Ok(HostPort { host: bare.unwrap_or(host).to_owned(), port })
+        Ok(HostPort::new(bare.unwrap_or(host), port))
     }
 
     /// Whether it is this machine itself.
     pub(crate) fn is_loopback(&self) -> bool {
-        let address = self.host.parse::<std::net::IpAddr>();
+        let address = self.host.parse::<IpAddr>();
         self.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
     }
 
     /// Its addresses, at most [`ADDRESSES_MAX`], at least one.
     pub(crate) async fn resolve(&self, end: Instant) -> io::Result<Vec<SocketAddr>> {
-        let end = end.min(Instant::now() + RESOLVE_WAIT);
-        let found = timeout_at(end, tokio::net::lookup_host((self.host.as_str(), self.port))).await;
-        let late = || io::Error::new(io::ErrorKind::TimedOut, "the name was not resolved in time");
-        let found: Vec<SocketAddr> = found.map_err(|_| late())??.take(ADDRESSES_MAX).collect();
-        if found.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-        }
-        Ok(found)
+        look_up(&self.lookups, &self.host, self.port, end).await
     }
 
     /// A connection to the first address that takes one, without Nagle's delay.
@@ -91,6 +108,37 @@ impl HostPort {
     }
 }
 
+/// Where the lookups of one action wait for the system's resolver.
+pub(crate) fn lookups() -> Lane {
+    Lane::new("ams2-lookup")
+}
+
+/// The addresses of a host, at most [`ADDRESSES_MAX`], at least one.
+pub(crate) async fn look_up(lane: &Lane, host: &str, port: u16, end: Instant) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let end = end.min(Instant::now() + RESOLVE_WAIT);
+    let name = host.to_owned();
+    let found = lane.run(end, move || {
+        (name.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESSES_MAX).collect::<Vec<_>>())
+    });
+    let late = |stuck| io::Error::new(io::ErrorKind::TimedOut, format!("the name was not resolved: {stuck}"));
+    let found = found.await.map_err(late)??;
+    if found.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(found)
+}
+
+/// For messages: what stands before `@` is a login, and may hold a password.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    match text.rsplit_once('@') {
+        Some((_, rest)) => format!("…@{rest}").into(),
+        None => text.into(),
+    }
+}
+
 /// As it is written in a URL.
 impl std::fmt::Display for HostPort {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -104,6 +152,16 @@ impl std::fmt::Display for HostPort {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_before_an_at_sign_is_in_no_message() {
+        for text in
+            ["me:canary@host:25", "me:canary@host", "me:canary@ho st:25", "canary@host:0", "me:can@ary@h:x"]
+        {
+            let wrong = HostPort::parse(text, None).expect_err(text);
+            assert!(!wrong.contains("can"), "{text}: {wrong}");
+        }
+    }
 
     #[test]
     fn hosts_and_ports_are_read() {
@@ -126,7 +184,7 @@ mod tests {
         ];
         for (text, default, expected) in rows {
             let read = HostPort::parse(text, default).ok();
-            let expected = expected.map(|(host, port)| HostPort { host: host.into(), port });
+            let expected = expected.map(|(host, port)| HostPort::new(host, port));
             assert_eq!(read, expected, "{text}");
             if let Some(read) = read {
                 assert_eq!(HostPort::parse(&read.to_string(), None), Ok(read), "{text}");

@@ -45,6 +45,7 @@ use tokio::{process::Command, time::Instant};
 use crate::{
     Action, BuildContext, Defaults, Delivery, Failure, Kind, Receipt, SettingsError,
     delivery::written,
+    lane::Lane,
     launch, notification,
     render::{Scope, Template},
     settings::{Warnings, settings},
@@ -147,6 +148,10 @@ struct Program {
     launcher: Option<(PathBuf, Vec<OsString>)>,
     background: Background,
     grace: Duration,
+    /// Where its starts, the removals of its folders, and the looks for its processes wait.
+    starts: Lane,
+    removals: Lane,
+    looks: Lane,
 }
 
 #[derive(Debug)]
@@ -215,6 +220,9 @@ impl Settings {
             launcher,
             background: self.background.unwrap_or_default(),
             grace: GRACE,
+            starts: Lane::new("ams2-start"),
+            removals: Lane::new("ams2-remove"),
+            looks: Lane::new("ams2-look"),
         })
     }
 
@@ -297,10 +305,10 @@ impl Action for Program {
     }
 
     /// Whether the program is there, may be run, and cannot be replaced by others. Starts nothing.
-    async fn probe(&self, _deadline: Duration) -> Result<String, String> {
+    async fn probe(&self, deadline: Duration) -> Result<String, String> {
         let path = self.path.clone();
-        let checked = tokio::task::spawn_blocking(move || path::check(&path)).await;
-        let checked = checked.map_err(|_| "the probe stopped; this is a bug".to_owned())?;
+        let checked = self.starts.run(Instant::now() + deadline, move || path::check(&path)).await;
+        let checked = checked.map_err(|stuck| format!("{}: {stuck}", self.path.display()))?;
         checked.map(|()| format!("{} can be run", self.path.display())).map_err(|refusal| refusal.to_string())
     }
 }
@@ -318,23 +326,21 @@ impl Program {
             command: self.command(delivery, &arguments, folder.as_deref()),
             folder: folder.clone(),
             mark,
+            looks: self.looks.clone(),
         };
-        // Checks and fork wait for the disk: not on the runtime's own threads.
-        let started = tokio::task::spawn_blocking(move || start.run());
-        let result = match tokio::time::timeout_at(end, started).await {
-            Ok(Ok(Ok(running))) => {
+        // Checks and fork wait for the disk, which may be a file server that is gone.
+        let result = match self.starts.run(end, move || start.run()).await {
+            Ok(Ok(running)) => {
                 let input = written(delivery, || notification(delivery));
                 let done = running.finish(input, end, self.grace, self.background).await;
                 running::judge(&done, deadline)
             }
-            Ok(Ok(Err(failure))) => Err(failure),
-            Ok(Err(_)) => Err(Failure::transient("the start stopped; this is a bug")),
-            Err(_) => Err(Failure::transient(format!("{} did not start in time", self.path.display()))),
+            Ok(Err(failure)) => Err(failure),
+            Err(stuck) => Err(Failure::transient(format!("{} did not start: {stuck}", self.path.display()))),
         };
         if let Some(folder) = folder {
             // Whatever it left there was its own; what cannot be removed now is emptied before the next use.
-            let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder));
-            let _ = tokio::time::timeout(REMOVE_WAIT, removed).await;
+            let _ = self.removals.run(Instant::now() + REMOVE_WAIT, move || fs::remove_dir_all(folder)).await;
         }
         result
     }
@@ -430,6 +436,7 @@ struct Start {
     command: Command,
     folder: Option<PathBuf>,
     mark: processes::Mark,
+    looks: Lane,
 }
 
 impl Start {
@@ -440,7 +447,7 @@ impl Start {
             let made = empty_folder(folder);
             made.map_err(|error| Failure::transient(format!("{}: {error}", folder.display())))?;
         }
-        Running::start(&mut self.command, self.mark).map_err(|error| refused(&self.path, &error))
+        Running::start(&mut self.command, self.mark, self.looks).map_err(|error| refused(&self.path, &error))
     }
 }
 

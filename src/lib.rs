@@ -5,11 +5,12 @@ pub mod cli;
 pub mod config;
 pub mod console;
 mod denied;
+pub mod flight;
 pub mod handler;
-pub mod history;
 pub mod journal;
 pub mod originator;
 pub mod poison;
+pub mod pool;
 pub mod router;
 pub mod server;
 #[cfg(test)]

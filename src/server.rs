@@ -42,6 +42,7 @@ use crate::{
         storage::{Folder, Storage},
     },
     originator::{self, Listener, OriginatorMetrics, Serving},
+    pool::Pool,
     router::{Append, Follow, Router, log},
     upkeep::{self, Recovered},
     wording::Wording,
@@ -53,6 +54,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
 /// File descriptors that connections may not use: far ends, programs, event logs, snapshots.
 const DESCRIPTORS_RESERVED: u64 = 256;
+/// Threads that read texts of alerts for deliveries, and as many for the console: more would wait for the same disk.
+const TEXT_READERS: usize = 4;
 /// Connections that a listener has, however few descriptors there are.
 const CONNECTIONS_MIN: usize = 16;
 /// Where the configuration comes from.
@@ -212,6 +215,7 @@ pub async fn run(
     let data_dir = loaded.data_dir.clone();
     let folder_error = |error| ServerError::DataFolder { path: data_dir.clone(), error };
     let storage: Arc<dyn Storage> = Arc::new(Folder::open(&data_dir).map_err(folder_error)?);
+    warn_of_loss(&data_dir, unsafe_no_sync);
     // Whatever can refuse the start does so before anything is journaled; clients wait in the listeners' queues.
     let (ready, bound) = bind(&loaded).await?;
 
@@ -275,6 +279,7 @@ pub async fn run(
         wording.clone(),
         outcomes,
         tokio::runtime::Handle::current(),
+        Pool::new("ams2-texts", TEXT_READERS)?,
     ));
     match (&first, folded.machine.config()) {
         (Input::Started(Started { install: None, .. }), Some((_, position))) => {
@@ -301,10 +306,11 @@ pub async fn run(
         handler: handler.clone(),
         serving: RwLock::new(None),
         running: loaded.clone(),
+        bound: ready.http.map(|(address, _)| address),
         connections,
         busy: tokio::sync::Mutex::new(()),
     });
-    let api = api(&router, &journal, &handler, &reloader, Arc::new(reader.clone()));
+    let api = api(&router, &journal, &handler, &reloader, Arc::new(reader.clone()))?;
     let routes = console::routes(api.clone())
         .merge(console::status_routes(console::Status {
             router: router.clone(),
@@ -324,8 +330,8 @@ pub async fn run(
         settings: RwLock::new(Arc::new(settings(&loaded, connections))),
         metrics,
         on_denied: Box::new(move |from, what| denied.note(from, what)),
-        in_flight: Arc::default(),
-        readers: originator::readers(),
+        in_flight: Default::default(),
+        readers: originator::Readers::new()?,
     });
     *reloader.serving.write().unwrap_or_else(|e| e.into_inner()) = Some(serving.clone());
     let mut listeners = tokio::task::JoinSet::new();
@@ -346,32 +352,35 @@ pub async fn run(
     };
     let why = wait_for_end(&mut signals, &journal, &router, &reloader, &gone, nearly_full).await;
     let _ = stop.send(true);
-    while listeners.join_next().await.is_some() {}
-    if let Some(path) = &ready.socket {
-        // Gone already is as good.
-        drop(std::fs::remove_file(path));
-    }
-    snapshot_thread.stop();
-    keeper.abort();
-    match why {
-        Why::JournalFailed => {
-            router.stop();
-            return Err(ServerError::JournalFailed);
+    let ending = async {
+        while listeners.join_next().await.is_some() {}
+        if let Some(path) = &ready.socket {
+            // Gone already is as good.
+            drop(std::fs::remove_file(path));
         }
-        Why::RouterStopped => return Err(ServerError::RouterStopped),
-        Why::Asked | Why::PartStopped(_) => {}
-    }
+        snapshot_thread.stop();
+        keeper.abort();
+        match why {
+            Why::JournalFailed => {
+                router.stop();
+                return Err(ServerError::JournalFailed);
+            }
+            Why::RouterStopped => return Err(ServerError::RouterStopped),
+            Why::Asked | Why::PartStopped(_) => {}
+        }
+        end(&journal, &router, &snapshots).await;
+        journal.stop();
+        join(journal_thread).await;
+        router.stop();
+        join(router_thread).await;
+        Ok(())
+    };
     tokio::select! {
-        () = end(&journal, &router, &snapshots) => {}
+        ended = ending => ended?,
         () = signals.stop() => {
             tracing::warn!("asked twice to stop: attempts under way are made again at the next start");
-            return Ok(());
         }
     }
-    journal.stop();
-    join(journal_thread).await;
-    router.stop();
-    join(router_thread).await;
     match why {
         Why::PartStopped(part) => Err(ServerError::PartStopped(part)),
         _ => Ok(()),
@@ -514,10 +523,10 @@ fn api(
     handler: &Arc<Handler>,
     reloader: &Arc<Reloader>,
     texts: Arc<dyn Texts>,
-) -> Api {
+) -> io::Result<Api> {
     let inputs_to = journal.clone();
     let reloader = reloader.clone();
-    Api {
+    Ok(Api {
         router: router.clone(),
         inputs: Arc::new(move |input| {
             let journal = inputs_to.clone();
@@ -545,7 +554,8 @@ fn api(
             move || journal.now()
         }),
         started: journal.now(),
-    }
+        readers: Arc::new(Pool::new("ams2-console", TEXT_READERS)?),
+    })
 }
 
 /// What a signal asks for.
@@ -679,11 +689,37 @@ async fn end(journal: &Journal, router: &Router, snapshots: &SnapshotWriter) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let state = router.ask_whole(|folded| (folded.machine.next_seq() - 1, folded.machine.snapshot())).await;
-    let written = state
-        .map_err(|error| error.to_string())
-        .and_then(|(covers, body)| snapshots.write(covers, &body).map_err(|error| error.to_string()));
+    let written = match state {
+        Ok((covers, body)) => {
+            let snapshots = snapshots.clone();
+            // Whoever is asked to stop once more must hear it meanwhile.
+            let written = tokio::task::spawn_blocking(move || snapshots.write(covers, &body));
+            written
+                .await
+                .map_err(|error| error.to_string())
+                .and_then(|done| done.map_err(|error| error.to_string()))
+        }
+        Err(error) => Err(error.to_string()),
+    };
     if let Err(error) = written {
         tracing::warn!(error, "no snapshot at the end; the next start reads more of the journal");
+    }
+}
+
+/// Says where what is accepted may be lost all the same.
+fn warn_of_loss(data_dir: &std::path::Path, unsafe_no_sync: bool) {
+    if unsafe_no_sync {
+        tracing::warn!("--unsafe-no-sync: what is accepted is lost if the machine fails");
+    }
+    // What Linux calls file systems that are memory (statfs(2)).
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    match rustix::fs::statfs(data_dir) {
+        Ok(found) if [TMPFS, RAMFS].contains(&i64::from(found.f_type)) => {
+            tracing::warn!(data = %data_dir.display(), "the data folder is in memory: what is accepted is lost if the machine fails");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, "the file system of the data folder is not known"),
     }
 }
 

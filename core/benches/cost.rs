@@ -136,6 +136,7 @@ impl World {
                 by: "bench".into(),
                 comment: String::new(),
                 annotations: Default::default(),
+                client: "".into(),
             };
             world.input(Input::Silence(SilenceOrder::Set(set.into())));
         }

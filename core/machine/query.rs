@@ -156,32 +156,63 @@ impl Machine {
 
     /// Every delivery that is pending or dead.
     pub fn deliveries(&self) -> impl Iterator<Item = DeliveryView> {
-        let offset = self.state.wall_offset();
-        self.state.deliveries.iter().filter(|(number, _)| !self.state.digests.contains_key(number)).map(
-            move |(_, row)| {
-                let told = &self.state.notifications[row.notification];
-                DeliveryView {
-                    id: row.id,
-                    action: self.state.actions[row.action as usize].spec.id.clone(),
-                    group: told.group.clone(),
-                    reason: told.reason,
-                    alerts: told.count() as u32,
-                    positions: told.alerts().map(|noted| noted.position).collect(),
-                    standing: match row.state {
-                        DeliveryState::Waiting => DeliveryStanding::Waiting(row.due.wall(offset)),
-                        DeliveryState::InFlight | DeliveryState::Following => DeliveryStanding::InFlight,
-                        DeliveryState::InDigest(_) => DeliveryStanding::InDigest,
-                        DeliveryState::Dead => {
-                            let reason = row.dead().cloned();
-                            DeliveryStanding::Dead(reason.expect("what is given up has its reason"))
-                        }
-                    },
-                    attempts: row.attempts,
-                    decided: told.decided_wall,
-                    last_failure: row.last_failure().map(Into::into),
+        (0..self.delivery_bound()).filter_map(|row| self.delivery_in(row))
+    }
+
+    /// One past the highest row that a delivery has.
+    pub fn delivery_bound(&self) -> u32 {
+        self.state.deliveries.bound()
+    }
+
+    /// The delivery in this row, if it is pending or dead.
+    pub fn delivery_in(&self, row: u32) -> Option<DeliveryView> {
+        let found = self.state.deliveries.find(row).filter(|_| !self.state.digests.contains_key(&row))?;
+        let told = &self.state.notifications[found.notification];
+        Some(DeliveryView {
+            id: found.id,
+            action: self.state.actions[found.action as usize].spec.id.clone(),
+            group: told.group.clone(),
+            reason: told.reason,
+            alerts: told.count() as u32,
+            positions: told.alerts().map(|noted| noted.position).collect(),
+            standing: match found.state {
+                DeliveryState::Waiting => DeliveryStanding::Waiting(found.due.wall(self.state.wall_offset())),
+                DeliveryState::InFlight | DeliveryState::Following => DeliveryStanding::InFlight,
+                DeliveryState::InDigest(_) => DeliveryStanding::InDigest,
+                DeliveryState::Dead => {
+                    let reason = found.dead().cloned();
+                    DeliveryStanding::Dead(reason.expect("what is given up has its reason"))
                 }
             },
-        )
+            attempts: found.attempts,
+            decided: told.decided_wall,
+            last_failure: found.last_failure().map(Into::into),
+        })
+    }
+
+    /// The delivery of this id, if it is pending or dead.
+    pub fn delivery(&self, id: DeliveryId) -> Option<DeliveryView> {
+        self.find_delivery(id).and_then(|row| self.delivery_in(row))
+    }
+
+    /// Whether the delivery in this row is a dead letter, and of this action if one is given.
+    pub fn is_dead_letter(&self, row: u32, of: Option<&ActionId>) -> bool {
+        self.state.deliveries.find(row).is_some_and(|found| {
+            matches!(found.state, DeliveryState::Dead)
+                && !self.state.digests.contains_key(&row)
+                && of.is_none_or(|id| self.state.actions[found.action as usize].spec.id == *id)
+        })
+    }
+
+    /// One past the highest row that a silence has.
+    pub fn silence_bound(&self) -> u32 {
+        self.state.silences.bound()
+    }
+
+    /// The silence in this row, as it stands at this moment.
+    pub fn silence_in(&self, row: u32, now: Wall) -> Option<SilenceView<'_>> {
+        let silence = &self.state.silences.row(row)?.silence;
+        Some(SilenceView { silence, state: silence.state(now) })
     }
 
     /// The text of an own alert.

@@ -66,6 +66,15 @@ impl Silences {
         self.rows.find_mut(row).map(|known| &mut known.armed)
     }
 
+    /// One past the highest row.
+    pub fn bound(&self) -> u32 {
+        self.rows.bound()
+    }
+
+    pub fn row(&self, row: u32) -> Option<&SilenceRow> {
+        self.rows.find(row)
+    }
+
     /// All of them, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &SilenceRow> {
         self.by_id.values().map(|row| &self.rows[*row])
@@ -178,7 +187,7 @@ impl Machine {
     pub(super) fn order_silence(&mut self, order: &SilenceOrder) {
         let now = self.now.wall(self.state.wall_offset());
         let by = match order {
-            SilenceOrder::Set(set) => set.by.clone(),
+            SilenceOrder::Set(set) => set.signed(),
             SilenceOrder::Expire { by, .. } => by.clone(),
         };
         match (self.plan(order, now), order) {
@@ -315,6 +324,7 @@ fn wanted(set: &SetSilence, id: SilenceId, starts: Wall, updated: Wall) -> Silen
         by: set.by.clone(),
         comment: set.comment.clone(),
         annotations: set.annotations.clone(),
+        client: set.client.clone(),
     }
 }
 

@@ -21,7 +21,10 @@ use super::{
     Texts, all,
     message::{Messages, Protocol},
 };
-use crate::{Failure, Receipt, SettingsError, net::HostPort};
+use crate::{
+    Failure, Receipt, SettingsError,
+    net::{self, HostPort},
+};
 
 /// How long the far end may take to close after us. One that never closes is healthy too.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
@@ -54,7 +57,7 @@ impl Address {
             };
         }
         let Some((scheme @ ("udp" | "tcp"), authority)) = text.split_once("://") else {
-            return wrong(format!("{text:?} is no syslog address"));
+            return wrong(format!("{:?} is no syslog address", net::shown(text)));
         };
         match HostPort::parse(authority, None) {
             Ok(place) if scheme == "udp" => Ok(Address::Udp(place)),
@@ -290,7 +293,7 @@ mod tests {
 
     #[test]
     fn addresses_are_read() {
-        let place = |host: &str, port| HostPort { host: host.into(), port };
+        let place = |host: &str, port| HostPort::new(host, port);
         let tcp = |host: &str, port| Address::Tcp(place(host, port));
         let rows = [
             ("unix:/dev/log", Some(Address::Unix("/dev/log".into()))),
@@ -317,7 +320,7 @@ mod tests {
     async fn udp_sends_one_datagram_an_alert() {
         let server = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
         let port = server.local_addr().expect("bound").port();
-        let log = syslog(Address::Udp(HostPort { host: "127.0.0.1".into(), port }));
+        let log = syslog(Address::Udp(HostPort::new("127.0.0.1", port)));
         assert_eq!(deliver(&log, &batch(), end()).await, vec![Ok(Receipt::Sent); 2]);
         let mut buffer = [0; 9000];
         let mut received = Vec::new();
@@ -352,7 +355,7 @@ mod tests {
     async fn tcp_counts_octets() {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = server.local_addr().expect("bound").port();
-        let log = syslog(Address::Tcp(HostPort { host: "127.0.0.1".into(), port }));
+        let log = syslog(Address::Tcp(HostPort::new("127.0.0.1", port)));
         let text = taken_by(&server, &log).await;
         assert!(text.starts_with(&format!("{} {}", first().len(), first())), "{text}");
         assert_eq!(text.matches(">1 2026").count(), 3);
@@ -365,7 +368,7 @@ mod tests {
     async fn tcp_ends_lines_for_those_who_know_no_more() {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = server.local_addr().expect("bound").port();
-        let log = syslog_of(Protocol::Rfc3164, Address::Tcp(HostPort { host: "127.0.0.1".into(), port }));
+        let log = syslog_of(Protocol::Rfc3164, Address::Tcp(HostPort::new("127.0.0.1", port)));
         let text = taken_by(&server, &log).await;
         assert_eq!(text.lines().filter(|line| line.starts_with("<25>")).count(), 3, "{text}");
         assert!(text.ends_with('\n'), "{text}");
@@ -375,7 +378,7 @@ mod tests {
     async fn a_server_that_closes_without_reading_is_a_failure() {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = server.local_addr().expect("bound").port();
-        let log = syslog(Address::Tcp(HostPort { host: "127.0.0.1".into(), port }));
+        let log = syslog(Address::Tcp(HostPort::new("127.0.0.1", port)));
         let closes = async {
             let (stream, _) = server.accept().await.expect("a connection");
             // Something must lie unread for the close to become a reset.

@@ -24,7 +24,7 @@ use super::{
     Background,
     processes::{Mark, Process, strays},
 };
-use crate::{Failure, Receipt, launch, text};
+use crate::{Failure, Receipt, lane::Lane, launch, text};
 
 /// How much of the output is kept, in bytes: its end.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -55,6 +55,8 @@ pub(super) struct Running {
 struct Family {
     leader: Pid,
     mark: Mark,
+    /// What hangs in the kernel may hang whoever looks at it.
+    looks: Lane,
     /// Those that had left the group when we last looked.
     strays: Vec<Process>,
     /// Whether dropping it kills.
@@ -72,7 +74,7 @@ pub(super) struct Done {
 
 impl Running {
     /// Starts the command as the leader of a process group. Blocks: for a thread that may wait.
-    pub(super) fn start(command: &mut Command, mark: Mark) -> io::Result<Running> {
+    pub(super) fn start(command: &mut Command, mark: Mark, looks: Lane) -> io::Result<Running> {
         let (reader, writer) = io::pipe()?;
         // One pipe for both streams keeps their order.
         command.stdout(writer.try_clone()?).stderr(writer);
@@ -82,7 +84,7 @@ impl Running {
         let child = child?;
         let number = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let leader = number.expect("a child that was not waited for has its number");
-        let family = Family { leader, mark, strays: Vec::new(), armed: true };
+        let family = Family { leader, mark, looks, strays: Vec::new(), armed: true };
         let ended = watch(leader)?;
         let output = pipe::Receiver::from_owned_fd(reader.into())?;
         Ok(Running { family, child, ended, output })
@@ -189,8 +191,8 @@ impl Family {
 
     async fn look(&mut self) {
         let (leader, mark, known) = (self.leader, self.mark.clone(), mem::take(&mut self.strays));
-        let look = tokio::task::spawn_blocking(move || strays(leader, &mark, &known));
-        self.strays = timeout(LOOK_MAX, look).await.ok().and_then(Result::ok).unwrap_or_default();
+        let look = self.looks.run(Instant::now() + LOOK_MAX, move || strays(leader, &mark, &known));
+        self.strays = look.await.unwrap_or_default();
     }
 }
 
@@ -200,6 +202,8 @@ impl Drop for Family {
             let found = strays(self.leader, &self.mark, &self.strays);
             let _ = kill_process_group(self.leader, Signal::KILL);
             found.iter().for_each(|stray| stray.send(Signal::KILL));
+            // Who left the group between the look and the kill.
+            strays(self.leader, &self.mark, &found).iter().for_each(|stray| stray.send(Signal::KILL));
         }
     }
 }

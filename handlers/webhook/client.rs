@@ -168,13 +168,13 @@ impl Client {
             let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
             let host = host.ok_or_else(|| wrong("it begins with neither http:// nor https://".into()))?;
             let port = url.port_or_known_default().expect("http and https have one");
-            proxy = Some(HostPort { host: host.trim_matches(['[', ']']).to_owned(), port });
+            proxy = Some(HostPort::new(host.trim_matches(['[', ']']), port));
             named.push(host.to_owned());
             let found = reqwest::Proxy::all(url).map_err(|error| wrong(error.without_url().to_string()))?;
             builder = builder.proxy(found);
         }
         let named = Named::new(named);
-        let resolver = Resolver { named: named.clone(), alias: alias.clone() };
+        let resolver = Resolver::new(named.clone(), alias.clone());
         let built =
             builder.tls_backend_preconfigured(config.clone()).dns_resolver(Arc::new(resolver)).build();
         let http = built.map_err(|error| {
@@ -285,10 +285,7 @@ impl Client {
         let end = Instant::now() + deadline.min(CONNECT_WAIT);
         let place = place_of(url);
         let host = url.host_str().unwrap_or_default();
-        let target = HostPort {
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port: url.port_or_known_default().unwrap_or(443),
-        };
+        let target = HostPort::new(host.trim_matches(['[', ']']), url.port_or_known_default().unwrap_or(443));
         if let Some(proxy) = &self.proxy {
             let connected = proxy.connect(end).await;
             connected.map_err(|error| format!("the proxy {proxy}: {error}"))?;

@@ -8,17 +8,14 @@ use std::{
     collections::BTreeSet,
     error::Error,
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
-    time::Duration,
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::time::Instant;
 
-/// Longest wait for a name: the rest of the deadline is for the connection.
-const RESOLVE_WAIT: Duration = Duration::from_secs(5);
-/// A name with more addresses than this is a mistake or an attack; the first ones do.
-const ADDRESSES_MAX: usize = 8;
+use crate::{lane::Lane, net};
 
 /// Hosts that the config names itself, in lower case.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +60,13 @@ pub(crate) struct Resolver {
     pub(crate) named: Named,
     /// The name that certificates must have, and the host that is connected to for it.
     pub(crate) alias: Option<(String, String)>,
+    lookups: Lane,
+}
+
+impl Resolver {
+    pub(crate) fn new(named: Named, alias: Option<(String, String)>) -> Resolver {
+        Resolver { named, alias, lookups: net::lookups() }
+    }
 }
 
 impl Resolve for Resolver {
@@ -71,14 +75,11 @@ impl Resolve for Resolver {
             Some((alias, host)) if alias.eq_ignore_ascii_case(name.as_str()) => host.clone(),
             _ => name.as_str().to_owned(),
         };
-        let is_named = self.named.has(&asked);
+        let (is_named, lookups) = (self.named.has(&asked), self.lookups.clone());
         Box::pin(async move {
-            let found = tokio::time::timeout(RESOLVE_WAIT, tokio::net::lookup_host((bare(&asked), 0)));
-            let found = found.await.map_err(|_| "the name was not resolved in time")??;
-            let mut addresses: Vec<SocketAddr> = found.take(ADDRESSES_MAX).collect();
-            if addresses.is_empty() {
-                return Err("the name has no address".into());
-            }
+            // The wait for a name has a bound of its own there; the deadline ends the whole.
+            let end = Instant::now() + net::RESOLVE_WAIT;
+            let mut addresses = net::look_up(&lookups, bare(&asked), 0, end).await?;
             addresses.retain(|address| is_named || is_outside(address.ip()));
             if addresses.is_empty() {
                 return Err(Inside.into());
@@ -200,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn names_are_judged_by_the_addresses_that_they_have() {
         let resolve = async |named: Named, name: &str| {
-            let resolver = Resolver { named, alias: None };
+            let resolver = Resolver::new(named, None);
             resolver.resolve(name.parse().expect("a name")).await.map(Iterator::count)
         };
         let refused = resolve(Named::default(), "localhost").await.expect_err("inside");
@@ -212,8 +213,8 @@ mod tests {
     async fn an_alias_leads_to_its_host() {
         let named = Named::new(["127.0.0.1".to_owned()]);
         let alias = Some(("hooks.example.com".to_owned(), "127.0.0.1".to_owned()));
-        let resolver = Resolver { named, alias };
-        let found: Vec<SocketAddr> =
+        let resolver = Resolver::new(named, alias);
+        let found: Vec<std::net::SocketAddr> =
             resolver.resolve("hooks.example.com".parse().expect("a name")).await.expect("found").collect();
         assert_eq!(found, ["127.0.0.1:0".parse().expect("an address")]);
     }

@@ -4,25 +4,18 @@
 //! Long lists are written in pieces, each a question of its own to the router: whoever asks for fifty thousand alerts
 //! holds up nobody who sends one.
 
-use std::{
-    collections::BTreeMap,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::collections::BTreeMap;
 
 use ams2_core::{Fingerprint, Machine, Wall, machine::AlertView, matcher::Compiled};
 use axum::{
-    Router as Routes,
-    body::Body,
+    Extension, Router as Routes,
     extract::{RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use bytes::Bytes;
 use serde_json::json;
 use smol_str::SmolStr;
-use tokio::sync::mpsc;
 
 use super::{
     export,
@@ -31,20 +24,17 @@ use super::{
     views::{Alert, AlertStatus},
 };
 use crate::{
-    console::{Api, NotAppended},
-    originator::AlertProblem,
+    console::{Api, Listing, NotAppended, Took, Unwritten, streamed, walk},
+    flight::{Full, Room},
+    originator::{AlertProblem, Mistakes},
     router::Unanswered,
 };
 
 /// Where alerts are posted; a GET lists them.
 pub const ALERTS: &str = "/api/v2/alerts";
 
-/// Rows that one question looks at.
-const ROWS: u32 = 2_048;
 /// Alerts that one question writes.
 const SHOWN: usize = 256;
-/// Pieces of an answer that wait for a slow reader.
-const PIECES_MAX: usize = 4;
 
 /// The paths but the posting of alerts, which is the originator's.
 pub fn routes(api: Api) -> Routes {
@@ -89,6 +79,21 @@ impl From<BadQuery> for Failed {
 impl From<Unanswered> for Failed {
     fn from(why: Unanswered) -> Failed {
         Failed::new(unavailable(&why.to_string(), 1))
+    }
+}
+
+impl From<Full> for Failed {
+    fn from(full: Full) -> Failed {
+        Failed::new(unavailable(&full.to_string(), crate::flight::RETRY_AFTER.as_secs()))
+    }
+}
+
+impl From<Unwritten> for Failed {
+    fn from(why: Unwritten) -> Failed {
+        match why {
+            Unwritten::Unanswered(why) => why.into(),
+            Unwritten::Full(full) => full.into(),
+        }
     }
 }
 
@@ -158,73 +163,54 @@ async fn receivers(State(api): State<Api>) -> Answer {
 }
 
 /// `GET /api/v2/alerts`: what fires, in the order of fingerprints.
-async fn alerts(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
+async fn alerts(
+    State(api): State<Api>,
+    Extension(room): Extension<Room>,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let asked = Asked::read(query.as_deref())?;
     let filter = compiled(&asked.filter);
-    let mut found = collect(&api, Machine::alert_bound, {
-        let filter = filter.clone();
-        move |machine, row, found| {
-            let alert = machine.alert_in(row).filter(|alert| alert.is_firing() && passes(alert, &filter));
-            found.extend(alert.map(|alert| (alert.fingerprint(), row)));
-        }
-    })
-    .await?;
+    let look = move |machine: &Machine, row, found: &mut Vec<(Fingerprint, u32)>| {
+        let alert = machine.alert_in(row).filter(|alert| alert.is_firing() && passes(alert, &filter));
+        found.extend(alert.map(|alert| (alert.fingerprint(), row)));
+        Took::LOOK
+    };
+    let mut found = walk(&api.router, Machine::alert_bound, Vec::new(), look).await?;
     found.sort_unstable();
-    stream(api, AlertList { asked, found, next: 0 }).await
+    Ok(streamed(&api, room, AlertList { asked, found, next: 0 }).await?)
 }
 
 /// `GET /api/v2/alerts/groups`, by labels and receiver. What is told by `notify: each` is in no group: each of its alerts
 /// is one of its own here.
-async fn groups(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
+async fn groups(
+    State(api): State<Api>,
+    Extension(room): Extension<Room>,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let asked = Asked::read(query.as_deref())?;
     let filter = compiled(&asked.filter);
-    let mut found = collect(&api, Machine::group_bound, |machine, row, found: &mut Vec<GroupKey>| {
-        let Some(group) = machine.group_in(row) else { return };
-        let labels = group.name().labels.clone();
-        found.push(GroupKey { labels, receiver: group.receiver(), members: Members::Group(row) });
-    })
-    .await?;
-    found.extend(
-        collect(&api, Machine::alert_bound, |machine, row, found: &mut Vec<GroupKey>| {
-            let Some(alert) = machine.alert_in(row) else { return };
-            for receiver in alert.receivers_of_each() {
-                let labels = alert.labels().map(|(name, value)| (name.into(), value.into())).collect();
-                let members = Members::Alert(row, alert.fingerprint());
-                found.push(GroupKey { labels, receiver, members });
-            }
-        })
-        .await?,
-    );
+    let of_groups = |machine: &Machine, row, found: &mut Vec<GroupKey>| {
+        if let Some(group) = machine.group_in(row) {
+            let labels = group.name().labels.clone();
+            found.push(GroupKey { labels, receiver: group.receiver(), members: Members::Group(row) });
+        }
+        Took::LOOK
+    };
+    let found = walk(&api.router, Machine::group_bound, Vec::new(), of_groups).await?;
+    let of_each = |machine: &Machine, row, found: &mut Vec<GroupKey>| {
+        let alert = machine.alert_in(row);
+        for receiver in alert.iter().flat_map(AlertView::receivers_of_each) {
+            let Some(alert) = &alert else { continue };
+            let labels = alert.labels().map(|(name, value)| (name.into(), value.into())).collect();
+            let members = Members::Alert(row, alert.fingerprint());
+            found.push(GroupKey { labels, receiver, members });
+        }
+        Took::LOOK
+    };
+    let mut found = walk(&api.router, Machine::alert_bound, found, of_each).await?;
     found.retain(|group| asked.wants_receiver(&group.receiver));
     found.sort_unstable();
-    stream(api, GroupList { asked, filter, found, group: 0, member: 0, is_open: false }).await
-}
-
-/// Asks the router about all rows, some at a time.
-async fn collect<T: Send + 'static>(
-    api: &Api,
-    rows: fn(&Machine) -> u32,
-    look: impl Fn(&Machine, u32, &mut Vec<T>) + Send + Sync + 'static,
-) -> Result<Vec<T>, Unanswered> {
-    let look = std::sync::Arc::new(look);
-    let (mut found, mut first) = (Vec::new(), 0);
-    loop {
-        let look = look.clone();
-        let (more, is_last) = api
-            .router
-            .ask(move |folded| {
-                let (machine, mut more) = (&folded.machine, Vec::new());
-                let bound = rows(machine);
-                (first..bound.min(first + ROWS)).for_each(|row| look(machine, row, &mut more));
-                (more, bound <= first + ROWS)
-            })
-            .await?;
-        found.extend(more);
-        if is_last {
-            return Ok(found);
-        }
-        first += ROWS;
-    }
+    Ok(streamed(&api, room, GroupList { asked, filter, found, group: 0, member: 0, is_open: false }).await?)
 }
 
 /// Whether an alert of this standing is asked for.
@@ -233,12 +219,6 @@ fn is_wanted(asked: &Asked, status: &AlertStatus) -> bool {
         && (asked.silenced || status.silenced_by.is_empty())
         && (asked.inhibited || status.inhibited_by.is_empty())
         && (asked.muted || status.muted_by.is_empty())
-}
-
-/// A long array, written in pieces.
-trait Listing: Send + 'static {
-    /// Writes some more elements, each with a comma before it; `false` once all are written.
-    fn write(&mut self, machine: &Machine, now: Wall, out: &mut Vec<u8>) -> bool;
 }
 
 fn add(out: &mut Vec<u8>, value: &impl serde::Serialize) {
@@ -361,70 +341,13 @@ impl Listing for GroupList {
     }
 }
 
-/// Sends a listing: each piece is one question to the router, and waits for the reader of those before it.
-async fn stream(api: Api, mut listing: impl Listing) -> Answer {
-    let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    let mut is_first = true;
-    // The first piece before anything is answered: a router that is busy is a status of its own.
-    let (mut piece, mut more);
-    (listing, piece, more) = ask(&api, listing).await?;
-    tokio::spawn(async move {
-        loop {
-            if is_first && !piece.is_empty() {
-                // The comma before the first element.
-                piece[0] = b'[';
-                is_first = false;
-            }
-            if !more {
-                piece.extend_from_slice(if is_first { b"[]" } else { b"]" });
-            }
-            if !piece.is_empty() && sender.send(Ok(Bytes::from(piece))).await.is_err() || !more {
-                return;
-            }
-            match ask(&api, listing).await {
-                Ok(next) => (listing, piece, more) = next,
-                // The reader sees that the list breaks off.
-                Err(why) => {
-                    drop(sender.send(Err(why)).await);
-                    return;
-                }
-            }
-        }
-    });
-    let body = Body::new(Pieces(receiver));
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
-}
-
-async fn ask<L: Listing>(api: &Api, mut listing: L) -> Result<(L, Vec<u8>, bool), Unanswered> {
-    let clock = api.clock.clone();
-    api.router
-        .ask(move |folded| {
-            let now = clock().wall(folded.machine.wall_offset_ms());
-            let mut piece = Vec::new();
-            let more = listing.write(&folded.machine, now, &mut piece);
-            (listing, piece, more)
-        })
-        .await
-}
-
-/// A body whose pieces are made while it is sent.
-struct Pieces(mpsc::Receiver<Result<Bytes, Unanswered>>);
-
-impl hyper::body::Body for Pieces {
-    type Data = Bytes;
-    type Error = Unanswered;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Unanswered>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(hyper::body::Frame::data)))
-    }
-}
-
 /// The answer to a POST of alerts of which some were not valid: the others are kept all the same.
-pub fn bad_alerts(problems: &[AlertProblem]) -> String {
-    let words: Vec<String> =
-        problems.iter().map(|problem| format!("alert {}: {}", problem.index, problem.detail)).collect();
+pub fn bad_alerts(mistakes: &Mistakes) -> String {
+    let words = |mistake: &AlertProblem| format!("alert {}: {}", mistake.index, mistake.detail);
+    let mut words: Vec<String> = mistakes.listed.iter().map(words).collect();
+    match mistakes.unlisted() {
+        0 => {}
+        more => words.push(format!("{more} more alerts are wrong")),
+    }
     serde_json::to_string(&words.join("; ")).expect("text is JSON")
 }

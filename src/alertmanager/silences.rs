@@ -2,11 +2,13 @@
 
 use ams2_core::{
     Input, Machine, Wall,
+    machine::SilenceView,
     matcher::{Matcher, Op},
-    silence::{SetSilence, Silence, SilenceError, SilenceId, SilenceOrder, SilenceState},
+    silence::{SetSilence, SilenceError, SilenceId, SilenceOrder, SilenceState},
 };
 use axum::{
     Extension,
+    body::Body,
     extract::{Path, RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -20,43 +22,51 @@ use super::{
     filter::Asked,
     views::ShownSilence,
 };
-use crate::console::{Api, Operator};
+use crate::{
+    console::{Api, Operator, Took, walk},
+    flight::Room,
+};
 
 /// Longest body, in bytes: far more than any silence that people write.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// `GET /api/v2/silences`.
-pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(room): Extension<Room>,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let asked = Asked::read(query.as_deref())?;
     let clock = api.clock.clone();
-    let shown = api
-        .router
-        .ask(move |folded| {
-            let now = clock().wall(folded.machine.wall_offset_ms());
-            let wanted = |state: SilenceState| match state {
+    let look =
+        move |machine: &Machine, row, shown: &mut Vec<((SilenceState, i64, SilenceId), ShownSilence)>| {
+            let now = clock().wall(machine.wall_offset_ms());
+            let wanted = |view: &SilenceView<'_>| match view.state {
                 SilenceState::Active => asked.active,
                 SilenceState::Pending => asked.pending,
                 SilenceState::Expired => asked.expired,
             };
             // A silence is asked for by what it says, not by what it would match.
-            let says =
-                |silence: &Silence| asked.filter.iter().all(|m| silence.matchers.iter().any(|own| own == m));
-            let views = folded.machine.silences(now).filter(|view| wanted(view.state) && says(view.silence));
-            let mut views: Vec<_> = views.collect();
+            let says = |view: &SilenceView<'_>| {
+                asked.filter.iter().all(|m| view.silence.matchers.iter().any(|own| own == m))
+            };
+            let Some(view) = machine.silence_in(row, now).filter(|view| wanted(view) && says(view)) else {
+                return Took::LOOK;
+            };
             // Active ones by their end, pending ones by their beginning, expired ones latest first.
-            views.sort_by_key(|view| {
-                let moment = match view.state {
-                    SilenceState::Active => view.silence.ends.0,
-                    SilenceState::Pending => view.silence.starts.0,
-                    SilenceState::Expired => -view.silence.ends.0,
-                };
-                (view.state, moment)
-            });
-            let shown: Vec<_> = views.iter().map(ShownSilence::of).collect();
-            serde_json::to_vec(&shown).expect("plain data encodes")
-        })
-        .await?;
-    Ok(json(shown))
+            let moment = match view.state {
+                SilenceState::Active => view.silence.ends.0,
+                SilenceState::Pending => view.silence.starts.0,
+                SilenceState::Expired => -view.silence.ends.0,
+            };
+            shown.push(((view.state, moment, view.silence.id), ShownSilence::of(&view)));
+            Took::rows(1, view.silence.text_bytes())
+        };
+    let mut shown = walk(&api.router, Machine::silence_bound, Vec::new(), look).await?;
+    shown.sort_by_key(|(place, _)| *place);
+    let shown: Vec<ShownSilence> = shown.into_iter().map(|(_, silence)| silence).collect();
+    let shown = serde_json::to_vec(&shown).expect("plain data encodes");
+    Ok(json(room.hold(shown).map_err(|(full, _)| full)?))
 }
 
 /// `GET /api/v2/silence/{id}`.
@@ -67,7 +77,8 @@ pub(super) async fn one(State(api): State<Api>, Path(id): Path<String>) -> Answe
         .router
         .ask(move |folded| {
             let now = clock().wall(folded.machine.wall_offset_ms());
-            let view = folded.machine.silences(now).find(|view| view.silence.id == id)?;
+            let silence = folded.machine.silence(id)?;
+            let view = SilenceView { silence, state: silence.state(now) };
             Some(serde_json::to_vec(&ShownSilence::of(&view)).expect("plain data encodes"))
         })
         .await?;
@@ -120,7 +131,7 @@ struct PostedMatcher {
 /// `POST /api/v2/silences`.
 pub(super) async fn set(
     State(api): State<Api>,
-    Extension(_operator): Extension<Operator>,
+    Extension(operator): Extension<Operator>,
     body: Bytes,
 ) -> Answer {
     if body.len() > BODY_BYTES_MAX {
@@ -139,7 +150,9 @@ pub(super) async fn set(
     };
     let set = wanted(posted)?;
     let fresh = SilenceId::from_random(random()?);
-    let order = SilenceOrder::Set(Box::new(SetSilence { fresh, ..set }));
+    // Whom it names is on record beside who was let in.
+    let client = if set.by == operator.0 { SmolStr::default() } else { operator.0 };
+    let order = SilenceOrder::Set(Box::new(SetSilence { fresh, client, ..set }));
     let asked = order.clone();
     let clock = api.clock.clone();
     let checked = api
@@ -246,6 +259,7 @@ fn wanted(posted: Posted) -> Result<SetSilence, Failed> {
         by,
         comment,
         annotations: posted.annotations,
+        client: SmolStr::default(),
     })
 }
 
@@ -263,6 +277,6 @@ fn refused(error: &SilenceError) -> Response {
     }
 }
 
-fn json(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+fn json(body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }

@@ -108,8 +108,16 @@ fn prefix(serve: &Serve, external_url: Option<&str>) -> Result<Option<SmolStr>, 
 }
 
 fn log(serve: &Serve) {
-    let filter = std::env::var("AMS2_LOG").ok().filter(|words| EnvFilter::try_new(words).is_ok());
-    let filter = filter.unwrap_or_else(|| "info".into());
+    let filter = match std::env::var("AMS2_LOG").map(|words| EnvFilter::try_new(&words).map(|_| words)) {
+        Ok(Ok(words)) => words,
+        Ok(Err(error)) => {
+            talk(format_args!(
+                "AMS2_LOG is no filter of logs ({error}): `info` is used; write info, debug or ams2::journal=debug"
+            ));
+            "info".into()
+        }
+        Err(_) => "info".into(),
+    };
     // It logs each failed attempt as an error of its own; ours says what became of the delivery.
     let filter = if filter.contains("async_snmp") { filter } else { format!("{filter},async_snmp=off") };
     let filter = EnvFilter::new(filter);

@@ -103,7 +103,8 @@ fn show(rows: Vec<views::Silence>) {
         &["ID", "STATE", "MATCHERS", "FROM", "UNTIL", "BY", "COMMENT"],
         rows.into_iter().map(|row| {
             let matchers = row.matchers.join(" ");
-            vec![row.id, row.state, matchers, row.starts_at, row.ends_at, row.by, row.comment]
+            let by = if row.client.is_empty() { row.by } else { format!("{} (by {})", row.by, row.client) };
+            vec![row.id, row.state, matchers, row.starts_at, row.ends_at, by, row.comment]
         }),
     );
 }

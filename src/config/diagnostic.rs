@@ -70,6 +70,9 @@ pub struct Diagnostic {
     pub message: String,
     /// How to mend it; may be empty.
     pub mend: String,
+    /// Which setting stands there, by its keys, such as `receivers[0].actions[1].email.smtp`; empty if that is not known.
+    #[serde(skip)]
+    pub(crate) setting: String,
     /// Whether a secret stands in the same line: then the line is never shown.
     #[serde(skip)]
     pub(in crate::config) beside_secret: bool,
@@ -84,7 +87,8 @@ impl Diagnostic {
     pub(crate) fn error(place: Place, message: impl Into<String>, mend: impl Into<String>) -> Diagnostic {
         let (file, gravity) = (String::new(), Gravity::Error);
         let (message, mend) = (message.into(), mend.into());
-        Diagnostic { file, gravity, place, message, mend, beside_secret: false }
+        let setting = String::new();
+        Diagnostic { file, gravity, place, message, mend, setting, beside_secret: false }
     }
 
     pub(in crate::config) fn note(
@@ -120,12 +124,25 @@ pub fn lines(found: &[Diagnostic]) -> String {
     text
 }
 
+/// The first mistake by its place and setting alone: what goes out to receivers holds no word of the file.
+pub fn whereabouts(found: &[Diagnostic]) -> String {
+    let mut errors = found.iter().filter(|diagnostic| diagnostic.gravity == Gravity::Error);
+    let Some(Diagnostic { file, place, setting, .. }) = errors.next() else { return String::new() };
+    let at = if place.line == 0 { file.clone() } else { format!("{file}:{}:{}", place.line, place.column) };
+    let what = if setting.is_empty() { String::new() } else { format!(": `{setting}`") };
+    let more = match errors.count() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!("a mistake in {at}{what}{more}; `ams2 check` and the log say what")
+}
+
 /// For people: the source lines with a mark under each mistake, as rustc prints them.
 pub fn snippets(sources: &Sources, found: &[Diagnostic], colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let mut text = String::new();
     for diagnostic in found {
-        let Diagnostic { file: name, gravity, place, message, mend, beside_secret } = diagnostic;
+        let Diagnostic { file: name, gravity, place, message, mend, beside_secret, .. } = diagnostic;
         let source = sources.text(place.file);
         let level = match gravity {
             Gravity::Error => Level::ERROR,

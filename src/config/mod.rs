@@ -6,6 +6,7 @@
 mod diagnostic;
 mod read;
 mod schema;
+mod secrecy;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ use crate::{
     originator::{Clients, HttpLimits, Limits, SocketSettings},
 };
 
-pub use diagnostic::{Diagnostic, Gravity, Place, lines, snippets};
+pub use diagnostic::{Diagnostic, Gravity, Place, lines, snippets, whereabouts};
 pub use schema::schema;
 pub use sources::{SourceFile, Sources};
 
@@ -83,6 +84,8 @@ pub struct Http {
     pub tls: Option<crate::originator::Tls>,
     /// Names that a request's `Host` may have besides addresses and `localhost`.
     pub hosts: Vec<String>,
+    /// Whether it may be reached from outside without TLS and tokens.
+    pub insecure: bool,
     /// What stands before every path; may be empty.
     pub prefix: SmolStr,
     /// Limits.
@@ -129,12 +132,25 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Wrong> {
 pub fn load_text(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<Loaded, Wrong> {
     let mut sources = Sources::one(name, text);
     let named = |sources: &Sources, found: Vec<Diagnostic>| -> Vec<Diagnostic> {
-        let name = |diagnostic: &Diagnostic| sources.name(diagnostic.place.file).to_owned();
-        found.into_iter().map(|diagnostic| Diagnostic { file: name(&diagnostic), ..diagnostic }).collect()
+        let shown = |diagnostic: Diagnostic| {
+            let place = diagnostic.place;
+            let is_hidden = secrecy::is_hidden(sources.text(place.file), place.line);
+            Diagnostic {
+                file: sources.name(place.file).to_owned(),
+                message: secrecy::masked(&diagnostic.message),
+                mend: secrecy::masked(&diagnostic.mend),
+                beside_secret: diagnostic.beside_secret || is_hidden,
+                ..diagnostic
+            }
+        };
+        found.into_iter().map(shown).collect()
     };
-    let read = sources
-        .parse(folder, Include::Follow)
-        .and_then(|(tree, mistakes)| read::read(&tree, mistakes, &sources, folder, overrides));
+    let read = sources.parse(folder, Include::Follow).and_then(|(tree, mistakes)| {
+        read::read(&tree, mistakes, &sources, folder, overrides).map_err(|found| {
+            let setting = |place| tree.path_of(place).unwrap_or_default();
+            found.into_iter().map(|one| Diagnostic { setting: setting(one.place), ..one }).collect()
+        })
+    });
     match read {
         Ok(mut loaded) => {
             loaded.warnings = named(&sources, loaded.warnings);

@@ -711,6 +711,17 @@ fn a_line_with_a_secret_in_it_is_never_shown() {
         (client("token_sha256: canary-secret"), "this is no SHA-256"),
         (client("token_sha256: 'canary-secret', uid: x"), "a whole number"),
         (client("token: canary-secret"), "unknown key `token`"),
+        // Keys of other programs, and logins in addresses.
+        (action(&format!("email: {{{email}, smtp_password: canary-secret}}")), "unknown key `smtp_password`"),
+        (action("telegram: {bot_token: canary-secret, colour: red}"), ""),
+        (action("slack: {url: 'https://hooks.example.com/canary', colour: red}"), ""),
+        (
+            action("email: {to: [a@example.com], from: b@example.com, smtp: 'smtp://me:canary@h:25'}"),
+            "\"…@h:25\" is no host",
+        ),
+        (action("event_log: {to: syslog, address: 'tcp://me:canary@h:25'}"), "\"…@h:25\" is no host"),
+        (action("event_log: {to: syslog, address: 'smtp://me:canary@h:25'}"), "is no syslog address"),
+        (action("email:\n      smtp_password:\n        canary-secret: 5"), ""),
     ];
     for (text, words) in rows {
         let wrong = load_text("f", &text, Path::new("."), &Overrides::default()).err().expect("wrong");
@@ -770,4 +781,28 @@ fn one_mistake_is_said_once_and_as_it_is() {
         let found = lines(&wrong.err().unwrap_or_else(|| panic!("accepted: {text}")).found);
         assert!(found.contains(said) && !found.contains(unsaid), "{text}{found}");
     }
+}
+
+#[test]
+fn receivers_are_told_where_a_mistake_is_and_no_word_of_the_file() {
+    let action =
+        |inner: &str| format!("receivers:\n- name: a\n  actions:\n  - {inner}\nroute: {{receiver: a}}\n");
+    let email = "to: [a@example.com], from: b@example.com";
+    for (text, told) in [
+        (
+            action(&format!("email: {{{email}, smtp: 'smtp://me:canary@h:25'}}")),
+            "a mistake in f:4:61: `receivers[0].actions[0].email.smtp`; `ams2 check` and the log say what",
+        ),
+        (
+            action(&format!("email: {{{email}, smtp: 'smtp://h:25', canary: 5}}\n  - emial: {{}}")),
+            "a mistake in f:4:76: `receivers[0].actions[0].email.canary`, and 1 more; `ams2 check` and the log say what",
+        ),
+    ] {
+        let wrong = load_text("f", &text, Path::new("."), &Overrides::default()).err().expect("wrong");
+        assert_eq!(whereabouts(&wrong.found), told, "{text}");
+    }
+    // What is no YAML has no settings.
+    let wrong = load_text("f", "canary: [", Path::new("."), &Overrides::default()).err().expect("wrong");
+    let told = whereabouts(&wrong.found);
+    assert!(told.starts_with("a mistake in f:") && !told.contains("canary"), "{told}");
 }

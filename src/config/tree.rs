@@ -77,6 +77,34 @@ impl Node {
         node
     }
 
+    /// The keys and positions that lead to what stands at a place: the way back from [`Node::at`].
+    pub fn path_of(&self, place: Place) -> Option<String> {
+        let start = |place: &Place| (place.file, place.line, place.column);
+        // A map begins where its first key does, and is longer.
+        let mut path = String::new();
+        let found = self.find(&|other| *other == place, &mut path)
+            || self.find(&|other| start(other) == start(&place), &mut path);
+        found.then_some(path)
+    }
+
+    fn find(&self, is_it: &dyn Fn(&Place) -> bool, path: &mut String) -> bool {
+        let before = path.len();
+        match &self.value {
+            Value::Map(entries) => entries.iter().any(|(key, value)| {
+                path.truncate(before);
+                let dot = if before == 0 { "" } else { "." };
+                path.push_str(&format!("{dot}{}", key.text));
+                is_it(&key.place) || is_it(&value.place) || value.find(is_it, path)
+            }),
+            Value::List(items) => items.iter().enumerate().any(|(index, item)| {
+                path.truncate(before);
+                path.push_str(&format!("[{index}]"));
+                is_it(&item.place) || item.find(is_it, path)
+            }),
+            _ => false,
+        }
+    }
+
     /// The place of a key below this node, if it is there.
     pub fn key_place(&self, name: &str) -> Option<Place> {
         let Value::Map(entries) = &self.value else { return None };

@@ -9,6 +9,7 @@ use ams2_core::{
     machine::{DeliveryStanding, DeliveryView, GroupView},
     matcher::{Compiled, Matcher},
 };
+use ams2_handlers::text::one_line;
 use axum::{
     Extension, Json, Router as Routes,
     extract::{
@@ -26,12 +27,14 @@ use super::{
     Decision,
     decisions::with_digests,
     done::{Done as Ended, done},
-    pieces::{Listed, gather},
+    pieces::{self, Took, Unwritten, walk},
     silences, views,
 };
 use crate::{
     alertmanager, config,
+    flight::{self, Flight, Full, Room},
     handler::{Handler, Texts},
+    pool::Pool,
     router::{Folded, Router, Unanswered},
 };
 
@@ -41,6 +44,8 @@ const ROWS_MAX: usize = 100_000;
 const ROWS_SHOWN: usize = 1_000;
 /// Deliveries that a filter looks at: each takes the router about a microsecond, and a text from the disk.
 const DELIVERIES_LOOKED: usize = 100_000;
+/// Things whose own texts one question looks for.
+const OWN_TEXTS_AT_ONCE: usize = 512;
 /// Says that an answer holds not all that there is: `100 of 2345`, or `100 of more` where counting all would take long.
 pub const TRUNCATED: &str = "x-ams2-truncated";
 /// Says from which sequence number on decisions are known: older ones are not in memory any more.
@@ -99,6 +104,8 @@ pub struct Api {
     pub clock: Arc<dyn Fn() -> At + Send + Sync>,
     /// When the process started, on it.
     pub started: At,
+    /// Reads texts and writes long answers.
+    pub readers: Arc<Pool>,
 }
 
 /// The routes.
@@ -119,7 +126,11 @@ pub fn routes(api: Api) -> Routes {
 }
 
 /// `GET /api/v1/alerts`: mounted beside the POST that takes alerts.
-pub async fn alerts(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
+pub async fn alerts(
+    State(api): State<Api>,
+    Extension(room): Extension<Room>,
+    query: RowQueried,
+) -> Result<Response, Problem> {
     let Query(query) = query?;
     let filter = query.filter()?;
     let limit = query.limit();
@@ -129,37 +140,72 @@ pub async fn alerts(State(api): State<Api>, query: RowQueried) -> Result<Respons
             Ok::<_, Problem>((folded.machine.wall_offset_ms(), compile(&filter, &folded.machine)?.0))
         })
         .await??;
-    let listed = gather(&api.router, limit, Machine::alert_bound, move |machine, row, out| {
+    let look = move |machine: &Machine, row, out: Option<&mut Vec<u8>>| {
         let Some(alert) = machine.alert_in(row).filter(|alert| alert.matches(&matchers)) else {
             return false;
         };
         if let Some(out) = out {
-            out.push(&views::Alert::of(&alert, offset));
+            write(out, &views::Alert::of(&alert, offset));
         }
         true
-    });
-    Ok(gathered(listed.await?))
+    };
+    let (response, found) = pieces::listed(&api, room, limit, Machine::alert_bound, look).await?;
+    Ok(cut_to(response, limit, found))
 }
 
-/// A list that was gathered as an answer.
-fn gathered(list: Listed) -> Response {
-    let more = More::Rows(list.found - list.shown);
-    let json = [(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"))];
-    truncated((json, list.json).into_response(), list.shown, more)
+fn write(out: &mut Vec<u8>, row: &impl Serialize) {
+    serde_json::to_writer(out, row).expect("plain data encodes");
+}
+
+/// A list of at most `limit` of those that were found.
+fn cut_to(response: Response, limit: usize, found: usize) -> Response {
+    let shown = found.min(limit);
+    truncated(response, shown, More::Rows(found - shown))
 }
 
 /// What is not in an answer.
-enum More {
+pub(super) enum More {
     /// So many rows; 0 for none.
     Rows(usize),
     /// Some: nobody counted them.
     Some,
 }
 
-/// Rows as an answer, which says when they are not all.
-fn listed<T: Serialize>(rows: &[T], more: More) -> Response {
-    truncated(Json(rows).into_response(), rows.len(), more)
+/// Rows that are written one after the other, each counted from then on.
+pub(super) struct Written {
+    json: Vec<u8>,
+    rows: usize,
+    flight: Flight,
 }
+
+impl Written {
+    pub fn new(room: &Room) -> Written {
+        Written { json: Vec::new(), rows: 0, flight: room.flight() }
+    }
+
+    pub fn push(&mut self, row: &impl Serialize) -> Result<(), Full> {
+        let before = self.json.len();
+        self.json.push(if self.rows == 0 { b'[' } else { b',' });
+        write(&mut self.json, row);
+        self.rows += 1;
+        self.flight.add(self.json.len() - before)
+    }
+
+    /// Whether it is as large as answers get.
+    fn is_full(&self) -> bool {
+        self.json.len() >= LIST_BYTES_MAX
+    }
+
+    /// As an answer, which says when the rows are not all.
+    pub fn answer(mut self, more: More) -> Response {
+        self.json.extend_from_slice(if self.rows == 0 { b"[]" } else { b"]" });
+        let json = [(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"))];
+        truncated((json, self.flight.around(self.json)).into_response(), self.rows, more)
+    }
+}
+
+/// Largest list that is written before it is answered, in bytes, give or take a row.
+const LIST_BYTES_MAX: usize = 32 << 20;
 
 /// An answer that says how many rows it does not hold.
 fn truncated(mut response: Response, shown: usize, more: More) -> Response {
@@ -208,22 +254,27 @@ pub(super) fn compile(
     Ok((compiled?, severities))
 }
 
-async fn groups(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
+async fn groups(
+    State(api): State<Api>,
+    Extension(room): Extension<Room>,
+    query: RowQueried,
+) -> Result<Response, Problem> {
     let Query(query) = query?;
     let (limit, filter) = (query.limit(), query.filter()?);
     let matchers = api.router.ask(move |folded| compile(&filter, &folded.machine)).await??.0;
-    let listed = gather(&api.router, limit, Machine::group_bound, move |machine, row, out| {
+    let look = move |machine: &Machine, row, out: Option<&mut Vec<u8>>| {
         // A group is shown whole if one of its alerts matches.
         let shown = |group: &GroupView<'_>| {
             matchers.is_empty() || group.alerts().any(|alert| alert.matches(&matchers))
         };
         let Some(group) = machine.group_in(row).filter(shown) else { return false };
         if let Some(out) = out {
-            out.push(&views::Group::of(&group));
+            write(out, &views::Group::of(&group));
         }
         true
-    });
-    Ok(gathered(listed.await?))
+    };
+    let (response, found) = pieces::listed(&api, room, limit, Machine::group_bound, look).await?;
+    Ok(cut_to(response, limit, found))
 }
 
 /// Filters of a query for decisions.
@@ -239,28 +290,36 @@ pub struct DecisionQuery {
 /// The newest decisions, newest first.
 async fn decisions(
     State(api): State<Api>,
+    Extension(room): Extension<Room>,
     query: Result<Query<DecisionQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
     let limit = query.limit.unwrap_or(DECISIONS_SHOWN).min(ROWS_MAX);
     let (offset, records) = api.router.ask(newest).await?;
     let known_from = records.first().map_or(0, |record| record.seq);
-    let written = tokio::task::spawn_blocking(move || {
+    let written = api.readers.run(move || {
         let about = query.about.map(|what| with_digests(what, &records));
         let all = records.iter().rev().map(|record| Decision::of(record, offset));
         let concerns = |row: &Decision, what: &Vec<String>| what.iter().any(|what| row.concerns(what));
-        let mut shown = all.filter(|row| about.as_ref().is_none_or(|what| concerns(row, what)));
-        (shown.by_ref().take(limit).collect::<Vec<_>>(), shown.count())
+        let shown = all.filter(|row| about.as_ref().is_none_or(|what| concerns(row, what)));
+        let (mut written, mut more) = (Written::new(&room), 0);
+        for row in shown {
+            if written.rows < limit && !written.is_full() {
+                written.push(&row)?;
+            } else {
+                more += 1;
+            }
+        }
+        Ok::<_, Full>(written.answer(More::Rows(more)))
     });
-    let (rows, more) = written.await.map_err(fault)?;
-    let mut response = listed(&rows, More::Rows(more));
+    let mut response = written.await.map_err(fault)??;
     response.headers_mut().insert(header::HeaderName::from_static(KNOWN_FROM), known_from.into());
     Ok(response)
 }
 
 /// The decisions in memory, oldest first, and how far the wall clock is ahead. They are shared, not copied: what is made
 /// of them is made elsewhere than on the router's thread.
-fn newest(folded: &Folded) -> (i64, Vec<Arc<Record>>) {
+pub(super) fn newest(folded: &Folded) -> (i64, Vec<Arc<Record>>) {
     (folded.machine.wall_offset_ms(), folded.decisions.iter().cloned().collect())
 }
 
@@ -290,7 +349,11 @@ impl Found {
     }
 }
 
-async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Response, Problem> {
+async fn deliveries(
+    State(api): State<Api>,
+    Extension(room): Extension<Room>,
+    query: RowQueried,
+) -> Result<Response, Problem> {
     let Query(query) = query?;
     let (limit, filter) = (query.limit(), query.filter()?);
     let (pending, dead, ended) = match query.state.as_deref() {
@@ -306,59 +369,82 @@ async fn deliveries(State(api): State<Api>, query: RowQueried) -> Result<Respons
     };
     // Which match is known once their texts are read.
     let most = if filter.is_empty() { limit } else { DELIVERIES_LOOKED };
-    let (known, mut is_more, offset, records, matchers, severities) = api
+    let (offset, records, matchers, severities) = api
         .router
         .ask(move |folded| {
             let (matchers, severities) = compile(&filter, &folded.machine)?;
-            let is_dead = |delivery: &DeliveryView| matches!(delivery.standing, DeliveryStanding::Dead(_));
-            let known = folded.machine.deliveries();
-            let mut known = known.filter(|one| if is_dead(one) { dead } else { pending }).map(Found::Known);
-            let found: Vec<_> = known
-                .by_ref()
-                .take(most)
-                .map(|delivery| {
-                    let own = own_texts(&folded.machine, &delivery.positions());
-                    (delivery, own)
-                })
-                .collect();
-            let is_more = (pending || dead) && known.next().is_some();
             let (offset, records) = if ended { newest(folded) } else { Default::default() };
-            Ok::<_, Problem>((found, is_more, offset, records, matchers, severities))
+            Ok::<_, Problem>((offset, records, matchers, severities))
         })
         .await??;
-    let mut found = known;
+    // One more than is looked at says that there are more.
+    let look = move |machine: &Machine, row, (found, bytes): &mut (Vec<(Found, OwnTexts)>, usize)| {
+        let is_dead = |delivery: &DeliveryView| matches!(delivery.standing, DeliveryStanding::Dead(_));
+        if found.len() > most || *bytes > LIST_BYTES_MAX || !(pending || dead) {
+            return Took::LOOK;
+        }
+        let delivery = machine.delivery_in(row).filter(|one| if is_dead(one) { dead } else { pending });
+        let Some(delivery) = delivery else { return Took::LOOK };
+        let own = own_texts(machine, &delivery.positions);
+        // One that tells of many alerts has the place of each.
+        let size = delivery.positions.len() * size_of::<Position>();
+        *bytes += size;
+        found.push((Found::Known(delivery), own));
+        Took::found(size)
+    };
+    let (mut found, bytes) = walk(&api.router, Machine::delivery_bound, (Vec::new(), 0), look).await?;
+    let mut is_more = found.len() > most || bytes > LIST_BYTES_MAX;
+    found.truncate(most);
     if ended && !is_more {
         let mut ended = done(records.iter().map(|record| &**record), offset);
         is_more = ended.len() > most - found.len();
         ended.truncate(most - found.len());
-        let own: Vec<_> = api
-            .router
-            .ask({
-                let positions: Vec<_> = ended.iter().map(Ended::positions).collect();
-                move |folded| positions.iter().map(|at| own_texts(&folded.machine, at)).collect()
-            })
-            .await?;
-        found.extend(ended.into_iter().map(Found::Ended).zip(own));
+        let told = ended.into_iter().map(|delivery| {
+            let positions = delivery.positions();
+            (Found::Ended(delivery), positions)
+        });
+        found.extend(own_texts_of(&api.router, told.collect()).await?);
     }
     // Texts are read from the disk: neither the router nor other clients wait for that.
-    let read = tokio::task::spawn_blocking(move || {
+    let read = api.readers.clone().run(move || {
         let told = Told { texts: &*api.texts, matchers: &matchers, severities: &severities };
         let mut rows = found.iter().filter_map(|(delivery, own)| told.row(delivery, own));
-        let shown: Vec<_> = rows.by_ref().take(limit).collect();
+        let mut written = Written::new(&room);
+        while written.rows < limit && !written.is_full() {
+            let Some(row) = rows.next() else { break };
+            written.push(&row)?;
+        }
         // The rest is not looked at just to count it.
         let more = if is_more || rows.next().is_some() { More::Some } else { More::Rows(0) };
-        (shown, more)
+        Ok::<_, Full>(written.answer(more))
     });
-    let (rows, more) = read.await.map_err(fault)?;
-    Ok(listed(&rows, more))
+    Ok(read.await.map_err(fault)??)
 }
 
 /// The texts of own alerts, by where they stand: the router alone has them.
-type OwnTexts = Vec<(Position, Arc<AlertBatch>)>;
+pub(super) type OwnTexts = Vec<(Position, Arc<AlertBatch>)>;
 
 fn own_texts(machine: &Machine, positions: &[Position]) -> OwnTexts {
     let own = positions.iter().filter(|position| position.is_raised());
     own.filter_map(|at| Some((*at, machine.own_text(*at)?))).collect()
+}
+
+/// Things with the texts of own alerts at their positions, some at a time.
+pub(super) async fn own_texts_of<T: Send + 'static>(
+    router: &Router,
+    things: Vec<(T, Vec<Position>)>,
+) -> Result<Vec<(T, OwnTexts)>, Unanswered> {
+    let mut found = Vec::with_capacity(things.len());
+    let mut things = things.into_iter().peekable();
+    while things.peek().is_some() {
+        let some: Vec<_> = things.by_ref().take(OWN_TEXTS_AT_ONCE).collect();
+        let with_texts = move |folded: &Folded| -> Vec<_> {
+            let texts = |(thing, at): (T, Vec<Position>)| (thing, own_texts(&folded.machine, &at));
+            some.into_iter().map(texts).collect()
+        };
+        found.extend(router.ask(with_texts).await?);
+    }
+    Ok(found)
 }
 
 /// What deliveries tell of.
@@ -461,25 +547,26 @@ async fn order_deliveries(
 ) -> Result<Response, Problem> {
     let Json(order) = order?;
     let which = order.selection()?;
-    let asked = which.clone();
-    let (found, under_way) = api
-        .router
-        .ask(move |folded| {
-            let under_way =
-                matches!(asked, DeliverySelection::One(id) if folded.machine.is_being_attempted(id));
-            let dead = |d: &DeliveryView| matches!(d.standing, DeliveryStanding::Dead(_));
-            let found = folded
-                .machine
-                .deliveries()
-                .filter(|d| match &asked {
-                    DeliverySelection::One(id) => d.id == *id,
-                    DeliverySelection::DeadLettersOf(action) => d.action == *action && dead(d),
-                    DeliverySelection::DeadLetters => dead(d),
-                })
-                .count();
-            (found, under_way)
-        })
-        .await?;
+    let (found, under_way) = match which.clone() {
+        DeliverySelection::One(id) => {
+            let one = move |folded: &Folded| {
+                let machine = &folded.machine;
+                (usize::from(machine.delivery(id).is_some()), machine.is_being_attempted(id))
+            };
+            api.router.ask(one).await?
+        }
+        several => {
+            let of = match several {
+                DeliverySelection::DeadLettersOf(action) => Some(action),
+                _ => None,
+            };
+            let dead = move |machine: &Machine, row, count: &mut usize| {
+                *count += usize::from(machine.is_dead_letter(row, of.as_ref()));
+                Took::LOOK
+            };
+            (walk(&api.router, Machine::delivery_bound, 0, dead).await?, false)
+        }
+    };
     if under_way {
         return Err(Problem {
             status: StatusCode::CONFLICT,
@@ -554,10 +641,12 @@ async fn acknowledge(
     }
     let compiled =
         api.router.ask(move |folded| Ok::<_, Problem>(compile(&asked, &folded.machine)?.0)).await??;
-    let firing = gather(&api.router, 0, Machine::alert_bound, move |machine, row, _| {
-        machine.alert_in(row).is_some_and(|alert| alert.is_firing() && alert.matches(&compiled))
-    });
-    let count = firing.await?.found;
+    let firing = move |machine: &Machine, row, count: &mut usize| {
+        let alert = machine.alert_in(row);
+        *count += usize::from(alert.is_some_and(|alert| alert.is_firing() && alert.matches(&compiled)));
+        Took::LOOK
+    };
+    let count = walk(&api.router, Machine::alert_bound, 0, firing).await?;
     if count == 0 {
         return Err(Problem {
             status: StatusCode::NOT_FOUND,
@@ -636,7 +725,6 @@ async fn test_action(
 ) -> Result<Response, Problem> {
     let Json(order) = order?;
     let id = action_id(&order.action)?;
-    tracing::info!(action = %id, by = %operator.0, "a test is sent");
     let Some(result) = api.handler.test(&id).await else {
         return Err(Problem {
             status: StatusCode::NOT_FOUND,
@@ -645,6 +733,9 @@ async fn test_action(
             retry_after: None,
         });
     };
+    // Names of the config and of clients may hold anything; of what is in neither, nothing is logged.
+    let (action, by) = (id.to_string(), one_line(&operator.0));
+    tracing::info!(action = %one_line(&action), %by, "a test was sent");
     use ams2_core::input::Receipt;
     let (outcome, reply) = match result {
         Ok(Receipt::Sent) => ("sent", "nobody will confirm".to_owned()),
@@ -767,6 +858,26 @@ impl From<Unanswered> for Problem {
             detail: why.to_string(),
             mend: "try again shortly".into(),
             retry_after: Some(Duration::from_secs(1)),
+        }
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Problem {
+        Problem {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            detail: full.to_string(),
+            mend: "ask again a little later, or for fewer rows with `limit`".into(),
+            retry_after: Some(flight::RETRY_AFTER),
+        }
+    }
+}
+
+impl From<Unwritten> for Problem {
+    fn from(why: Unwritten) -> Problem {
+        match why {
+            Unwritten::Unanswered(why) => why.into(),
+            Unwritten::Full(full) => full.into(),
         }
     }
 }

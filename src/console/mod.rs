@@ -14,5 +14,6 @@ pub use api::{
     ReloadOrder, SLOW_PATHS, TRUNCATED, TestAnswer, TestOrder, alerts, no_such_method, no_such_path, routes,
 };
 pub use decisions::Decision;
+pub(crate) use pieces::{Listing, Took, Unwritten, streamed, walk};
 pub use silences::{ExpireOrder, Preview, PreviewOrder, SetDone, SetOrder};
 pub use status::{Status, status_routes};

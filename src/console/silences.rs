@@ -1,12 +1,13 @@
 //! `/api/v1/silences`: made, changed, ended, listed, and tried out before they are made. Matchers are texts and know
 //! order operators; else all is as over Alertmanager's API.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ams2_core::{
-    AlertBatch, Fingerprint, Position,
+    AlertBatch, Fingerprint, Machine, Position,
     effect::{AlertChange, Decided},
     input::Input,
+    machine::SilenceView,
     matcher::{Compiled, Matcher},
     silence::{SetSilence, SilenceError, SilenceId, SilenceOrder, SilenceState},
 };
@@ -24,9 +25,11 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::{
-    api::{Api, Operator, Problem, bad_matcher, compile},
+    api::{Api, More, Operator, Problem, Written, bad_matcher, compile, newest, own_texts_of},
+    pieces::{Took, walk},
     views,
 };
+use crate::flight::Room;
 
 /// Longest silence in seconds: ten years.
 const SECONDS_MAX: u64 = 10 * 366 * 86_400;
@@ -121,6 +124,7 @@ struct ListQuery {
 
 async fn list(
     State(api): State<Api>,
+    Extension(room): Extension<Room>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
@@ -139,18 +143,20 @@ async fn list(
     let filter =
         ams2_core::matcher::parse_list(query.filter.as_deref().unwrap_or("")).map_err(bad_matcher)?;
     let clock = api.clock.clone();
-    let mut rows = api
-        .router
-        .ask(move |folded| {
-            let now = clock().wall(folded.machine.wall_offset_ms());
-            let silences = folded.machine.silences(now).filter(|view| {
-                wanted.contains(&view.state) && filter.iter().all(|m| view.silence.matchers.contains(m))
-            });
-            silences.map(|view| views::Silence::of(&view)).collect::<Vec<_>>()
-        })
-        .await?;
+    let look = move |machine: &Machine, row, rows: &mut Vec<views::Silence>| {
+        let now = clock().wall(machine.wall_offset_ms());
+        let wanted = |view: &SilenceView<'_>| {
+            wanted.contains(&view.state) && filter.iter().all(|m| view.silence.matchers.contains(m))
+        };
+        let Some(view) = machine.silence_in(row, now).filter(wanted) else { return Took::LOOK };
+        rows.push(views::Silence::of(&view));
+        Took::rows(1, view.silence.text_bytes())
+    };
+    let mut rows = walk(&api.router, Machine::silence_bound, Vec::new(), look).await?;
     rows.sort_by(|a, b| (&a.state, &a.ends_at, &a.id).cmp(&(&b.state, &b.ends_at, &b.id)));
-    Ok(Json(rows).into_response())
+    let mut written = Written::new(&room);
+    rows.iter().try_for_each(|row| written.push(row))?;
+    Ok(written.answer(More::Rows(0)))
 }
 
 async fn set(
@@ -193,9 +199,10 @@ async fn set(
         (None, None, Some(known)) => known.ends,
         _ => return Err(Problem::bad("when it ends is not clear", "give one of `ends_at` and `seconds`")),
     };
-    let by = match order.by.filter(|by| *by != operator.0) {
-        Some(by) => smol_str::format_smolstr!("{by} (by {})", operator.0),
-        None => operator.0,
+    // Whom it names is on record beside who was let in.
+    let (by, client) = match order.by.filter(|by| *by != operator.0) {
+        Some(by) => (SmolStr::from(by), operator.0),
+        None => (operator.0, SmolStr::default()),
     };
     let comment = order.comment.or_else(|| known.as_ref().map(|known| known.comment.clone()));
     let mut bits = [0; 16];
@@ -210,6 +217,7 @@ async fn set(
         by,
         comment: comment.unwrap_or_default(),
         annotations: order.annotations,
+        client,
     }));
     let sequence = append(&api, order).await?;
     let id = api
@@ -257,46 +265,51 @@ async fn preview(
 ) -> Result<Response, Problem> {
     let Json(order) = order?;
     let matchers = parse(&order.matchers)?;
-    let (mut answer, recent, compiled, severities) = api
+    let (compiled, severities, offset, decisions) = api
         .router
         .ask(move |folded| {
-            let machine = &folded.machine;
-            let (compiled, severities) = compile(&matchers, machine)?;
-            let offset = machine.wall_offset_ms();
-            let mut fitting = machine.alerts().filter(|alert| alert.is_firing() && alert.matches(&compiled));
-            let current = fitting.by_ref().take(PREVIEW_MAX).map(|alert| views::Alert::of(&alert, offset));
-            let current: Vec<_> = current.collect();
-            let current_count = current.len() + fitting.count();
-            let firing: std::collections::BTreeSet<Fingerprint> =
-                machine.alerts().filter(|alert| alert.is_firing()).map(|alert| alert.fingerprint()).collect();
-            // Newest first, each alert once.
-            let mut recent: Vec<(Fingerprint, Position, Option<Arc<AlertBatch>>)> = Vec::new();
-            let mut seen = firing;
-            for record in folded.decisions.iter().rev() {
-                let Decided::Alert { alert, position, change: AlertChange::Fired | AlertChange::Occurred } =
-                    record.what
-                else {
-                    continue;
-                };
-                if seen.insert(alert) && recent.len() < RECENT_MAX {
-                    let own = position.is_raised().then(|| machine.own_text(position)).flatten();
-                    recent.push((alert, position, own));
-                }
-            }
-            let answer = Preview { current, current_count, recent: Vec::new() };
-            Ok::<_, Problem>((answer, recent, compiled, severities))
+            let (compiled, severities) = compile(&matchers, &folded.machine)?;
+            let (offset, decisions) = newest(folded);
+            Ok::<_, Problem>((compiled, severities, offset, decisions))
         })
         .await??;
+    let asked = compiled.clone();
+    let look = move |machine: &Machine, row, (preview, firing): &mut (Preview, BTreeSet<Fingerprint>)| {
+        let Some(alert) = machine.alert_in(row).filter(|alert| alert.is_firing()) else { return Took::LOOK };
+        firing.insert(alert.fingerprint());
+        if !alert.matches(&asked) {
+            return Took::LOOK;
+        }
+        preview.current_count += 1;
+        if preview.current.len() >= PREVIEW_MAX {
+            return Took::LOOK;
+        }
+        let bytes = alert.labels().chain(alert.annotations()).map(|(name, value)| name.len() + value.len());
+        let bytes = bytes.sum();
+        preview.current.push(views::Alert::of(&alert, offset));
+        Took::rows(1, bytes)
+    };
+    let (mut answer, mut seen) =
+        walk(&api.router, Machine::alert_bound, <(Preview, BTreeSet<Fingerprint>)>::default(), look).await?;
+    // Newest first, each alert once.
+    let lately = decisions.iter().rev().filter_map(|record| match record.what {
+        Decided::Alert { alert, position, change: AlertChange::Fired | AlertChange::Occurred } => {
+            seen.insert(alert).then_some(position)
+        }
+        _ => None,
+    });
+    let lately: Vec<Position> = lately.take(RECENT_MAX).collect();
+    let recent = own_texts_of(&api.router, lately.into_iter().map(|at| (at, vec![at])).collect()).await?;
     let texts = api.texts.clone();
-    let read = tokio::task::spawn_blocking(move || {
+    let read = api.readers.run(move || {
         let fits = |batch: &AlertBatch| -> Option<BTreeMap<String, String>> {
             let alert = batch.alert(0)?;
             let matches = |m: &Compiled| m.matches(alert.label(&m.matcher.name), &severities);
             let labels = alert.labels().map(|(name, value)| (name.to_owned(), value.to_owned()));
             compiled.iter().all(matches).then(|| labels.collect())
         };
-        let labels = recent.into_iter().filter_map(|(_, position, own)| match own {
-            Some(batch) => fits(&batch),
+        let labels = recent.into_iter().filter_map(|(position, own)| match own.first() {
+            Some((_, batch)) => fits(batch),
             // What is lost or past its retention is not shown.
             None => fits(&texts.alert(position).ok()?.batch),
         });

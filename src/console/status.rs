@@ -129,6 +129,11 @@ async fn metrics(State(status): State<Status>) -> Response {
     text.sample("ams2_journal_refused_total", &[("reason", "busy")], load(&journal.refused_busy));
     text.sample("ams2_journal_refused_total", &[("reason", "disk")], load(&journal.refused_disk));
     text.gauge(
+        "ams2_journal_unsafe_no_sync",
+        "1 when --unsafe-no-sync is set: what is accepted may be lost when the machine fails.",
+        u64::from(!status.journal.syncs()),
+    );
+    text.gauge(
         "ams2_ready",
         "1 when clients are accepted.",
         u64::from(status.journal.health() == Health::Well),

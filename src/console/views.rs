@@ -154,6 +154,9 @@ pub struct Silence {
     pub updated_at: String,
     /// Who made it.
     pub by: String,
+    /// Which client set it last, where another is named as who made it.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub client: String,
     /// Why.
     pub comment: String,
     /// More about it, for other tools.
@@ -173,6 +176,7 @@ impl Silence {
             ends_at: time(silence.ends),
             updated_at: time(silence.updated),
             by: silence.by.to_string(),
+            client: silence.client.to_string(),
             comment: silence.comment.clone(),
             annotations: silence.annotations.iter().map(|(n, v)| (n.to_string(), v.clone())).collect(),
         }

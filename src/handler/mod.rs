@@ -24,6 +24,8 @@ use ams2_core::{
 use ams2_handlers::{Action, Delivery};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::pool::Pool;
+
 /// What an action may take over its own deadline before it is cut off.
 const DEADLINE_GRACE: Duration = ams2_handlers::CLEANUP_MAX.saturating_add(Duration::from_secs(1));
 /// How long a test may take, whatever the action's own timeout. With [`DEADLINE_GRACE`] that is less than the 30 s that
@@ -95,6 +97,8 @@ struct Shared {
     outcomes: Outcomes,
     site: RwLock<Arc<Site>>,
     runtime: tokio::runtime::Handle,
+    /// Reads texts: for no other work.
+    readers: Pool,
 }
 
 struct Worker {
@@ -165,14 +169,15 @@ impl Drop for Slot {
 }
 
 impl Handler {
-    /// A handler without actions yet.
+    /// A handler without actions yet. `readers` are to read texts.
     pub fn new(
         texts: Arc<dyn Texts>,
         former: Arc<dyn Former>,
         outcomes: Outcomes,
         runtime: tokio::runtime::Handle,
+        readers: Pool,
     ) -> Handler {
-        let shared = Shared { texts, former, outcomes, site: RwLock::default(), runtime };
+        let shared = Shared { texts, former, outcomes, site: RwLock::default(), runtime, readers };
         Handler { workers: RwLock::default(), shared: Arc::new(shared) }
     }
 
@@ -316,7 +321,7 @@ async fn call(batch: Vec<Attempt>, ready: Ready, shared: Arc<Shared>) {
     let (texts, former, batch) = (shared.texts.clone(), shared.former.clone(), Arc::new(batch));
     let (to_read, in_force) = (batch.clone(), (ready.action, ready.max_alerts, site));
     // Reading may wait for a disk: not on a thread that answers clients.
-    let read = tokio::task::spawn_blocking(move || {
+    let read = shared.readers.run(move || {
         let first = &to_read[0];
         let (action, max_alerts, site) = match former.action(&first.deliver.action, version(first)) {
             Some(worded) => (worded.action.clone(), worded.max_alerts, worded.site.clone()),

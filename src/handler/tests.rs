@@ -113,10 +113,20 @@ struct World {
 fn world(actions: &[(&'static str, usize, usize)]) -> World {
     let (sender, outcomes) = mpsc::unbounded_channel();
     let send: Outcomes = Arc::new(move |outcome| drop(sender.send(outcome)));
-    let handler = Handler::new(Arc::new(Memory), Arc::new(Formerly), send, tokio::runtime::Handle::current());
+    let handler = Handler::new(
+        Arc::new(Memory),
+        Arc::new(Formerly),
+        send,
+        tokio::runtime::Handle::current(),
+        readers(),
+    );
     let calls = Arc::new(AtomicUsize::new(0));
     install(&handler, &calls, actions);
     World { handler, outcomes, calls }
+}
+
+fn readers() -> Pool {
+    Pool::of_the_runtime()
 }
 
 fn install(handler: &Handler, calls: &Arc<AtomicUsize>, actions: &[(&'static str, usize, usize)]) {
@@ -307,8 +317,13 @@ async fn a_test_fails_while_its_caller_still_listens() {
     let calls = Arc::new(AtomicUsize::new(0));
     let action = Arc::new(Scripted { how: "hang", batch_max: 1, calls });
     let outcomes: Outcomes = Arc::new(|_| {});
-    let handler =
-        Handler::new(Arc::new(Memory), Arc::new(Formerly), outcomes, tokio::runtime::Handle::current());
+    let handler = Handler::new(
+        Arc::new(Memory),
+        Arc::new(Formerly),
+        outcomes,
+        tokio::runtime::Handle::current(),
+        readers(),
+    );
     let ready = Ready { action, slots: 1, timeout: Duration::from_secs(60), max_alerts: 0 };
     handler.install(vec![(id("hang"), ready)], Site::default());
     let began = tokio::time::Instant::now();

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 const KIND_INPUT: u8 = 0;
 const KIND_ALERTS: u8 = 1;
 /// Version of inputs by postcard.
-pub(super) const INPUT_VERSION: u8 = 2;
+pub(super) const INPUT_VERSION: u8 = 3;
 
 const LABELS_EARLIER: u8 = 1;
 const TEXT_EARLIER: u8 = 2;
@@ -459,6 +459,6 @@ mod tests {
             "Carried",
             "Silence",
         ];
-        assert_eq!((INPUT_VERSION, variants), (2, &kinds[..]));
+        assert_eq!((INPUT_VERSION, variants), (3, &kinds[..]));
     }
 }

@@ -89,7 +89,7 @@ fn a_snapshot_of_a_newer_state_is_refused_and_named() {
 
 #[test]
 fn a_record_of_a_newer_kind_is_refused_and_named() {
-    for (offset, byte) in [(0, 9), (1, 1), (1, 3)] {
+    for (offset, byte) in [(0, 9), (1, 1), (1, 2), (1, 4)] {
         let disk = journal();
         let (mut writer, ..) = open(&disk);
         writer.flush(At(9), &[Input::Advanced]).expect("flushed");

@@ -528,6 +528,28 @@ async fn a_router_that_is_behind_makes_clients_wait_and_then_refuses_them() {
 }
 
 #[tokio::test]
+async fn orders_that_wait_are_bounded_and_leave_room_for_our_own() {
+    let (journal, _records) = running(&SimulatedDisk::new(1), small());
+    let order = || {
+        let text = "x".repeat(4 << 20);
+        Input::Own(ams2_core::input::OwnEvent::ConfigRefused { why: text })
+    };
+    // Nobody takes the records, so that after some flushes all waits.
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut asked = Box::pin(journal.append(order()));
+        match asked.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+            std::task::Poll::Ready(answer) => break answer,
+            std::task::Poll::Pending => waiting.push(asked),
+        }
+        assert!(waiting.len() < 100, "400 MiB wait");
+        tokio::task::yield_now().await;
+    };
+    assert!(matches!(refused, Err(Refused::Busy { .. })), "{refused:?}");
+    journal.keep(order()).expect("our own inputs have room");
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_clients_while_outcomes_go_on() {
     let disk = SimulatedDisk::new(1);
     let options = Options { segment_bytes: 1 << 20, free_bytes_min: 1, ..small() };

@@ -20,6 +20,10 @@ use super::{Options, Writer, writer::Space};
 
 /// Our own inputs that may wait for a flush; past this the journal is dead or the process is lost in a loop.
 const OWN_WAITING_MAX: usize = 4_000_000;
+/// And the memory that they may hold: outcomes are a few kilobytes each.
+const OWN_BYTES_MAX: usize = 512 << 20;
+/// Past this, inputs that somebody waits for are refused: an operator can come again.
+const ASKED_BYTES_MAX: usize = 128 << 20;
 /// Largest input, in bytes of memory: encoded it is smaller, and fits into a frame.
 const INPUT_BYTES_MAX: usize = 60 << 20;
 /// Most memory of inputs that one flush takes: it bounds the frame and the time that others wait.
@@ -176,6 +180,8 @@ struct Queue {
     /// Inputs of clients among them, and the memory they hold.
     clients: usize,
     client_bytes: usize,
+    /// Memory that our own and operators' inputs hold.
+    own_bytes: usize,
     drop_before: Option<(u64, oneshot::Sender<io::Result<()>>)>,
     covered: u64,
     stop: bool,
@@ -188,6 +194,17 @@ struct Item {
     client: bool,
     /// Whether it is there to make room: it gets none where there is none.
     makes_room: bool,
+}
+
+/// Whose an input is: who is refused when too much waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// A client's alerts.
+    Client,
+    /// An operator's order, or another input that somebody waits for.
+    Asked,
+    /// Ours.
+    Own,
 }
 
 /// What the thread tells when older segments may go: the first sequence number to keep.
@@ -236,7 +253,8 @@ impl Journal {
     pub fn keep(&self, input: Input) -> Result<(), Refused> {
         let bytes = memory_bytes(&input);
         let mut queue = self.shared.lock();
-        self.shared.admit(&queue, bytes, false)?;
+        self.shared.admit(&queue, bytes, Whose::Own)?;
+        queue.own_bytes += bytes;
         queue.items.push(Item { input, reply: None, bytes, client: false, makes_room: false });
         self.shared.wake(&queue);
         Ok(())
@@ -245,6 +263,11 @@ impl Journal {
     /// The journal's clock.
     pub fn now(&self) -> At {
         self.shared.clock.now()
+    }
+
+    /// Whether what is kept is synced to the disk before it is answered.
+    pub fn syncs(&self) -> bool {
+        !self.shared.options.unsafe_no_sync
     }
 
     /// Whether it can be written.
@@ -306,12 +329,14 @@ impl Journal {
     ) -> Result<oneshot::Receiver<Result<Accepted, Refused>>, Refused> {
         let (sender, answer) = oneshot::channel();
         let mut queue = self.shared.lock();
-        self.shared.admit(&queue, bytes, client)?;
+        self.shared.admit(&queue, bytes, if client { Whose::Client } else { Whose::Asked })?;
         let makes_room = matches!(input, Input::Carried(_));
         queue.items.push(Item { input, reply: Some(sender), bytes, client, makes_room });
         if client {
             queue.clients += 1;
             queue.client_bytes += bytes;
+        } else {
+            queue.own_bytes += bytes;
         }
         self.shared.wake(&queue);
         Ok(answer)
@@ -330,7 +355,7 @@ impl Shared {
         }
     }
 
-    fn admit(&self, queue: &Queue, bytes: usize, client: bool) -> Result<(), Refused> {
+    fn admit(&self, queue: &Queue, bytes: usize, whose: Whose) -> Result<(), Refused> {
         if self.failed.load(Ordering::Relaxed) {
             return Err(Refused::Failed);
         }
@@ -340,8 +365,13 @@ impl Shared {
         if bytes > INPUT_BYTES_MAX {
             return Err(Refused::TooLarge { bytes });
         }
-        if !client {
-            return if queue.items.len() < OWN_WAITING_MAX { Ok(()) } else { Err(Refused::Failed) };
+        let fits = |most: usize| queue.own_bytes == 0 || queue.own_bytes.saturating_add(bytes) <= most;
+        match whose {
+            Whose::Own if queue.items.len() < OWN_WAITING_MAX && fits(OWN_BYTES_MAX) => return Ok(()),
+            Whose::Own => return Err(Refused::Failed),
+            Whose::Asked if queue.items.len() < OWN_WAITING_MAX && fits(ASKED_BYTES_MAX) => return Ok(()),
+            Whose::Asked => return Err(Refused::Busy { retry_after: RETRY_AFTER }),
+            Whose::Client => {}
         }
         if self.disk_full.load(Ordering::Relaxed) {
             self.metrics.refused_disk.fetch_add(1, Ordering::Relaxed);
@@ -459,9 +489,13 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         let count = count.count();
         let rest = queue.items.split_off(count);
         let items = std::mem::replace(&mut queue.items, rest);
-        for item in items.iter().filter(|item| item.client) {
-            queue.clients -= 1;
-            queue.client_bytes -= item.bytes;
+        for item in &items {
+            if item.client {
+                queue.clients -= 1;
+                queue.client_bytes -= item.bytes;
+            } else {
+                queue.own_bytes -= item.bytes;
+            }
         }
         self.shared.metrics.waiting.store(queue.items.len() as u64, Ordering::Relaxed);
         drop(queue);
@@ -477,7 +511,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         };
         let clients = bytes(&items, |item| item.client);
         if clients > room {
-            self.shared.disk_full.store(true, Ordering::Relaxed);
+            self.say_full(true, self.shared.free_bytes.load(Ordering::Relaxed));
             let refused = refuse(&mut items, |item| item.client);
             self.shared.metrics.refused_disk.fetch_add(refused, Ordering::Relaxed);
         }
@@ -558,6 +592,17 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         }
     }
 
+    /// Whether the disk is full from now on; said when it changes.
+    fn say_full(&self, full: bool, free: u64) {
+        if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::error!(free, "the disk is nearly full: clients are refused, deliveries go on");
+            } else {
+                tracing::info!(free, "the disk has room again: clients are accepted");
+            }
+        }
+    }
+
     /// Looks at the segment, free space and retention, about once a second.
     fn housekeep(&mut self) -> io::Result<()> {
         if self.looked.is_some_and(|looked| looked.elapsed() < HOUSEKEEPING) {
@@ -566,13 +611,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         self.looked = Some(Instant::now());
         let Space { full, free } = self.writer.look_at_space()?;
         self.shared.free_bytes.store(free, Ordering::Relaxed);
-        if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
-            if full {
-                tracing::error!(free, "the disk is nearly full: clients are refused, deliveries go on");
-            } else {
-                tracing::info!(free, "the disk has room again: clients are accepted");
-            }
-        }
+        self.say_full(full, free);
         let covered = self.shared.lock().covered;
         if let Some(keep_from) = self.writer.droppable(covered) {
             (self.droppable)(keep_from);

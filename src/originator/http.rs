@@ -4,19 +4,15 @@
 use std::{
     borrow::Cow,
     collections::HashMap,
-    io::Read,
+    io,
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc, Mutex, RwLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, RwLock, atomic::Ordering},
     time::Duration,
 };
 
 use ams2_core::{AlertBatch, input::Arrival};
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
+use bytes::Bytes;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri, Version, body::Incoming, header,
     service::service_fn,
@@ -33,13 +29,17 @@ use tower::ServiceExt;
 use super::{
     HttpLimits, Intake, OriginatorMetrics,
     auth::{Clients, KnownClient, Right, Sender},
-    json::{self, AlertProblem, BadBody, Limits},
+    body::{Largest, inflate, read_body},
+    drip::Dripping,
+    json::{self, AlertProblem, BadBody, Limits, Mistakes},
     linger::{Lingering, Unread},
 };
 use crate::{
     alertmanager,
     console::{self, Operator},
+    flight::{self, Flight, Flights, Full, Room},
     journal::Refused,
+    pool::Pool,
 };
 
 /// How long a connection may go on after the process was told to stop.
@@ -48,8 +48,10 @@ const DRAIN: Duration = Duration::from_secs(3);
 const ALERTS: &str = "/api/v1/alerts";
 /// Bodies of at most so many bytes are read where they arrive: some milliseconds of work.
 const INLINE_BYTES_MAX: usize = 256 << 10;
-/// A compressed body is inflated in pieces of so many bytes.
-const INFLATED_BYTES: u64 = 64 << 10;
+/// Largest body of what is neither alerts nor a silence of Alertmanager's API, in bytes: orders are small.
+const ORDER_BYTES_MAX: usize = 2 << 20;
+/// A whole answer may take so many times as long to be read as one piece of it.
+const ANSWER_TIMES: u32 = 10;
 /// Paths that anybody may ask: they say only whether we are well.
 const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
 
@@ -96,20 +98,29 @@ pub struct Serving<I> {
     pub metrics: Arc<OriginatorMetrics>,
     /// Told of everybody who was refused: the client, or where from if it is not known, and what was tried.
     pub on_denied: Box<dyn Fn(SmolStr, String) + Send + Sync>,
-    /// Bytes of bodies in flight, and of what they inflate to.
-    pub in_flight: Arc<AtomicUsize>,
-    /// Who may read alerts out of a large body: so many at once.
-    pub readers: Semaphore,
+    /// Bytes of bodies, of what they inflate to, and of answers.
+    pub in_flight: Flights,
+    /// Who reads alerts out of large bodies.
+    pub readers: Readers,
 }
 
-/// How many large bodies are read at once: more would only take processors from each other.
-pub fn readers() -> Semaphore {
-    Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))
+/// Threads that read large bodies, and turns at them: who hangs up while waiting for one has nothing read.
+pub struct Readers {
+    turns: Semaphore,
+    threads: Pool,
+}
+
+impl Readers {
+    /// As many as there are processors: more would only take them from each other.
+    pub fn new() -> io::Result<Readers> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Readers { turns: Semaphore::new(count), threads: Pool::new("ams2-bodies", count)? })
+    }
 }
 
 impl<I> Serving<I> {
     /// The settings in force.
-    fn settings(&self) -> Arc<Settings> {
+    pub fn settings(&self) -> Arc<Settings> {
         self.settings.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 }
@@ -184,7 +195,7 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-async fn accept(listener: &Listener) -> std::io::Result<(Box<dyn Stream>, Peer)> {
+async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Peer)> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
@@ -266,7 +277,8 @@ async fn connection<I: Intake>(
     let mut stream = tokio_io_timeout::TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.answer_time));
     let unread = Unread::default();
-    let stream = Lingering::new(Box::pin(stream), unread.clone());
+    let stream = Dripping::new(Box::pin(stream), limits.answer_time * ANSWER_TIMES);
+    let stream = Lingering::new(stream, unread.clone());
     serving.metrics.connections.fetch_add(1, Ordering::Relaxed);
     let service = service_fn(|request: Request<Incoming>| {
         let (serving, unread) = (serving.clone(), unread.clone());
@@ -282,7 +294,8 @@ async fn connection<I: Intake>(
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.head_bytes.max(8 << 10))
         .max_headers(limits.headers)
-        .half_close(false)
+        // Some say that their request is whole by closing their side; they still listen.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -293,6 +306,10 @@ async fn connection<I: Intake>(
         }
     };
     if let Err(error) = ended {
+        if error.is_parse() {
+            // The HTTP library has answered it.
+            serving.metrics.refused(StatusCode::BAD_REQUEST.as_u16());
+        }
         tracing::debug!(peer = %peer.name(), %error, "connection ended early");
     }
     serving.metrics.connections.fetch_sub(1, Ordering::Relaxed);
@@ -303,7 +320,13 @@ async fn answer<I: Intake>(request: Request<Incoming>, peer: Peer, serving: &Ser
     // HTTP library drops that one without a word, so this holds for all.
     let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = match route(request, peer, serving).await {
-        Ok(response) => response,
+        Ok(response) => {
+            let status = response.status();
+            if status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE {
+                serving.metrics.refused(status.as_u16());
+            }
+            response
+        }
         Err(problem) => {
             serving.metrics.refused(problem.status.as_u16());
             if matches!(problem.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -331,6 +354,10 @@ async fn route<I: Intake>(
 ) -> Result<Response<Body>, Problem> {
     check_one_host(&request)?;
     let settings = serving.settings();
+    let room = |whose: SmolStr| {
+        let limits = &settings.limits;
+        serving.in_flight.room(whose, limits.bytes_in_flight, limits.body_bytes)
+    };
     check_host(&request, peer, &settings.hosts)?;
     check_origin(&request)?;
     if matches!(peer, Peer::Tcp { .. }) && !settings.prefix.is_empty() {
@@ -343,7 +370,7 @@ async fn route<I: Intake>(
     }
     let path = request.uri().path();
     if OPEN_PATHS.contains(&path) {
-        return Ok(pass_on(request, None, serving, &settings.limits).await);
+        return pass_on(request, None, serving, &settings.limits, room(peer.name())).await;
     }
     let sender = who(&request, peer, &settings.clients)?;
     let right = match request.method() {
@@ -363,12 +390,14 @@ async fn route<I: Intake>(
             )
         });
     }
+    // Who has no name of its own shares with those that come from the same place.
+    let room = room(sender.known.map_or_else(|| peer.name(), |client| client.name.clone()));
     if right == Right::Send {
         let shape = if path == ALERTS { Shape::Native } else { Shape::Alertmanager };
-        return take_alerts(request, sender, serving, &settings, shape).await;
+        return take_alerts(request, sender, serving, &settings, shape, room.flight()).await;
     }
     let is_alerts = path == ALERTS || path == alertmanager::ALERTS;
-    let mut response = pass_on(request, Some(sender.name), serving, &settings.limits).await;
+    let mut response = pass_on(request, Some(sender.name), serving, &settings.limits, room).await?;
     if is_alerts && let Some(allow) = response.headers_mut().get_mut(header::ALLOW) {
         // The routes behind do not know that posts are taken here.
         *allow = header::HeaderValue::from_static("GET,HEAD,POST");
@@ -402,13 +431,15 @@ fn check_one_host(request: &Request<Incoming>) -> Result<(), Problem> {
 
 /// A browser that was led here by another name (DNS rebinding) is sent away where nobody needs a token.
 fn check_host(request: &Request<Incoming>, peer: Peer, hosts: &[String]) -> Result<(), Problem> {
+    let Some(host) = request.headers().get(header::HOST) else { return Ok(()) };
+    let Ok(host) = host.to_str() else {
+        let detail = "the Host header has bytes that no name has".to_owned();
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, "send the server's name or address"));
+    };
     let loopback = matches!(peer, Peer::Tcp { loopback_listener: true, .. });
     if !loopback && hosts.is_empty() {
         return Ok(());
     }
-    let Some(host) = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()) else {
-        return Ok(());
-    };
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.parse::<u16>().is_ok() => name,
         _ => host,
@@ -492,8 +523,25 @@ async fn pass_on<I: Intake>(
     operator: Option<SmolStr>,
     serving: &Serving<I>,
     limits: &HttpLimits,
-) -> Response<Body> {
-    let mut request = request.map(|body| Body::new(http_body_util::Limited::new(body, limits.body_bytes)));
+    room: Room,
+) -> Result<Response<Body>, Problem> {
+    let is_v2 = request.uri().path().starts_with("/api/v2/");
+    let (head, body) = request.into_parts();
+    let (bytes, by) = match limits.body_bytes < ORDER_BYTES_MAX {
+        true => (limits.body_bytes, BODY_BYTES),
+        false => (ORDER_BYTES_MAX, "no order is larger"),
+    };
+    let largest = Largest { bytes, by, mend: "send less in one request" };
+    let mut flight = room.flight();
+    let body = match hyper::body::Body::is_end_stream(&body) {
+        true => Bytes::new(),
+        false => {
+            let read = read_body(Request::new(body), largest, limits, &mut flight).await;
+            read.map_err(|problem| Problem { v2: is_v2.then(|| problem.status.as_u16().into()), ..problem })?
+        }
+    };
+    let mut request = Request::from_parts(head, Body::from(body));
+    request.extensions_mut().insert(room);
     if let Some(name) = operator {
         request.extensions_mut().insert(Operator(name));
     }
@@ -502,12 +550,13 @@ async fn pass_on<I: Intake>(
         time = time.max(SLOW_TIME);
     }
     let routed = tokio::time::timeout(time, serving.routes.clone().oneshot(request)).await;
+    // The body was in memory until here.
+    drop(flight);
     match routed {
-        Ok(Ok(response)) => response,
+        Ok(Ok(response)) => Ok(response),
         Ok(Err(never)) => match never {},
         Err(_) => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long".into(), "try again")
-                .into_response()
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long".into(), "try again"))
         }
     }
 }
@@ -525,45 +574,40 @@ async fn take_alerts<I: Intake>(
     serving: &Serving<I>,
     settings: &Arc<Settings>,
     shape: Shape,
+    mut flight: Flight,
 ) -> Result<Response<Body>, Problem> {
     let gzip = is_gzip(request.headers())?;
-    let mut flight = Flight { counter: serving.in_flight.clone(), bytes: 0 };
-    let body = read_body(request, &settings.limits, &mut flight).await?;
+    let body = read_body(request, largest_of_alerts(&settings.limits), &settings.limits, &mut flight).await?;
     let (read, _flight) = if body.len() <= INLINE_BYTES_MAX && !gzip {
         (read_alerts(&body, None, settings, shape)?, flight)
     } else {
         // Much of it takes long enough for others to wait on this thread.
         let (settings, body) = (settings.clone(), body);
-        let _turn = serving.readers.acquire().await.expect("nobody closes it");
-        let reading = tokio::task::spawn_blocking(move || {
+        let _turn = serving.readers.turns.acquire().await.expect("nobody closes it");
+        let reading = serving.readers.threads.run(move || {
             let read = read_alerts(&body, gzip.then_some(&mut flight), &settings, shape)?;
             Ok::<_, Problem>((read, flight))
         });
         let bug = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug".into(), "");
         reading.await.map_err(bug)??
     };
-    let ReadAlerts { batch, bytes, problems } = read;
+    let ReadAlerts { batch, bytes, mistakes } = read;
     if batch.is_empty() {
         return Ok(match shape {
             Shape::Native => json_response(StatusCode::OK, "{\"accepted\":0}".into()),
-            Shape::Alertmanager => answer_v2(&problems),
+            Shape::Alertmanager => answer_v2(&mistakes),
         });
     }
     if let Some(client) = sender.known {
-        let refused: Vec<AlertProblem> = batch
-            .iter()
-            .enumerate()
-            .filter_map(|(index, alert)| {
-                let matcher = settings.clients.refuses(client, &alert)?;
-                let detail =
-                    format!("the client `{}` may only send alerts with {}", client.name, matcher.matcher);
-                Some(AlertProblem { index, pointer: "/labels".into(), detail })
-            })
-            .take(100)
-            .collect();
-        if !refused.is_empty() {
+        let refused = Mistakes::one_each(batch.iter().enumerate().filter_map(|(index, alert)| {
+            let matcher = settings.clients.refuses(client, &alert)?;
+            let detail =
+                format!("the client `{}` may only send alerts with {}", client.name, matcher.matcher);
+            Some(AlertProblem { index, pointer: "/labels".into(), detail })
+        }));
+        if let Some(first) = refused.listed.first() {
             // Whoever reads of it in the log or in an own alert knows neither the client nor the alert.
-            let detail = format!("{}; none was accepted", refused[0].detail);
+            let detail = format!("{}; none was accepted", first.detail);
             let client = Some(client.name.as_str().into());
             return Err(Problem { status: StatusCode::FORBIDDEN, detail, client, ..invalid(refused) });
         }
@@ -575,7 +619,7 @@ async fn take_alerts<I: Intake>(
     serving.metrics.bytes.fetch_add(bytes, Ordering::Relaxed);
     let (first, last) = (accepted.first, accepted.last);
     if shape == Shape::Alertmanager {
-        return Ok(answer_v2(&problems));
+        return Ok(answer_v2(&mistakes));
     }
     let text = format!("{{\"accepted\":{count},\"sequence\":{{\"first\":{first},\"last\":{last}}}}}");
     let mut response = json_response(StatusCode::OK, text);
@@ -585,11 +629,18 @@ async fn take_alerts<I: Intake>(
     Ok(response)
 }
 
+/// The setting of the largest body.
+const BODY_BYTES: &str = "originator.http.limits.body_bytes";
+
+fn largest_of_alerts(limits: &HttpLimits) -> Largest {
+    Largest { bytes: limits.body_bytes, by: BODY_BYTES, mend: "send the alerts in several requests" }
+}
+
 /// Alertmanager's answer: nothing, or what is wrong with those alerts that were not taken.
-fn answer_v2(problems: &[AlertProblem]) -> Response<Body> {
-    match problems {
-        [] => Response::new(Body::empty()),
-        _ => json_response(StatusCode::BAD_REQUEST, alertmanager::bad_alerts(problems)),
+fn answer_v2(mistakes: &Mistakes) -> Response<Body> {
+    match mistakes.alerts {
+        0 => Response::new(Body::empty()),
+        _ => json_response(StatusCode::BAD_REQUEST, alertmanager::bad_alerts(mistakes)),
     }
 }
 
@@ -597,7 +648,7 @@ fn answer_v2(problems: &[AlertProblem]) -> Response<Body> {
 struct ReadAlerts {
     batch: AlertBatch,
     bytes: u64,
-    problems: Vec<AlertProblem>,
+    mistakes: Mistakes,
 }
 
 /// Reads the alerts of a body. One that is compressed is inflated, and what it becomes counted in its `flight`.
@@ -607,7 +658,8 @@ fn read_alerts(
     settings: &Settings,
     shape: Shape,
 ) -> Result<ReadAlerts, Problem> {
-    let inflated = flight.map(|flight| inflate(body, &settings.limits, flight)).transpose()?;
+    let largest = largest_of_alerts(&settings.limits);
+    let inflated = flight.map(|flight| inflate(body, largest, flight)).transpose()?;
     let whole = inflated.as_deref().unwrap_or(body);
     let text = std::str::from_utf8(whole).map_err(|error| {
         let at = error.valid_up_to();
@@ -622,10 +674,10 @@ fn read_alerts(
     match shape {
         Shape::Native => {
             let batch = json::parse(text, limits).map_err(invalid)?;
-            Ok(ReadAlerts { batch, bytes, problems: Vec::new() })
+            Ok(ReadAlerts { batch, bytes, mistakes: Mistakes::default() })
         }
         Shape::Alertmanager => {
-            let (batch, problems) = json::parse_v2(text, limits).map_err(|bad| {
+            let (batch, mistakes) = json::parse_v2(text, limits).map_err(|bad| {
                 let (status, code, message) = match bad {
                     BadBody::NoLabels(index) => {
                         (StatusCode::UNPROCESSABLE_ENTITY, 602, format!("{index}.labels in body is required"))
@@ -638,7 +690,7 @@ fn read_alerts(
                 };
                 Problem { v2: Some(code), ..Problem::new(status, message, "") }
             })?;
-            Ok(ReadAlerts { batch, bytes, problems })
+            Ok(ReadAlerts { batch, bytes, mistakes })
         }
     }
 }
@@ -658,118 +710,9 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
     }
 }
 
-/// Counts a body's bytes for as long as it is in memory.
-struct Flight {
-    counter: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Flight {
-    fn add(&mut self, bytes: usize, limits: &HttpLimits) -> Result<(), Problem> {
-        self.bytes += bytes;
-        if self.counter.fetch_add(bytes, Ordering::Relaxed) + bytes <= limits.bytes_in_flight {
-            return Ok(());
-        }
-        Err(Problem {
-            retry_after: Some(Duration::from_secs(2)),
-            ..Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too much is being received at once".into(),
-                "send it again a little later",
-            )
-        })
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-async fn read_body(
-    request: Request<Incoming>,
-    limits: &HttpLimits,
-    flight: &mut Flight,
-) -> Result<Bytes, Problem> {
-    let limit = limits.body_bytes;
-    let too_large = || {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is over {limit} bytes (originator.http.limits.body_bytes)"),
-            "send the alerts in several requests",
-        )
-    };
-    let mut body = request.into_body();
-    let announced = hyper::body::Body::size_hint(&body).upper();
-    if announced.is_some_and(|bytes| bytes > limit as u64) {
-        return Err(too_large());
-    }
-    let reading = async {
-        let mut first: Option<Bytes> = None;
-        let mut rest = BytesMut::new();
-        let mut size = 0;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                Problem::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"), "send it again")
-            })?;
-            let Ok(data) = frame.into_data() else { continue };
-            size += data.len();
-            if size > limit {
-                return Err(too_large());
-            }
-            flight.add(data.len(), limits)?;
-            match &first {
-                None if rest.is_empty() => first = Some(data),
-                None => rest.extend_from_slice(&data),
-                Some(start) => {
-                    rest.extend_from_slice(start);
-                    rest.extend_from_slice(&data);
-                    first = None;
-                }
-            }
-        }
-        Ok(first.unwrap_or_else(|| rest.freeze()))
-    };
-    let time = limits.body_time;
-    tokio::time::timeout(time, reading).await.unwrap_or_else(|_| {
-        let detail = format!("the body did not arrive within {time:?} (originator.http.limits.body_time)");
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail, "send less at a time"))
-    })
-}
-
-/// Decompresses up to the limit, whatever the compressed size promised, and counts each piece as received.
-fn inflate(body: &[u8], limits: &HttpLimits, flight: &mut Flight) -> Result<Bytes, Problem> {
-    let limit = limits.body_bytes;
-    let mut decoded = Vec::new();
-    let mut decoder = flate2::read::MultiGzDecoder::new(body).take(limit as u64 + 1);
-    loop {
-        let mut piece = decoder.by_ref().take(INFLATED_BYTES);
-        let read = piece.read_to_end(&mut decoded).map_err(|error| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                format!("the body is no whole gzip stream: {error}"),
-                "send it again",
-            )
-        })?;
-        if read == 0 {
-            break;
-        }
-        flight.add(read, limits)?;
-    }
-    if decoded.len() > limit {
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is over {limit} bytes when decompressed (originator.http.limits.body_bytes)"),
-            "send the alerts in several requests",
-        ));
-    }
-    Ok(decoded.into())
-}
-
 /// An error answer: problem+json (RFC 9457).
 #[derive(Debug)]
-struct Problem {
+pub(super) struct Problem {
     status: StatusCode,
     detail: String,
     mend: Cow<'static, str>,
@@ -782,7 +725,12 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, detail: String, mend: impl Into<Cow<'static, str>>) -> Problem {
+    #[cfg(test)]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub fn new(status: StatusCode, detail: String, mend: impl Into<Cow<'static, str>>) -> Problem {
         let mend = mend.into();
         Problem { status, detail, mend, errors: Vec::new(), retry_after: None, v2: None, client: None }
     }
@@ -820,16 +768,22 @@ impl Problem {
     }
 }
 
-fn invalid(errors: Vec<AlertProblem>) -> Problem {
-    let mut wrong: Vec<usize> = errors.iter().map(|error| error.index).collect();
-    wrong.dedup();
-    let detail = match wrong.len() {
+fn invalid(mistakes: Mistakes) -> Problem {
+    let detail = match mistakes.alerts {
         1 => "one alert is wrong; none was accepted".to_owned(),
         count => format!("{count} alerts are wrong; none was accepted"),
     };
     Problem {
-        errors,
+        errors: mistakes.listed,
         ..Problem::new(StatusCode::BAD_REQUEST, detail, "mend what `errors` names and send all again")
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Problem {
+        let problem =
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, full.to_string(), "send it again a little later");
+        Problem { retry_after: Some(flight::RETRY_AFTER), ..problem }
     }
 }
 

@@ -52,8 +52,38 @@ pub struct AlertProblem {
     pub detail: String,
 }
 
-/// Reads a body. Either every alert is right, or each that is not is named.
-pub fn parse(body: &str, limits: &Limits) -> Result<AlertBatch, Vec<AlertProblem>> {
+/// What is wrong with the alerts of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mistakes {
+    /// The first of them, at most 100.
+    pub listed: Vec<AlertProblem>,
+    /// How many alerts are wrong, listed or not.
+    pub alerts: usize,
+}
+
+impl Mistakes {
+    /// Alerts that are each wrong in one way.
+    pub fn one_each(all: impl Iterator<Item = AlertProblem>) -> Mistakes {
+        let mut mistakes = Mistakes::default();
+        for mistake in all {
+            mistakes.alerts += 1;
+            if mistakes.listed.len() < PROBLEMS_MAX {
+                mistakes.listed.push(mistake);
+            }
+        }
+        mistakes
+    }
+
+    /// How many wrong alerts are not listed.
+    pub fn unlisted(&self) -> usize {
+        let mut listed: Vec<usize> = self.listed.iter().map(|mistake| mistake.index).collect();
+        listed.dedup();
+        self.alerts - listed.len()
+    }
+}
+
+/// Reads a body. Either every alert is right, or those that are not are named and counted.
+pub fn parse(body: &str, limits: &Limits) -> Result<AlertBatch, Mistakes> {
     let mut sink = Sink::new(body, limits, Dialect::Native);
     let mut json = serde_json::Deserializer::from_str(body);
     let read = match body.trim_start().as_bytes().first() {
@@ -65,9 +95,10 @@ pub fn parse(body: &str, limits: &Limits) -> Result<AlertBatch, Vec<AlertProblem
     };
     if let Err(error) = read {
         let detail = format!("not valid JSON for an alert: {error}");
-        sink.problems.push(AlertProblem { index: sink.index, pointer: String::new(), detail });
+        sink.problem(String::new(), detail);
     }
-    if sink.problems.is_empty() { Ok(sink.builder.finish()) } else { Err(sink.problems) }
+    sink.end_alert();
+    if sink.mistakes.alerts == 0 { Ok(sink.builder.finish()) } else { Err(sink.mistakes) }
 }
 
 /// What is wrong with a body as a whole.
@@ -80,15 +111,15 @@ pub enum BadBody {
 }
 
 /// Reads a body of Alertmanager's API v2: an array. An alert that is not valid keeps no other from being taken: it is
-/// named. Fields that are not known are passed over.
-pub fn parse_v2(body: &str, limits: &Limits) -> Result<(AlertBatch, Vec<AlertProblem>), BadBody> {
+/// named or counted. Fields that are not known are passed over.
+pub fn parse_v2(body: &str, limits: &Limits) -> Result<(AlertBatch, Mistakes), BadBody> {
     let mut sink = Sink::new(body, limits, Dialect::Alertmanager);
     let mut json = serde_json::Deserializer::from_str(body);
     let read = Alerts(&mut sink).deserialize(&mut json).and_then(|()| json.end());
     match (read, sink.without_labels) {
         (Err(error), _) => Err(BadBody::Malformed(error.to_string())),
         (Ok(()), Some(index)) => Err(BadBody::NoLabels(index)),
-        (Ok(()), None) => Ok((sink.builder.finish(), sink.problems)),
+        (Ok(()), None) => Ok((sink.builder.finish(), sink.mistakes)),
     }
 }
 
@@ -124,7 +155,9 @@ struct Sink<'l> {
     builder: BatchBuilder,
     limits: &'l Limits,
     index: usize,
-    problems: Vec<AlertProblem>,
+    /// Whether the alert that is read is wrong, whether or not that is listed.
+    is_wrong: bool,
+    mistakes: Mistakes,
     dialect: Dialect,
     /// The first alert that has no labels at all.
     without_labels: Option<usize>,
@@ -133,7 +166,8 @@ struct Sink<'l> {
 impl<'l> Sink<'l> {
     fn new(body: &str, limits: &'l Limits, dialect: Dialect) -> Sink<'l> {
         let builder = BatchBuilder::with_capacity(body.len());
-        Sink { builder, limits, index: 0, problems: Vec::new(), dialect, without_labels: None }
+        let mistakes = Mistakes::default();
+        Sink { builder, limits, index: 0, is_wrong: false, mistakes, dialect, without_labels: None }
     }
 
     fn fields(&self) -> &'static [&'static str; FIELDS.len()] {
@@ -154,9 +188,16 @@ impl<'l> Sink<'l> {
     }
 
     fn problem(&mut self, pointer: String, detail: String) {
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(AlertProblem { index: self.index, pointer, detail });
+        self.is_wrong = true;
+        if self.mistakes.listed.len() < PROBLEMS_MAX {
+            self.mistakes.listed.push(AlertProblem { index: self.index, pointer, detail });
         }
+    }
+
+    /// The next alert begins.
+    fn end_alert(&mut self) {
+        self.mistakes.alerts += usize::from(std::mem::take(&mut self.is_wrong));
+        self.index += 1;
     }
 }
 
@@ -203,7 +244,6 @@ impl<'de> Visitor<'de> for One<'_, '_> {
         let mut times = AlertTimes::default();
         let (mut id, mut generator_url) = (None, None);
         let mut size = PairsSize::default();
-        let before = sink.problems.len();
         let names = sink.fields();
         while let Some(Text(field)) = fields.next_key::<Text<'de>>()? {
             let Some(number) = names.iter().position(|known| *known == field && !known.is_empty()) else {
@@ -267,17 +307,17 @@ impl<'de> Visitor<'de> for One<'_, '_> {
             if !seen[1] {
                 sink.without_labels.get_or_insert(sink.index);
             }
-            if sink.problems.len() > before {
+            if sink.is_wrong {
                 // The others are taken without it.
                 sink.builder.discard_alert();
-                sink.index += 1;
+                sink.end_alert();
                 return Ok(());
             }
             // Alertmanager's rule, whether that is past or to come.
             times.starts_at = times.starts_at.or(times.ends_at);
         }
         let finished = sink.builder.finish_alert(times, id.as_deref(), generator_url.as_deref());
-        if sink.problems.len() == before
+        if !sink.is_wrong
             && let Err(error) = finished
         {
             let (place, mend) = match error {
@@ -292,7 +332,7 @@ impl<'de> Visitor<'de> for One<'_, '_> {
             };
             sink.problem(place.into(), format!("{error}{mend}"));
         }
-        sink.index += 1;
+        sink.end_alert();
         Ok(())
     }
 }
@@ -477,7 +517,7 @@ mod tests {
     use super::*;
 
     fn mistake(body: &str) -> AlertProblem {
-        parse(body, &Limits::default()).expect_err("wrong").remove(0)
+        parse(body, &Limits::default()).expect_err("wrong").listed.remove(0)
     }
 
     #[test]
@@ -493,6 +533,25 @@ mod tests {
         let found = mistake(&format!("{one}\n{one}\n{{\"labels\": }}\n"));
         assert!(found.detail.contains("line 3"), "{found:?}");
         assert!(mistake(&format!("{one}\nnonsense")).detail.contains("line 2"));
+    }
+
+    #[test]
+    fn every_wrong_alert_is_counted_and_none_is_taken_however_many_there_are() {
+        let wrong = [
+            "\"labels\":{\"a\":\"b\"},\"startsAt\":\"garbage\"".to_owned(),
+            format!("\"labels\":{{\"a\":\"b\",\"{}\":\"c\"}}", "n".repeat(2000)),
+            "\"labels\":{\"a\":\"b\",\"source\":\"ams2\"}".to_owned(),
+            "\"labels\":{}".to_owned(),
+        ];
+        for wrong in wrong {
+            let one = format!("{{{wrong}}},");
+            let body = format!("[{}{{\"labels\":{{\"a\":\"right\"}}}}]", one.repeat(150));
+            let (batch, mistakes) = parse_v2(&body, &Limits::default()).expect("an array");
+            assert_eq!((batch.len(), mistakes.alerts), (1, 150), "{one}");
+            assert_eq!((mistakes.listed.len(), mistakes.unlisted()), (PROBLEMS_MAX, 50));
+            let native = body.replace("startsAt", "starts_at");
+            assert_eq!(parse(&native, &Limits::default()).expect_err("wrong").alerts, 150, "{one}");
+        }
     }
 
     /// Ten times as many take ten times as long: were it their square, this would not end.

@@ -2,6 +2,8 @@
 //! A source never touches the router: it knows the journal alone.
 
 mod auth;
+mod body;
+mod drip;
 mod http;
 mod json;
 mod linger;
@@ -9,8 +11,8 @@ mod metrics;
 mod socket;
 
 pub use auth::{Clients, KnownClient, Right, TokenHash};
-pub use http::{Listener, Serving, Settings, Tls, readers, serve};
-pub use json::{AlertProblem, BadBody, Limits, parse, parse_v2};
+pub use http::{Listener, Readers, Serving, Settings, Tls, serve};
+pub use json::{AlertProblem, BadBody, Limits, Mistakes, parse, parse_v2};
 pub use metrics::OriginatorMetrics;
 pub use socket::{PATH_BYTES_MAX as SOCKET_BYTES_MAX, SocketError, SocketSettings, listen};
 
@@ -41,7 +43,7 @@ pub struct HttpLimits {
     pub header_time: Duration,
     /// Longest time for a request's body.
     pub body_time: Duration,
-    /// Longest time that a client may take to read a piece of its answer.
+    /// Longest time that a client may take to read a piece of its answer; the whole may take ten times as long.
     pub answer_time: Duration,
     /// Longest time for a TLS handshake.
     pub handshake_time: Duration,
@@ -49,7 +51,7 @@ pub struct HttpLimits {
     pub connections: usize,
     /// Most connections from one address.
     pub connections_per_address: usize,
-    /// Most bytes of bodies that are read or parsed at once, over all connections.
+    /// Most bytes of bodies and answers in memory at once, over all connections; a quarter of it for one client or address.
     pub bytes_in_flight: usize,
     /// Largest request head, in bytes.
     pub head_bytes: usize,

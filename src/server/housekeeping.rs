@@ -128,11 +128,26 @@ pub(super) async fn keeper(
     stopped: watch::Receiver<bool>,
 ) {
     let mut look = tokio::time::interval(Duration::from_secs(1));
+    // Said once, and again when it changes: the reason lasts for hours on a full disk.
+    let mut said = None;
     while !*stopped.borrow() {
         look.tick().await;
         let Ok(keep_from) = drops.try_recv() else { continue };
-        if let Err(error) = carry(&router, &journal, &reader, keep_from).await {
-            tracing::warn!(error, "old segments stay: what is needed from them cannot be carried forward");
+        let carried = carry(&router, &journal, &reader, keep_from).await;
+        match (carried.err(), &said) {
+            (Some(error), said) if said.as_ref() == Some(&error) => {}
+            (Some(error), _) => {
+                tracing::warn!(
+                    error,
+                    "old segments stay: what is needed from them cannot be carried forward"
+                );
+                said = Some(error);
+            }
+            (None, Some(_)) => {
+                tracing::info!("what is needed from old segments is carried forward again");
+                said = None;
+            }
+            (None, None) => {}
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A configuration is loaded again: checked against what waits, put in force in the router and at the ways in.
 
-use std::sync::{Arc, RwLock};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, RwLock},
+};
 
 use ams2_core::{
     Input,
@@ -31,6 +34,8 @@ pub(super) struct Reloader {
     pub serving: RwLock<Option<Arc<Serving<Journal>>>>,
     /// What the process was started with: some of it cannot change while it runs.
     pub running: Loaded,
+    /// Where HTTP is listened on until the process ends, whatever a config says.
+    pub bound: Option<SocketAddr>,
     pub connections: usize,
     pub busy: tokio::sync::Mutex<()>,
 }
@@ -39,17 +44,26 @@ impl Reloader {
     /// Puts the file in force, or says every mistake. Answers what may not be as meant.
     pub async fn reload(&self, order: ReloadOrder) -> Result<String, String> {
         let _one_at_a_time = self.busy.lock().await;
-        let refused = |why: String| {
+        // What the receivers are told holds no text of the file: any of it may be a secret at the wrong place.
+        let refused_for = |why: String, told: String| {
             tracing::error!("the new configuration is refused, the old one stays:\n{why}");
-            let first = why.lines().next().unwrap_or_default().to_owned();
-            if let Err(error) = self.journal.keep(Input::Own(OwnEvent::ConfigRefused { why: first })) {
+            if let Err(error) = self.journal.keep(Input::Own(OwnEvent::ConfigRefused { why: told })) {
                 tracing::error!(%error, "an own alert was not kept");
             }
             why
         };
+        let refused = |why: String| {
+            let first = why.lines().next().unwrap_or_default().to_owned();
+            refused_for(why, first)
+        };
         let name = self.source.name();
-        let mut loaded =
-            self.source.load(&self.overrides).map_err(|wrong| refused(config::lines(&wrong.found)))?;
+        let mut loaded = self
+            .source
+            .load(&self.overrides)
+            .map_err(|wrong| refused_for(config::lines(&wrong.found), config::whereabouts(&wrong.found)))?;
+        if let Some(why) = self.opens_to_all(&loaded) {
+            return Err(refused(format!("{name}: {why}")));
+        }
         let words = |error: Unanswered| error.to_string();
         if let Some(fate) = order.removed {
             self.see_to_orphans(&mut loaded, fate).await.map_err(refused)?;
@@ -117,6 +131,41 @@ impl Reloader {
         let orphans = asked.map_err(|error| error.to_string())?;
         loaded.removed.extend(orphans.into_iter().map(|(action, _)| (action, fate.clone())));
         Ok(())
+    }
+
+    /// Why the config would let in more than it says: it is written for another listener than those that stay open until the
+    /// next start.
+    fn opens_to_all(&self, loaded: &Loaded) -> Option<String> {
+        let mend = "restart ams2 with this configuration, or leave `tls:` and `clients:` until then";
+        let http = loaded.http.as_ref();
+        if let Some(bound) = self.bound.filter(|bound| !bound.ip().is_loopback()) {
+            let is_meant = http.is_some_and(|http| http.insecure && !http.listen.ip().is_loopback());
+            let lacks = match () {
+                () if is_meant => None,
+                () if http.is_none_or(|http| http.tls.is_none()) => Some("without TLS"),
+                () if !loaded.clients.have_tokens() => Some("by anybody"),
+                () => None,
+            };
+            if let Some(lacks) = lacks {
+                let what = "is listened on until the next start, and could be reached from outside";
+                return Some(format!("originator.http: {bound} {what} {lacks}: {mend}"));
+            }
+        }
+        let had_clients = {
+            let serving = self.serving.read().unwrap_or_else(|e| e.into_inner());
+            serving.as_ref().is_some_and(|serving| serving.settings().clients.need_names())
+        };
+        let stays = match () {
+            () if self.bound.is_some() && http.is_none() => "originator.http",
+            () if self.running.socket.is_some() && self.running.socket != loaded.socket => {
+                "originator.socket"
+            }
+            () => return None,
+        };
+        (had_clients && !loaded.clients.need_names()).then(|| {
+            let what = "what it was started with is listened on until the next start, and would be open to everybody on this machine";
+            format!("{stays}: {what}: {mend}")
+        })
     }
 
     /// Settings that differ from those of the start and cannot change before the next.

@@ -55,6 +55,7 @@ route: {{receiver: log, notify: each}}
 "
     ));
     let server = start_on_small_disk(&site, 24);
+    assert!(site.log().contains("the data folder is in memory"), "{}", site.log());
     let folder = inside(&server, &site);
     let events = || std::fs::read_to_string(folder.join("events.log")).unwrap_or_default();
     for n in 0..20 {

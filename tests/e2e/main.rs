@@ -15,6 +15,7 @@ mod differential;
 mod disk;
 mod docs;
 mod examples;
+mod fair;
 mod files;
 mod four_actions;
 mod harness;

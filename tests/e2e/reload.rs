@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::harness::*;
+use super::{access, harness::*};
 
 /// Two logs; `route` says which one is told.
 fn two_logs(route: &str) -> String {
@@ -99,6 +99,80 @@ fn tokens_change_with_a_reload() {
     server.signal(Signal::HUP);
     until_true("the new token holds", || post("new-token", "3").status == 200);
     post("old-token", "4").problem(401);
+}
+
+#[test]
+fn a_reload_never_opens_a_listener_that_stays() {
+    let site = Site::new("");
+    access::certificate_in(&site, ".");
+    site.secret("token", "a-token-of-boston\n");
+    let safe = "tls: {cert_file: cert.pem, key_file: key.pem}";
+    let clients = "clients: [{name: boston, token_file: token, may: [operate]}]";
+    let listen = |address: &str| {
+        site.configure(&format!("originator: {{http: {{listen: '{address}', {safe}}}, {clients}}}{EACH}"));
+        let mut command = ams2();
+        command.arg("serve").arg("--config").arg(site.config()).arg("--data").arg(site.data());
+        site.start_as(command)
+    };
+    let curl = |server: &Server, token: &str| {
+        let url = format!("https://localhost:{}/api/v1/actions", server.address().port());
+        let mut command = Command::new("curl");
+        clean(&mut command);
+        command.current_dir(site.path()).args(["-s", "--max-time", "30", "--cacert", "cert.pem"]);
+        run(command.args(["-o", "/dev/null", "-w", "%{http_code}", "-H", token, &url])).stdout
+    };
+    let refused = |server: &Server, originator: &str, words: &str| {
+        let before = site.log().matches("refused, the old one stays").count();
+        site.configure(&format!("originator: {{{originator}}}{EACH}"));
+        server.signal(Signal::HUP);
+        until_true("it is refused", || site.log().matches("refused, the old one stays").count() > before);
+        assert!(site.log().contains(words), "{words:?} is not in\n{}", site.log());
+        assert_eq!(curl(server, "X: y"), "401", "{originator}");
+        assert_eq!(curl(server, "Authorization: Bearer a-token-of-boston"), "200", "{originator}");
+    };
+    let server = listen("0.0.0.0:0");
+    for originator in ["http: {listen: '127.0.0.1:9093'}", "http: false", &format!("http: false, {clients}")]
+    {
+        refused(&server, originator, "could be reached from outside without TLS: restart ams2");
+    }
+    let with_tls = format!("http: {{listen: '127.0.0.1:9093', {safe}}}");
+    refused(&server, &with_tls, "could be reached from outside by anybody: restart ams2");
+    // What is safe there, too, waits for the restart.
+    site.configure(&format!("originator: {{{with_tls}, {clients}}}{EACH}"));
+    server.signal(Signal::HUP);
+    until_true("it is said", || site.log().contains("originator.http.listen takes effect at the next start"));
+    server.kill();
+    // One that only this machine reaches goes on as well.
+    let server = listen("127.0.0.1:0");
+    refused(&server, "http: false", "originator.http: what it was started with is listened on until");
+    refused(&server, "socket: false", "originator.socket: what it was started with is listened on until");
+}
+
+#[test]
+fn a_login_in_an_address_goes_to_no_receiver_and_no_log() {
+    let site = Site::new(&two_logs(FIRST));
+    let server = site.start();
+    let email =
+        "email: {to: [a@example.com], from: b@example.com, smtp: 'smtp://me:canary@mail.example.com:25'}";
+    site.configure(
+        &two_logs(FIRST).replace(
+            "actions: [{event_log: {to: file, path: second.log}}]",
+            &format!("actions: [{{{email}}}]"),
+        ),
+    );
+    let said = server.call("POST", "/-/reload", "").problem(500).text();
+    assert!(said.contains("…@mail.example.com:25"), "{said}");
+    until_true("an alert of our own says where", || {
+        site.events().contains("receivers[1].actions[0].email.smtp")
+    });
+    for text in [said, site.log(), site.events()] {
+        assert!(!text.contains("canary"), "{text}");
+    }
+    server.kill();
+    for file in std::fs::read_dir(site.data()).expect("a folder") {
+        let bytes = std::fs::read(file.expect("readable").path()).unwrap_or_default();
+        assert!(!bytes.windows(6).any(|part| part == b"canary"), "in the journal");
+    }
 }
 
 #[test]

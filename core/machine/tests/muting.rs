@@ -70,6 +70,7 @@ impl World {
             by: "ann".into(),
             comment: "works".into(),
             annotations: BTreeMap::new(),
+            client: "".into(),
         };
         let seq = self.machine.next_seq();
         self.input(Input::Silence(SilenceOrder::Set(set.into())));
@@ -319,6 +320,7 @@ fn orders_that_cannot_be_followed_say_why_and_change_nothing() {
             by: "ann".into(),
             comment: "why".into(),
             annotations: BTreeMap::new(),
+            client: "".into(),
         };
         change(&mut set);
         SilenceOrder::Set(set.into())

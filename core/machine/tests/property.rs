@@ -169,6 +169,7 @@ fn journal(script: &[Act]) -> World {
                         by: "ann".into(),
                         comment: String::new(),
                         annotations: Default::default(),
+                        client: "".into(),
                     }
                     .into(),
                 )));

@@ -93,7 +93,7 @@ impl Reader<'_> {
             );
             self.found.warning(place, message, "add `clients:` with tokens");
         }
-        Some(Http { listen, tls, hosts, prefix, limits })
+        Some(Http { listen, tls, hosts, insecure, prefix, limits })
     }
 
     pub(super) fn listen(&mut self, node: &Node) -> Option<SocketAddr> {
