@@ -712,10 +712,10 @@ fn warn_of_loss(data_dir: &std::path::Path, unsafe_no_sync: bool) {
         tracing::warn!("--unsafe-no-sync: what is accepted is lost if the machine fails");
     }
     // What Linux calls file systems that are memory (statfs(2)).
-    const TMPFS: i64 = 0x0102_1994;
-    const RAMFS: i64 = 0x8584_58f6;
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+    const RAMFS: rustix::fs::FsWord = 0x8584_58f6;
     match rustix::fs::statfs(data_dir) {
-        Ok(found) if [TMPFS, RAMFS].contains(&i64::from(found.f_type)) => {
+        Ok(found) if [TMPFS, RAMFS].contains(&found.f_type) => {
             tracing::warn!(data = %data_dir.display(), "the data folder is in memory: what is accepted is lost if the machine fails");
         }
         Ok(_) => {}

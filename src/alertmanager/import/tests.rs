@@ -300,7 +300,10 @@ receivers:
         (16, "receivers[0].discord_configs[0].http_config.basic_auth"),
     ];
     assert_eq!(fates(&imported, Fate::Impossible), expected);
-    assert_eq!(fates(&imported, Fate::Approximated), [(16, "receivers[0].discord_configs[0].http_config.follow_redirects")]);
+    assert_eq!(
+        fates(&imported, Fate::Approximated),
+        [(16, "receivers[0].discord_configs[0].http_config.follow_redirects")]
+    );
     assert!(
         imported.secrets.values().any(|secret| secret == "0012345678901234567890"),
         "{:?}",
