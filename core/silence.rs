@@ -177,7 +177,7 @@ impl SetSilence {
 pub struct SilenceRules {
     /// Most silences that are kept, expired ones included; 0 means no limit (Alertmanager's `max-silences`).
     pub max: u32,
-    /// Most bytes of one silence's texts; 0 means no limit.
+    /// Most bytes of one silence's texts; 64 KiB unless set, 0 means no limit.
     pub bytes_max: u32,
     /// How long an expired silence is kept, in milliseconds.
     pub retention_ms: u64,
@@ -192,7 +192,7 @@ impl Default for SilenceRules {
         const HOUR_MS: u64 = 3_600_000;
         SilenceRules {
             max: 0,
-            bytes_max: 0,
+            bytes_max: 64 << 10,
             retention_ms: 120 * HOUR_MS,
             needs_comment: false,
             needs_author: false,

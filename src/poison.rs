@@ -2,7 +2,7 @@
 //! that ended three processes is set aside, and the start goes on without it.
 //!
 //! The file `panics` in the data folder says how often which record did. It is written after a panic only, so a kill
-//! counts for nothing. It belongs to the journal: who folds that leaves out what it sets aside.
+//! counts for nothing. It belongs to the journal that its first line names: who folds that leaves out what it sets aside.
 
 use std::{
     any::Any,
@@ -30,6 +30,7 @@ const FILE_BYTES_MAX: usize = 64 << 10;
 #[derive(Clone)]
 pub struct Panics {
     storage: Arc<dyn Storage>,
+    journal: u64,
     counts: Arc<Mutex<BTreeMap<u64, u32>>>,
 }
 
@@ -37,8 +38,9 @@ pub struct Panics {
 pub type Payload = Box<dyn Any + Send>;
 
 impl Panics {
-    /// Reads the file; there mostly is none.
-    pub fn read(storage: Arc<dyn Storage>) -> io::Result<Panics> {
+    /// Reads the file of a journal; there mostly is none. What another journal left counts for nothing: its numbers name
+    /// other records.
+    pub fn read(storage: Arc<dyn Storage>, journal: u64) -> io::Result<Panics> {
         let text = match storage.open(FILE) {
             Ok(file) => {
                 let mut bytes = vec![0; FILE_BYTES_MAX];
@@ -49,7 +51,12 @@ impl Panics {
             Err(error) => return Err(error),
         };
         let mut counts = BTreeMap::new();
-        for line in text.lines() {
+        let (first, lines) = text.split_once('\n').unwrap_or_default();
+        let is_ours = first == first_line(journal);
+        if !is_ours && !text.is_empty() {
+            tracing::warn!("the file `{FILE}` is not of this journal and counts for nothing");
+        }
+        for line in lines.lines().filter(|_| is_ours) {
             match line.split_once(' ').map(|(seq, count)| (seq.parse(), count.parse())) {
                 Some((Ok(seq), Ok(count))) => drop(counts.insert(seq, count)),
                 _ => tracing::warn!(
@@ -58,12 +65,25 @@ impl Panics {
                 ),
             }
         }
-        Ok(Panics { storage, counts: Arc::new(Mutex::new(counts)) })
+        Ok(Panics { storage, journal, counts: Arc::new(Mutex::new(counts)) })
     }
 
     /// Whether a record is to be left out.
     pub fn sets_aside(&self, seq: u64) -> bool {
         self.lock().get(&seq).is_some_and(|count| *count >= PANICS_MAX)
+    }
+
+    /// The same of a record that is about to be folded; says so in the log.
+    pub fn leaves_out(&self, seq: u64) -> bool {
+        let is_left_out = self.sets_aside(seq);
+        if is_left_out {
+            tracing::error!(
+                sequence = seq,
+                file = format!("{seq:016x}.poison"),
+                "a record is left out: the router panicked at it {PANICS_MAX} times"
+            );
+        }
+        is_left_out
     }
 
     /// How many records are left out.
@@ -74,7 +94,7 @@ impl Panics {
     /// Folds a record, unless it is set aside; whether it was folded. A panic is noted, and given back: the state that
     /// it left is worth nothing.
     pub fn watch(&self, record: &JournalRecord, fold: impl FnOnce()) -> Result<bool, Payload> {
-        if self.sets_aside(record.seq) {
+        if self.leaves_out(record.seq) {
             return Ok(false);
         }
         catch_unwind(AssertUnwindSafe(fold)).map(|()| true).inspect_err(|_| self.note(record))
@@ -88,7 +108,9 @@ impl Panics {
             let is_full = counts.values().filter(|count| **count >= PANICS_MAX).count() >= SET_ASIDE_MAX;
             let times = counts.entry(seq).or_default();
             *times = (*times + 1).min(if is_full { PANICS_MAX - 1 } else { PANICS_MAX });
-            (*times, counts.iter().map(|(seq, count)| format!("{seq} {count}\n")).collect::<String>())
+            let times = *times;
+            let lines: String = counts.iter().map(|(seq, count)| format!("{seq} {count}\n")).collect();
+            (times, format!("{}\n{lines}", first_line(self.journal)))
         };
         tracing::error!(sequence = seq, times, of = PANICS_MAX, "the router panicked at a record");
         if let Err(error) = self.write(FILE, text.as_bytes()) {
@@ -115,6 +137,10 @@ impl Panics {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u32>> {
         self.counts.lock().unwrap_or_else(|e| e.into_inner())
     }
+}
+
+fn first_line(journal: u64) -> String {
+    format!("journal {journal:016x}")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::{
 use ams2_core::{
     At, Effect, Input, Machine, Position, Record,
     effect::{Decided, Deliver},
-    input::JournalRecord,
+    input::{JournalRecord, OwnEvent},
     machine::Step,
 };
 
@@ -423,8 +423,13 @@ impl Loop {
         // The number that the next start finds it by.
         let noted = JournalRecord { input: record.input.clone(), ..record };
         let fold = || folded.fold(record, STEP_BUDGET, answer, &mut **follow);
-        if let Err(panic) = panics.watch(&noted, fold) {
-            std::panic::resume_unwind(panic);
+        match panics.watch(&noted, fold) {
+            Ok(true) => {}
+            Ok(false) => {
+                let what = format!("the record {} is left out: the router panicked at it", noted.seq);
+                self.journal.keep(Input::Own(OwnEvent::JournalDamaged { what }));
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
         }
     }
 }
@@ -505,7 +510,7 @@ mod tests {
     }
 
     fn no_panics() -> Panics {
-        Panics::read(Arc::new(SimulatedDisk::new(1))).expect("an empty disk")
+        Panics::read(Arc::new(SimulatedDisk::new(1)), 1).expect("an empty disk")
     }
 
     fn started(seq: u64) -> JournalRecord {
@@ -582,13 +587,13 @@ mod tests {
     fn a_panic_of_the_running_router_is_noted_with_its_record() {
         let disk = Arc::new(SimulatedDisk::new(1));
         for times in 1..=3 {
-            let panics = Panics::read(disk.clone()).expect("readable");
+            let panics = Panics::read(disk.clone(), 1).expect("readable");
             assert!(!panics.sets_aside(7), "{times}");
             let (router, clock) = (Router::new(), Arc::new(Clock(Mutex::new((0, vec![])))));
             let thread = router.start(Folded::default(), panics, clock, Box::new(Faulty)).expect("a thread");
             router.flushed(vec![started(7)]);
             assert!(thread.join().is_err(), "it ends as before");
         }
-        assert!(Panics::read(disk).expect("readable").sets_aside(7));
+        assert!(Panics::read(disk, 1).expect("readable").sets_aside(7));
     }
 }

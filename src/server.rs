@@ -28,7 +28,7 @@ use tokio::{
     sync::watch,
 };
 
-use housekeeping::{keeper, report_covered, snapshot_thread};
+use housekeeping::{Beside, keeper, snapshot_thread};
 use reload::{Reloader, settings};
 
 use crate::{
@@ -52,7 +52,7 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 /// How long attempts under way may go on at an orderly end.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
-/// File descriptors that connections may not use: far ends, programs, event logs, snapshots.
+/// File descriptors that connections may not use: far ends, programs, event logs, snapshots, the journal.
 const DESCRIPTORS_RESERVED: u64 = 256;
 /// Threads that read texts of alerts for deliveries, and as many for the console: more would wait for the same disk.
 const TEXT_READERS: usize = 4;
@@ -181,8 +181,8 @@ async fn bind(loaded: &Loaded) -> Result<(Announced, Vec<Listener>), ServerError
     Ok((ready, bound))
 }
 
-/// Takes as many file descriptors as the system gives, and answers how many. Segments, far ends and programs need
-/// some whatever clients do.
+/// Takes as many file descriptors as the system gives, and answers how many. Far ends and programs need some whatever
+/// clients do.
 fn take_descriptors() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -194,9 +194,8 @@ fn take_descriptors() -> u64 {
 }
 
 /// How many connections a listener may have, so that the descriptors reach for all else, too.
-fn connections_max(descriptors: u64, options: &Options, listeners: usize) -> usize {
-    let segments = options.retention.bytes / options.segment_bytes.max(1);
-    let left = descriptors.saturating_sub(DESCRIPTORS_RESERVED + segments) / listeners.max(1) as u64;
+fn connections_max(descriptors: u64, listeners: usize) -> usize {
+    let left = descriptors.saturating_sub(DESCRIPTORS_RESERVED) / listeners.max(1) as u64;
     usize::try_from(left).unwrap_or(usize::MAX).max(CONNECTIONS_MIN)
 }
 
@@ -219,7 +218,10 @@ pub async fn run(
     // Whatever can refuse the start does so before anything is journaled; clients wait in the listeners' queues.
     let (ready, bound) = bind(&loaded).await?;
 
-    let recovered = upkeep::recover(storage, &options, random()?, unix_ms())?;
+    let read = upkeep::read(storage, &options, random()?)?;
+    // A start that is refused leaves the journal as it was.
+    refuse_orphans(&read.folded.machine, &loaded)?;
+    let recovered = read.begin(unix_ms())?;
     let Recovered { folded, writer, reader, snapshots, panics, damage, covered, .. } = recovered;
     tracing::info!(
         sequence = folded.machine.next_seq() - 1,
@@ -227,7 +229,6 @@ pub async fn run(
         ms = began.elapsed().as_millis() as u64,
         "recovered"
     );
-    refuse_orphans(&folded.machine, &loaded)?;
     let damaged = damage.len() as u64;
     let covered = match damage.is_empty() {
         true => covered,
@@ -262,7 +263,6 @@ pub async fn run(
             let _ = droppable.try_send(keep_from);
         }),
     )?;
-    report_covered(&journal, &snapshots);
     journal.metrics().damaged.fetch_add(damaged, Ordering::Relaxed);
     journal.metrics().set_aside.store(panics.set_aside() as u64, Ordering::Relaxed);
 
@@ -296,7 +296,7 @@ pub async fn run(
 
     let (stop, stopped) = watch::channel(false);
     let metrics = Arc::new(OriginatorMetrics::default());
-    let connections = connections_max(descriptors, &loaded.journal, bound.len());
+    let connections = connections_max(descriptors, bound.len());
     let reloader = Arc::new(Reloader {
         source,
         overrides,
@@ -338,7 +338,14 @@ pub async fn run(
     for listener in bound {
         listeners.spawn(originator::serve(listener, serving.clone(), stopped.clone()));
     }
-    let snapshot_thread = snapshot_thread(&journal, &reader, &snapshots, &panics, covered)?;
+    let beside = Beside {
+        journal: journal.clone(),
+        router: router.clone(),
+        reader: reader.clone(),
+        snapshots: snapshots.clone(),
+        panics: panics.clone(),
+    };
+    let snapshot_thread = snapshot_thread(beside, covered, tokio::runtime::Handle::current())?;
     let keeper_stop = stopped.clone();
     let keeper = tokio::spawn(keeper(drops, router.clone(), journal.clone(), reader, keeper_stop));
     // Before anybody is told that we run: what comes first may be the word to stop.
@@ -532,9 +539,9 @@ fn api(
             let journal = inputs_to.clone();
             Box::pin(async move {
                 journal.append(input).await.map_err(|refused| match refused {
-                    Refused::Busy { retry_after } | Refused::DiskFull { retry_after } => {
-                        NotAppended { retry_after }
-                    }
+                    Refused::Busy { retry_after }
+                    | Refused::DiskFull { retry_after }
+                    | Refused::Stalled { retry_after } => NotAppended { retry_after },
                     Refused::TooLarge { .. } | Refused::Failed | Refused::Stopping => {
                         NotAppended { retry_after: Duration::from_secs(30) }
                     }
@@ -621,7 +628,7 @@ fn cause(health: Health, router_stopped: bool, gone: Option<&'static str>) -> Op
     match (router_stopped, health) {
         (true, _) => Some(Why::RouterStopped),
         (false, Health::Failed) => Some(Why::JournalFailed),
-        (false, Health::Well | Health::DiskFull) => gone.map(Why::PartStopped),
+        (false, Health::Well | Health::DiskFull | Health::Stalled) => gone.map(Why::PartStopped),
     }
 }
 

@@ -2,7 +2,7 @@
 //! the question of orphaned deliveries, snapshots behind the live fold, and texts carried forward. The server drives
 //! it, and so does the simulation.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use ams2_core::{
     Input, Machine, Position,
@@ -23,6 +23,16 @@ use crate::{
 /// Texts that are carried forward in one record, and how many bytes of them end it early.
 const CARRY_MAX: usize = 4_000;
 const CARRY_BYTES: usize = 4 << 20;
+
+/// A data folder that was read and folded, and in which nothing is changed yet.
+pub struct Read {
+    /// The machine, with the newest decisions.
+    pub folded: Folded,
+    opened: Opened,
+    panics: Panics,
+    left_out: Vec<u64>,
+    covered: u64,
+}
 
 /// What recovery made of a data folder.
 pub struct Recovered {
@@ -49,20 +59,28 @@ pub fn recover(
     random: [u64; 3],
     wall_ms: i64,
 ) -> Result<Recovered, OpenError> {
-    recover_by(storage, options, random, wall_ms, |folded, record| folded.recover(record))
+    read(storage, options, random)?.begin(wall_ms)
+}
+
+/// Opens a journal and folds it, and leaves it as it is: whoever does not like what is in it may go again.
+pub fn read(storage: Arc<dyn Storage>, options: &Options, random: [u64; 3]) -> Result<Read, OpenError> {
+    read_by(storage, options, random, |folded, record| folded.recover(record))
 }
 
 /// The same with a fold of the caller's.
-pub(crate) fn recover_by(
+pub(crate) fn read_by(
     storage: Arc<dyn Storage>,
     options: &Options,
     random: [u64; 3],
-    wall_ms: i64,
     mut fold: impl FnMut(&mut Folded, JournalRecord),
-) -> Result<Recovered, OpenError> {
-    let panics = Panics::read(storage.clone())?;
+) -> Result<Read, OpenError> {
+    let mut panics = None;
     loop {
         let mut opened = Opened::open(storage.clone(), options.clone(), random)?;
+        let panics = match &panics {
+            Some(panics) => Panics::clone(panics),
+            None => panics.insert(Panics::read(storage.clone(), opened.journal())?).clone(),
+        };
         let snapshot = opened.snapshot(|body| {
             Machine::restore(body).map_err(|error| match error {
                 SnapshotError::Unknown { version } => Unusable::Newer(version),
@@ -84,18 +102,25 @@ pub(crate) fn recover_by(
                 }
             }
         })?;
-        if let Some(sequence) = panicked_at {
-            if !panics.sets_aside(sequence) {
-                return Err(OpenError::Panicked { sequence });
-            }
-            // It is left out now, and all is read once more.
-            continue;
+        let Some(sequence) = panicked_at else {
+            return Ok(Read { folded, opened, panics, left_out, covered });
+        };
+        if !panics.sets_aside(sequence) {
+            return Err(OpenError::Panicked { sequence });
         }
+        // It is left out now, and all is read once more.
+    }
+}
+
+impl Read {
+    /// Goes on in the journal behind what was read.
+    pub fn begin(self, wall_ms: i64) -> Result<Recovered, OpenError> {
+        let Read { folded, opened, panics, left_out, covered } = self;
         let (writer, reader, snapshots, mut damage) = opened.finish(wall_ms)?;
         damage.extend(left_out.iter().map(|seq| {
             format!("the record {seq}: the router panicked at it {PANICS_MAX} times, see {seq:016x}.poison")
         }));
-        return Ok(Recovered { folded, writer, reader, snapshots, panics, damage, covered });
+        Ok(Recovered { folded, writer, reader, snapshots, panics, damage, covered })
     }
 }
 
@@ -126,6 +151,26 @@ pub fn orphans(
         .collect()
 }
 
+/// Why no snapshot was made behind the live fold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotMade {
+    /// What it would be made of has rotted since the start: only the live state can be kept.
+    #[error("{0}")]
+    Damaged(String),
+    /// The disk said no; the next try may do better.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<ReadError> for NotMade {
+    fn from(error: ReadError) -> NotMade {
+        match error {
+            ReadError::Missing(_) => NotMade::Damaged(error.to_string()),
+            ReadError::Io(_) => NotMade::Failed(error.to_string()),
+        }
+    }
+}
+
 /// Folds what came since the last snapshot, up to `to`, and writes the next one. Answers what it covers.
 pub fn snapshot_behind(
     reader: &JournalReader,
@@ -133,23 +178,26 @@ pub fn snapshot_behind(
     panics: &Panics,
     covered: u64,
     to: u64,
-) -> Result<u64, String> {
-    let newest = snapshots.newest().map_err(|error| error.to_string())?;
+) -> Result<u64, NotMade> {
+    let failed = |error: io::Error| NotMade::Failed(error.to_string());
+    let newest = snapshots.newest().map_err(failed)?;
     let (covered, mut machine) = match newest {
-        Some((covers, body)) => (covers, Machine::restore(&body).map_err(|error| error.to_string())?),
+        Some((covers, body)) => {
+            (covers, Machine::restore(&body).map_err(|error| NotMade::Damaged(error.to_string()))?)
+        }
         None if covered == 0 => (0, Machine::new()),
-        None => return Err("no snapshot can be read any more".into()),
+        None => return Err(NotMade::Damaged("no snapshot can be read any more".into())),
     };
     let fold = |record: JournalRecord| {
-        if panics.sets_aside(record.seq) {
+        if panics.leaves_out(record.seq) {
             return;
         }
         machine.apply_whole(record);
         while machine.next_effect().is_some() {}
     };
-    reader.records(covered + 1, to, fold).map_err(|error| error.to_string())?;
+    reader.records(covered + 1, to, fold)?;
     let covers = machine.next_seq() - 1;
-    snapshots.write(covers, &machine.snapshot()).map_err(|error| error.to_string())?;
+    snapshots.write(covers, &machine.snapshot()).map_err(failed)?;
     Ok(covers)
 }
 

@@ -60,6 +60,7 @@ pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
             ServerError::Socket(_) => (Exit::Usage, ""),
             ServerError::DataFolder { .. } => (Exit::Usage, "name another with --data"),
             ServerError::Journal(OpenError::Newer { .. } | OpenError::NoRoom { .. }) => (Exit::Failed, ""),
+            ServerError::Journal(OpenError::Io(_)) => (Exit::Failed, "mend that, then start again"),
             _ => (Exit::Failed, "see the log above"),
         };
         CliError::new(exit, error.to_string(), mend)

@@ -53,6 +53,10 @@ async fn ready(State(status): State<Status>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, "the disk is nearly full: clients are refused\n")
                 .into_response()
         }
+        Health::Stalled => {
+            let why = "the disk of the data folder does not answer: alerts are not accepted until it does; see to the disk\n";
+            (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+        }
         Health::Failed => {
             (StatusCode::SERVICE_UNAVAILABLE, "the journal cannot be written\n").into_response()
         }
@@ -124,7 +128,7 @@ async fn metrics(State(status): State<Status>) -> Response {
         "Records left out because the router panicked at them.",
         load(&journal.set_aside),
     );
-    text.gauge("ams2_journal_waiting", "Inputs that wait for a flush.", load(&journal.waiting));
+    text.gauge("ams2_journal_waiting", "Inputs that wait for a flush.", status.journal.waiting());
     text.family("ams2_journal_refused", "counter", "Inputs of clients refused, by reason.");
     text.sample("ams2_journal_refused_total", &[("reason", "busy")], load(&journal.refused_busy));
     text.sample("ams2_journal_refused_total", &[("reason", "disk")], load(&journal.refused_disk));

@@ -4,7 +4,7 @@ use std::{io, ops::Range, sync::Arc};
 
 use rustix::io::Errno;
 
-use super::storage::StoredFile;
+use super::storage::{StoredFile, os_error};
 
 /// Smallest piece that is given up: what disks and file systems lose at once.
 const PAGE: usize = 4 << 10;
@@ -88,5 +88,5 @@ pub(super) fn is_fault(error: &io::Error) -> bool {
     // UCLEAN, BADMSG, NODATA: what file systems say when a checksum of theirs is wrong or a sector is gone.
     const FAULTS: [Errno; 6] =
         [Errno::IO, Errno::UCLEAN, Errno::BADMSG, Errno::NODATA, Errno::REMOTEIO, Errno::NXIO];
-    Errno::from_io_error(error).is_some_and(|errno| FAULTS.contains(&errno))
+    os_error(error).is_some_and(|number| FAULTS.contains(&Errno::from_raw_os_error(number)))
 }

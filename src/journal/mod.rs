@@ -64,8 +64,9 @@
 //! copied to a file `<segment>-<offset>.damaged`, counted and said; reading goes on behind them. Pages that the disk
 //! cannot read are damage, too: the rest of their file is read. If none follows,
 //! it is the torn end of the last flush, which nobody was answered; unless another segment begins behind what is missing:
-//! then it was answered, and is damage. Each start begins a new segment; where there is no
-//! room for one, it goes on in the rest of the last, and writes its header and last frame again as they stand.
+//! then it was answered, and is damage. A start goes on in the rest of the last segment, and writes its header and last
+//! frame again as they stand, where all of it checks and a quarter of it is left; else it begins a new one. Where there is no
+//! room for that it goes on in the rest, however little it is.
 //!
 //! Where files of two journals are in one folder the start is refused, and names them: whichever it took, the other would be
 //! put aside.
@@ -75,7 +76,9 @@
 //!
 //! # Deletion
 //! Only segments that both snapshots that are kept cover go, oldest first: a start that falls back on the older one finds what
-//! comes behind it. A file that is missing is no error.
+//! comes behind it. A snapshot counts as kept once it was written by this process, or read and checked; one that does not check
+//! is renamed to `.damaged`. A file that is missing is no error. When the disk is nearly full, snapshots are made and segments go
+//! before their time: what nobody needs any more goes before alerts are refused.
 
 mod codec;
 mod holes;
@@ -85,6 +88,7 @@ mod segment;
 #[cfg(test)]
 pub mod simulated;
 mod snapshots;
+mod spans;
 pub mod storage;
 mod thread;
 mod verify;
@@ -109,7 +113,7 @@ pub use reader::{JournalReader, ReadError};
 pub use recovery::{OpenError, Opened, Unusable};
 pub use snapshots::SnapshotWriter;
 pub use thread::{Accepted, Clock, Health, Journal, JournalMetrics, Refused, SystemClock};
-pub use writer::{Retention, Space, Writer};
+pub use writer::{Pressure, Retention, Space, Writer};
 
 use std::time::Duration;
 
@@ -128,6 +132,13 @@ pub struct Options {
     pub retention: Retention,
     /// Whether to skip the sync. Alerts are lost when the machine stops: for benchmarks only.
     pub unsafe_no_sync: bool,
+}
+
+impl Options {
+    /// Bytes that are free on the disk below which it is time to act: twice those at which clients are refused.
+    pub fn free_bytes_low(&self) -> u64 {
+        self.free_bytes_min.saturating_mul(2)
+    }
 }
 
 impl Default for Options {

@@ -2,8 +2,9 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use ams2_core::{
@@ -14,14 +15,16 @@ use smol_str::SmolStr;
 
 use super::{
     codec::{Decoder, Earlier, InMemory, Undecodable},
+    holes::is_fault,
     segment::{FRAME_HEADER, Found, FrameHeader, SEGMENT_HEADER, Walk, checked_frame, frame_header},
+    spans::{self, Span, Spans},
     writer::{SegmentInfo, Segments, note},
 };
 use crate::handler::{StoredAlert, TextError, Texts};
 
-/// How much is read for a definition that stands elsewhere: mostly enough, then surely enough. The first is small, so that a
-/// page that cannot be read costs no definition before it.
-const DEFINITION_BYTES: [usize; 3] = [1 << 10, 16 << 10, 64 << 20];
+/// How much is read for a definition that stands elsewhere: mostly enough, then more, and then twice as much each time. The
+/// first is small, so that a page that cannot be read costs no definition before it.
+const DEFINITION_BYTES: [u64; 3] = [1 << 10, 64 << 10, 256 << 10];
 
 /// Why a text cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,7 @@ pub struct JournalReader {
     cache: Arc<Mutex<Vec<Arc<Frame>>>>,
     /// The first sequence number that any segment held when the process started.
     first: u64,
+    spans: Arc<Mutex<Spans>>,
 }
 
 struct Frame {
@@ -74,19 +78,52 @@ impl Frame {
 }
 
 struct InFile<'a> {
+    reader: &'a JournalReader,
     info: &'a SegmentInfo,
-    window: usize,
+    window: u64,
+    /// Whether there was more to read than the window.
+    is_cut: Cell<bool>,
 }
 
 impl Earlier for InFile<'_> {
     fn at(&self, offset: u64) -> io::Result<Option<Cow<'_, [u8]>>> {
-        if self.info.damaged.iter().any(|range| range.contains(&offset)) {
+        let (info, segment) = (self.info, self.info.header.id);
+        let is_damaged = info.damaged.iter().any(|range| range.contains(&offset));
+        if is_damaged || offset < SEGMENT_HEADER || info.end.is_none_or(|end| end <= offset) {
             return Ok(None);
         }
-        let Some(rest) = self.info.end.and_then(|end| end.checked_sub(offset)) else { return Ok(None) };
-        let mut bytes = vec![0; self.window.min(usize::try_from(rest).unwrap_or(usize::MAX))];
-        let count = self.info.file.read_at(&mut bytes, offset)?;
-        bytes.truncate(count);
+        let range = spans::around(info, offset);
+        let known = self.reader.spans().checked(segment, range.start, offset);
+        let span = match known {
+            Some(span) => span,
+            None => match Span::read(info, range.clone()) {
+                Ok(span) => {
+                    let span = Arc::new(span);
+                    self.reader.spans().keep(segment, span.clone());
+                    span
+                }
+                Err(error) if is_fault(&error) => {
+                    let rest = spans::frame_rest(info, range, offset)?;
+                    if rest.is_none() {
+                        self.reader.note_damage(segment, offset);
+                    }
+                    return Ok(rest.map(Cow::Owned));
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if let Some(start) = span.damage_at(offset) {
+            self.reader.note_damage(segment, start);
+            return Ok(None);
+        }
+        let (bytes, changed) = span.bytes(info, offset, self.window)?;
+        if let Some(place) = changed {
+            self.reader.note_damage(segment, place);
+        }
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        self.is_cut.set(self.is_cut.get() || bytes.len() as u64 == self.window);
         Ok(Some(Cow::Owned(bytes)))
     }
 }
@@ -94,7 +131,28 @@ impl Earlier for InFile<'_> {
 impl JournalReader {
     pub(super) fn new(segments: Segments) -> JournalReader {
         let first = first_seq(&segments);
-        JournalReader { segments, cache: Arc::default(), first }
+        JournalReader { segments, cache: Arc::default(), first, spans: Arc::default() }
+    }
+
+    fn spans(&self) -> MutexGuard<'_, Spans> {
+        self.spans.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn in_file<'a>(&'a self, info: &'a SegmentInfo, window: u64) -> InFile<'a> {
+        InFile { reader: self, info, window, is_cut: Cell::new(false) }
+    }
+
+    /// Notes what did not check, unless its segment has gone in the meantime and its file is used again.
+    fn note_damage(&self, segment: u64, offset: u64) {
+        let is_there = |segments: &[SegmentInfo]| segments.iter().any(|info| info.header.id == segment);
+        if is_there(&self.segments.read().unwrap_or_else(|e| e.into_inner())) {
+            self.spans().note_damage(segment, offset);
+        }
+    }
+
+    /// Damage that was met since the last call, in words for people; each place is said once.
+    pub fn take_damage(&self) -> Vec<String> {
+        self.spans().take_damage()
     }
 
     /// The alert that stands at a position: an arrival, or one that was carried.
@@ -102,13 +160,16 @@ impl JournalReader {
         let missing = || ReadError::Missing(position);
         let info = self.segment_of(position.seq())?.ok_or_else(missing)?;
         let frame = self.frame_of(&info, position)?;
-        for window in DEFINITION_BYTES {
-            let earlier = InFile { info: &info, window };
+        let [.., last] = DEFINITION_BYTES;
+        let doubled = std::iter::successors(Some(last * 2), |window| window.checked_mul(2));
+        for window in DEFINITION_BYTES.into_iter().chain(doubled) {
+            let earlier = self.in_file(&info, window);
             match alert_in(&frame, position.seq(), &earlier, info.header.base_ms) {
                 Ok((client, batch)) => return Ok(StoredAlert { client, at: frame.header.at, batch }),
                 // That says nothing of what stands there: it may be read the next time.
                 Err(Undecodable::Unreadable(error)) => return Err(error.into()),
-                Err(Undecodable::Damaged | Undecodable::Newer) => {}
+                Err(Undecodable::Damaged | Undecodable::Newer) if earlier.is_cut.get() => {}
+                Err(Undecodable::Damaged | Undecodable::Newer) => break,
             }
         }
         Err(missing())
@@ -119,7 +180,7 @@ impl JournalReader {
         let missing = || ReadError::Missing(position);
         let info = self.segment_of(position.seq())?.ok_or_else(missing)?;
         let frame = self.frame_of(&info, position)?;
-        let earlier = InFile { info: &info, window: DEFINITION_BYTES[0] };
+        let earlier = self.in_file(&info, DEFINITION_BYTES[0]);
         // Only its own record is decoded: what came with it in the same flush may be a hundred thousand alerts.
         let (place, mut decoder) = frame.at(position.seq()).ok_or_else(missing)?;
         if decoder.is_alerts() {
@@ -162,16 +223,24 @@ impl JournalReader {
             if let Some(end) = info.end {
                 bytes.truncate(end as usize);
             }
+            let mut damaged = info.damaged.clone();
             for found in Walk::new(&bytes, info.header) {
-                let Found::Frame(_, header, payload) = found else { continue };
+                let (header, payload) = match found {
+                    Found::Frame(_, header, payload) => (header, payload),
+                    // It may have come since the start: who refers to it does not decode.
+                    Found::Damage(range) | Found::TornEnd(range) => {
+                        damaged.push(range);
+                        continue;
+                    }
+                };
                 if header.seq >= limit || header.seq > to {
                     break;
                 }
                 let mut decoder = Decoder::new(payload);
                 let mut seq = header.seq;
                 while !decoder.is_empty() {
-                    let Ok(input) = decoder
-                        .input(&InMemory { bytes: &bytes, damaged: &info.damaged }, info.header.base_ms)
+                    let Ok(input) =
+                        decoder.input(&InMemory { bytes: &bytes, damaged: &damaged }, info.header.base_ms)
                     else {
                         break;
                     };
@@ -247,9 +316,11 @@ impl JournalReader {
         let (offset, header) = found.ok_or(ReadError::Missing(position))?;
         let mut bytes = vec![0; FRAME_HEADER + header.payload as usize];
         info.file.read_at(&mut bytes, offset)?;
-        let (header, payload) =
-            checked_frame(info.header.journal, info.header.id, &bytes).ok_or(ReadError::Missing(position))?;
-        let earlier = InFile { info, window: DEFINITION_BYTES[0] };
+        let Some((header, payload)) = checked_frame(info.header.journal, info.header.id, &bytes) else {
+            self.note_damage(info.header.id, offset);
+            return Err(ReadError::Missing(position));
+        };
+        let earlier = self.in_file(info, DEFINITION_BYTES[0]);
         let places = places(payload, &earlier, info.header.base_ms).ok_or(ReadError::Missing(position))?;
         let frame = Arc::new(Frame { segment: info.header.id, header, payload: payload.into(), places });
         let mut cache = self.cache.lock().unwrap_or_else(|e| e.into_inner());

@@ -16,11 +16,13 @@ use super::{
         FRAME_HEADER, Found, FrameHeader, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame,
         frame_header, frame_marks, likely_header, version_text,
     },
-    snapshots::{self, Content, SnapshotWriter},
+    snapshots::{self, Checked, Content, SnapshotWriter},
     storage::{Storage, StoredFile, is_no_room},
     writer::{End, LastFrame, NUMBER_MAX, SegmentInfo, Segments, Writer, free_number, note, segment_name},
 };
 
+/// Bytes of a segment that tell that nothing was ever written to it.
+const FIRST_PAGE: usize = 4 << 10;
 /// Files of one journal that a refused start names.
 const FILES_NAMED_MAX: usize = 4;
 
@@ -92,10 +94,18 @@ pub struct Opened {
     at: At,
     free: Vec<String>,
     snapshots: Vec<String>,
+    /// Those that were read and check.
+    checked: Checked,
+    /// Up to where the snapshot that was taken covers the records.
+    covered: u64,
     /// The last frame: whether it was synced before the process died is not known.
     last: Option<LastFrame>,
     /// Whether the last segment could be read as a whole.
     last_is_readable: bool,
+    /// Whether all of it checks, too.
+    last_is_clean: bool,
+    /// Whole segments under another's name: what becomes of them is known once all is read.
+    misnamed: Vec<Misnamed>,
     /// What was set aside, in words for people.
     pub damage: Vec<String>,
     /// What is changed once all is read: until then a newer program's files may turn up.
@@ -110,6 +120,16 @@ enum Change {
     Free(String, u64),
     /// Damaged bytes of a segment are copied to a file of their own.
     SetAside(u64, Arc<dyn StoredFile>, Range<u64>),
+    /// A snapshot that does not check gets another name.
+    SetSnapshotAside(String),
+}
+
+/// A file whose header is whole and says that it is another segment than its name says.
+struct Misnamed {
+    id: u64,
+    name: String,
+    header: SegmentHeader,
+    file: Arc<dyn StoredFile>,
 }
 
 /// What counts of a segment.
@@ -136,6 +156,10 @@ impl Opened {
             snapshots: snapshots::names(&*storage)?,
             last: None,
             last_is_readable: true,
+            last_is_clean: true,
+            checked: Checked::new(),
+            covered: 0,
+            misnamed: Vec::new(),
             damage: Vec::new(),
             changes: Vec::new(),
             storage,
@@ -143,6 +167,11 @@ impl Opened {
         };
         opened.find_segments()?;
         Ok(opened)
+    }
+
+    /// What names the journal.
+    pub fn journal(&self) -> u64 {
+        self.journal
     }
 
     /// The newest snapshot that checks and that `usable` takes, with the sequence number that it covers.
@@ -158,15 +187,23 @@ impl Opened {
                 Content::State { covers, body, by } => match usable(&body) {
                     Ok(state) => {
                         self.next_seq = self.next_seq.max(covers + 1);
+                        self.checked.insert(name, covers);
                         return Ok(Some((covers, state)));
                     }
                     Err(Unusable::Newer(version)) => return Err(newer(by, format!("version {version}"))),
                     Err(Unusable::Damaged(why)) => why,
                 },
             };
-            self.damage.push(format!("the snapshot {name} is not used: {why}"));
+            self.note(format!("the snapshot {name} is not used: {why}"));
+            self.changes.push(Change::SetSnapshotAside(name));
         }
         Ok(None)
+    }
+
+    /// Says what was found damaged, in the log and to who opens the journal.
+    fn note(&mut self, what: String) {
+        tracing::error!("{what}");
+        self.damage.push(what);
     }
 
     /// Gives every record behind `covered` to `take`, in order. `at` is the time of the snapshot, 0 without one.
@@ -177,6 +214,7 @@ impl Opened {
         mut take: impl FnMut(JournalRecord),
     ) -> Result<(), OpenError> {
         self.at = self.at.max(at);
+        self.covered = covered;
         self.next_seq = self.next_seq.max(covered + 1);
         let segments = self.segments.read().unwrap_or_else(|e| e.into_inner()).clone();
         // Only what a later segment really holds is not read here: it may have been cut off before it held anything.
@@ -184,6 +222,7 @@ impl Opened {
         for number in (1..segments.len()).rev() {
             limits[number - 1] = match limits[number] <= covered + 1 {
                 true => limits[number],
+                false if is_empty(&segments[number], segments.get(number + 1))? => limits[number],
                 false => first_held(&segments[number])?.unwrap_or(limits[number]),
             };
         }
@@ -195,8 +234,7 @@ impl Opened {
             if info.header.first_seq > self.next_seq {
                 let missing =
                     format!("the records {} to {} are missing", self.next_seq, info.header.first_seq - 1);
-                tracing::error!("{missing}");
-                self.damage.push(missing);
+                self.note(missing);
                 self.next_seq = info.header.first_seq;
             }
             let bounds = Bounds { covered, limit, next: firsts.get(number + 1).copied() };
@@ -213,7 +251,7 @@ impl Opened {
         take: &mut impl FnMut(JournalRecord),
     ) -> Result<(), OpenError> {
         let Readable { bytes, holes } = read_whole(&info.file)?;
-        self.last_is_readable = holes.is_empty();
+        (self.last_is_readable, self.last_is_clean) = (holes.is_empty(), holes.is_empty());
         let name = segment_name(info.header.id);
         let (mut index, mut damaged) = (Vec::new(), Vec::new());
         let mut walk = Walk::sealed(&bytes, info.header, next);
@@ -239,7 +277,7 @@ impl Opened {
                             true => format!("the record {first} does not decode and is left out"),
                             false => format!("the records {first} to {last} do not decode and are left out"),
                         };
-                        self.damage.push(format!("{name}: {what}"));
+                        self.note(format!("{name}: {what}"));
                     }
                     let inputs = found.iter().map(|(_, input)| input.clone()).collect();
                     for (seq, input) in found {
@@ -261,11 +299,14 @@ impl Opened {
                     });
                 }
                 Found::Damage(range) => {
+                    self.last_is_clean = false;
                     damaged.push(range.clone());
                     self.say(&name, &range, &holes);
                     self.changes.push(Change::SetAside(info.header.id, info.file.clone(), range));
                 }
                 Found::TornEnd(range) => {
+                    // It cannot be told from a last frame that has rotted: the bytes stay as they are.
+                    self.last_is_clean = false;
                     tracing::info!(
                         segment = name,
                         offset = range.start,
@@ -278,7 +319,7 @@ impl Opened {
         let end = walk.offset();
         // What cannot be read behind the last frame may have been a frame.
         for hole in holes.iter().filter(|hole| hole.end > end) {
-            self.damage.push(unreadable(&name, hole));
+            self.note(unreadable(&name, hole));
         }
         let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
         let info = &mut segments[number];
@@ -288,16 +329,18 @@ impl Opened {
 
     fn say(&mut self, name: &str, range: &Range<u64>, holes: &[Range<u64>]) {
         let what = format!("{name}: {} bytes at {} do not check", range.end - range.start, range.start);
-        tracing::error!("{what}");
-        self.damage.push(what);
+        self.note(what);
         for hole in holes.iter().filter(|hole| range.start < hole.end && hole.start < range.end) {
-            self.damage.push(unreadable(name, hole));
+            self.note(unreadable(name, hole));
         }
     }
 
     /// Makes the changes that what was found calls for. One that fails is said, and the start goes on: what is of no use
     /// stays, and damaged bytes stay in their segment until it goes.
     fn change(&mut self) {
+        for misnamed in std::mem::take(&mut self.misnamed) {
+            self.look_at_misnamed(misnamed);
+        }
         if let Err(error) = SnapshotWriter::remove_unfinished(&*self.storage) {
             tracing::warn!(%error, "an unfinished snapshot stays");
         }
@@ -311,12 +354,13 @@ impl Opened {
                 Change::Free(name, bytes) => {
                     let number = self.free.iter().filter_map(|name| free_number(name)).max().unwrap_or(0) + 1;
                     let free_name = format!("{number}.free");
-                    match self.storage.rename(&name, &free_name) {
+                    match self.storage.rename_new(&name, &free_name) {
                         Ok(()) if bytes >= self.options.segment_bytes => self.free.push(free_name),
                         Ok(()) => {}
                         Err(error) => tracing::warn!(name, %error, "a file that is of no use stays"),
                     }
                 }
+                Change::SetSnapshotAside(name) => snapshots::set_aside(&*self.storage, &name),
                 Change::SetAside(id, file, range) => {
                     let target = format!("{id:016x}-{:08x}.damaged", range.start);
                     if let Err(error) = self.set_aside(&target, &file, range) {
@@ -325,6 +369,34 @@ impl Opened {
                 }
             }
         }
+    }
+
+    /// A file that was taken for another segment before that one's header was durable holds what nobody needs any more: it is
+    /// used again. One whose records no snapshot covers is somebody's mistake: it is left alone.
+    fn look_at_misnamed(&mut self, Misnamed { id, name, header, file }: Misnamed) {
+        match read_whole(&file) {
+            // Frames came before the header: after a failed flush it is written last.
+            Ok(Readable { bytes, .. }) if holds_frames(&bytes, Some(self.journal), id) => {
+                self.note(format!("{name}: its header does not check; it is left alone"));
+                return;
+            }
+            Ok(Readable { bytes, holes }) if holes.is_empty() => {
+                let ends = |found| match found {
+                    Found::Frame(_, header, _) => Some(header.seq + u64::from(header.sequences)),
+                    _ => None,
+                };
+                if Walk::new(&bytes, header).filter_map(ends).all(|end| end <= self.covered + 1) {
+                    self.changes.push(Change::Free(name, bytes.len() as u64));
+                    return;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(name, %error, "it cannot be read"),
+        }
+        self.note(format!(
+            "{name}: by its header it is {}, and no snapshot covers what is in it; it is left alone",
+            segment_name(header.id)
+        ));
     }
 
     fn set_aside(&self, target: &str, file: &Arc<dyn StoredFile>, range: Range<u64>) -> io::Result<()> {
@@ -344,6 +416,12 @@ impl Opened {
         let next_seq = self.next_seq;
         let ends = |last: &LastFrame| last.seq + last.inputs.iter().map(Input::sequences).sum::<u64>();
         let segment_bytes = self.options.segment_bytes;
+        let last = self.last.filter(|last| ends(last) == next_seq);
+        let is_empty = |info: &SegmentInfo| info.end == Some(SEGMENT_HEADER);
+        let segments = self.segments.read().unwrap_or_else(|e| e.into_inner());
+        // What stands last in it is the last of all, and as it should be.
+        let ends_well = last.is_some() || segments.last().is_some_and(is_empty);
+        drop(segments);
         let end = End {
             storage: self.storage.clone(),
             segments: self.segments.clone(),
@@ -353,8 +431,9 @@ impl Opened {
             at: self.at,
             free: self.free,
             wall_ms,
-            last: self.last.filter(|last| ends(last) == next_seq),
+            last,
             rest_is_usable: self.last_is_readable,
+            rest_is_clean: self.last_is_clean && ends_well,
         };
         let writer = Writer::start(end, self.options, [self.random[1], self.random[2]]).map_err(|error| {
             match is_no_room(&error) {
@@ -363,7 +442,7 @@ impl Opened {
             }
         })?;
         let reader = JournalReader::new(self.segments);
-        let snapshots = SnapshotWriter { storage: self.storage, journal: self.journal };
+        let snapshots = SnapshotWriter::new(self.storage, self.journal, self.checked);
         Ok((writer, reader, snapshots, self.damage))
     }
 
@@ -372,6 +451,9 @@ impl Opened {
         let mut files: BTreeMap<u64, Vec<String>> = BTreeMap::new();
         for (header, _) in found {
             files.entry(header.journal).or_default().push(segment_name(header.id));
+        }
+        for Misnamed { name, header, .. } in &self.misnamed {
+            files.entry(header.journal).or_default().push(name.clone());
         }
         for name in &self.snapshots {
             let known: Vec<u64> = files.keys().copied().collect();
@@ -409,9 +491,7 @@ impl Opened {
                 continue;
             };
             if id > NUMBER_MAX {
-                let what = format!("{name}: no segment of ours has so high a number; it is left alone");
-                tracing::error!("{what}");
-                self.damage.push(what);
+                self.note(format!("{name}: no segment of ours has so high a number; it is left alone"));
                 continue;
             }
             // Whatever it is, its number is taken.
@@ -420,7 +500,7 @@ impl Opened {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) if is_fault(&error) => {
-                    self.damage.push(format!("{name}: the disk cannot open it; it is left alone: {error}"));
+                    self.note(format!("{name}: the disk cannot open it; it is left alone: {error}"));
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -437,7 +517,8 @@ impl Opened {
                     }
                     found.push((header, file));
                 }
-                Ok(_) | Err(HeaderError::Damaged) => headless.push((id, name, file)),
+                Ok((header, _)) => self.misnamed.push(Misnamed { id, name, header, file }),
+                Err(HeaderError::Damaged) => headless.push((id, name, file)),
             }
         }
         found.sort_unstable_by_key(|(header, _)| header.id);
@@ -447,19 +528,19 @@ impl Opened {
             // One that was cut off before it was durable has nothing behind it.
             let Some((_, file)) = found.iter().find(|(header, _)| header.id == id) else { continue };
             if holds_frames(&read_whole(file)?.bytes, Some(self.journal), id) {
-                self.damage.push(format!("{name}: one of the two copies of its header does not check"));
+                self.note(format!("{name}: one of the two copies of its header does not check"));
             }
         }
         for (id, name, file) in headless {
             let Readable { bytes, holes } = read_whole(&file)?;
             let is_empty = !holds_frames(&bytes, owner, id);
             if !holes.is_empty() {
-                self.damage.push(format!("{name}: its header cannot be read; it is left alone"));
+                self.note(format!("{name}: its header cannot be read; it is left alone"));
             } else if is_empty {
                 // The process died before its header was durable, or its sync failed: nothing is in it.
                 self.changes.push(Change::Free(name, bytes.len() as u64));
             } else {
-                self.damage.push(format!("{name}: its header does not check; it is left alone"));
+                self.note(format!("{name}: its header does not check; it is left alone"));
             }
         }
         let mut segments = Vec::new();
@@ -534,6 +615,18 @@ impl Records {
     }
 }
 
+/// Whether a segment surely holds nothing that counts, as told without reading all of it: the next one begins where it
+/// does, and nothing stands on its first page.
+fn is_empty(info: &SegmentInfo, next: Option<&SegmentInfo>) -> io::Result<bool> {
+    let is_passed = next.is_some_and(|next| next.header.first_seq <= info.header.first_seq);
+    if !is_passed {
+        return Ok(false);
+    }
+    let Readable { bytes, holes } = read_start(&info.file, FIRST_PAGE)?;
+    let behind_header = bytes.get(SEGMENT_HEADER as usize..).unwrap_or_default();
+    Ok(holes.is_empty() && behind_header.iter().all(|byte| *byte == 0))
+}
+
 /// The sequence number of the first frame that checks in a segment.
 fn first_held(info: &SegmentInfo) -> io::Result<Option<u64>> {
     let SegmentHeader { journal, id, .. } = info.header;
@@ -565,7 +658,5 @@ fn holds_frames(bytes: &[u8], journal: Option<u64>, id: u64) -> bool {
 }
 
 fn unreadable(name: &str, hole: &Range<u64>) -> String {
-    let what = format!("{name}: the disk cannot read {} bytes at {}", hole.end - hole.start, hole.start);
-    tracing::error!("{what}");
-    what
+    format!("{name}: the disk cannot read {} bytes at {}", hole.end - hole.start, hole.start)
 }

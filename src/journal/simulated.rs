@@ -277,6 +277,13 @@ impl Storage for SimulatedDisk {
         Ok(())
     }
 
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        if self.lock().names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.rename(from, to)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.changing()?;
         if state.names.remove(name).is_some() {

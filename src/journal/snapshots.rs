@@ -1,6 +1,10 @@
 //! Snapshot files: written beside the journal's thread, found and checked at the start.
 
-use std::{io, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use super::{
     holes::{Readable, is_fault, read_start, read_whole},
@@ -17,16 +21,24 @@ const PIECE: usize = 256 << 10;
 /// Snapshots that are kept: the newest, and one to fall back on.
 const KEPT: usize = 2;
 
+/// Snapshots that this process has written, or read and found whole, and what each covers.
+pub(super) type Checked = BTreeMap<String, u64>;
+
 /// Writes snapshots. Only one at a time.
 #[derive(Clone)]
 pub struct SnapshotWriter {
-    pub(super) storage: Arc<dyn Storage>,
-    pub(super) journal: u64,
+    storage: Arc<dyn Storage>,
+    journal: u64,
+    checked: Arc<Mutex<Checked>>,
 }
 
 impl SnapshotWriter {
+    pub(super) fn new(storage: Arc<dyn Storage>, journal: u64, checked: Checked) -> SnapshotWriter {
+        SnapshotWriter { storage, journal, checked: Arc::new(Mutex::new(checked)) }
+    }
+
     /// Keeps a snapshot of the state after sequence number `covers`; returns once it is durable. Older ones than the
-    /// newest two go.
+    /// newest two that check go.
     pub fn write(&self, covers: u64, body: &[u8]) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(HEADER + body.len());
         bytes.extend_from_slice(MAGIC);
@@ -45,16 +57,57 @@ impl SnapshotWriter {
             drop(self.storage.remove(&temporary));
             return Err(error);
         }
-        self.storage.rename(&temporary, &format!("{covers:016x}.snap"))?;
+        let name = format!("{covers:016x}.snap");
+        self.storage.rename(&temporary, &name)?;
         self.storage.sync_names()?;
-        for name in names(&*self.storage)?.iter().skip(KEPT) {
+        self.checked().insert(name, covers);
+        let kept = self.kept()?;
+        let Some((oldest, _)) = kept.get(KEPT - 1) else { return Ok(()) };
+        for name in names(&*self.storage)?.iter().filter(|name| *name < oldest) {
             self.storage.remove(name)?;
+            self.checked().remove(name);
         }
         Ok(())
     }
-}
 
-impl SnapshotWriter {
+    fn checked(&self) -> MutexGuard<'_, Checked> {
+        self.checked.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The newest snapshots that check, as many as are kept, newest first. What does not check on the way is set aside: it
+    /// is none to fall back on.
+    fn kept(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut kept = Vec::new();
+        for name in names(&*self.storage)? {
+            if kept.len() == KEPT {
+                break;
+            }
+            let known = self.checked().get(&name).copied();
+            let covers = match known {
+                Some(covers) => Some(covers),
+                None => self.check(&name)?.map(|(covers, _)| covers),
+            };
+            kept.extend(covers.map(|covers| (name, covers)));
+        }
+        Ok(kept)
+    }
+
+    /// Reads a snapshot: what it covers, and its body. One that does not check is set aside.
+    fn check(&self, name: &str) -> io::Result<Option<(u64, Vec<u8>)>> {
+        match read(&*self.storage, name, self.journal)? {
+            Content::State { covers, body, .. } => {
+                self.checked().insert(name.to_owned(), covers);
+                Ok(Some((covers, body)))
+            }
+            Content::Newer { .. } => Ok(None),
+            Content::Damaged => {
+                self.checked().remove(name);
+                set_aside(&*self.storage, name);
+                Ok(None)
+            }
+        }
+    }
+
     fn write_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.storage.remove(name)?;
         let file = self.storage.create(name, 0)?;
@@ -78,16 +131,16 @@ impl SnapshotWriter {
     /// What each of the snapshots that are kept covers: what comes later is read whichever of them a start begins with. 0 while
     /// there is none to fall back on.
     pub fn covered(&self) -> io::Result<u64> {
-        let names = names(&*self.storage)?;
-        let oldest = names.get(KEPT - 1).and_then(|name| name.strip_suffix(".snap"));
-        Ok(oldest.and_then(|number| u64::from_str_radix(number, 16).ok()).unwrap_or(0))
+        let kept = self.kept()?;
+        let covers = kept.iter().map(|(_, covers)| *covers).min();
+        Ok(covers.filter(|_| kept.len() == KEPT).unwrap_or(0))
     }
 
     /// The newest snapshot that checks: what it covers, and its body.
     pub fn newest(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
         for name in names(&*self.storage)? {
-            if let Content::State { covers, body, .. } = read(&*self.storage, &name, self.journal)? {
-                return Ok(Some((covers, body)));
+            if let Some(found) = self.check(&name)? {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -96,14 +149,29 @@ impl SnapshotWriter {
 
 /// Names of snapshot files, newest first.
 pub(super) fn names(storage: &dyn Storage) -> io::Result<Vec<String>> {
-    let mut names: Vec<String> = storage
-        .list()?
-        .into_iter()
-        .map(|(name, _)| name)
-        .filter(|name| name.len() == 21 && name.ends_with(".snap"))
-        .collect();
+    let mut names: Vec<String> =
+        storage.list()?.into_iter().map(|(name, _)| name).filter(|name| is_name(name)).collect();
     names.sort_unstable_by(|a, b| b.cmp(a));
     Ok(names)
+}
+
+/// Whether a file's name is that of a snapshot, as we write it.
+fn is_name(name: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    name.strip_suffix(".snap").is_some_and(|number| number.len() == 16 && number.bytes().all(is_digit))
+}
+
+/// Gives a snapshot that does not check another name, so that nobody takes it for one to fall back on.
+pub(super) fn set_aside(storage: &dyn Storage, name: &str) {
+    let to = format!("{name}.damaged");
+    match storage.rename(name, &to).and_then(|()| storage.sync_names()) {
+        Ok(()) => {
+            tracing::error!("the snapshot {name} does not check, or the disk cannot read it: it is now {to}")
+        }
+        // Gone in the meantime.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::error!(%error, "the snapshot {name} does not check, and cannot be set aside"),
+    }
 }
 
 /// Whose journal a snapshot belongs to; `None` for one that does not check. One of the `known` is believed as it stands: the

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ams2_core::{At, Input};
+use ams2_core::At;
 
 use super::{
     simulated::SimulatedDisk,
@@ -39,8 +39,9 @@ fn refused(disk: &SimulatedDisk) -> String {
 fn a_stray_segment_of_another_journal_refuses_the_start_and_is_named() {
     let (ours, theirs) = (SimulatedDisk::new(1), SimulatedDisk::new(2));
     started(&ours, 11).0.flush(At(1), &[alerts(&[1])]).expect("flushed");
-    for _ in 0..3 {
-        started(&theirs, 99).0.flush(At(1), &[Input::Advanced]).expect("flushed");
+    let mut writer = started(&theirs, 99).0;
+    while writer.segments.read().expect("no panic").len() < 3 {
+        writer.flush(At(1), &[alerts(&[writer.next_seq()])]).expect("flushed");
     }
     let stray = writer::segment_name(3);
     put(&ours, &stray, &theirs.content(&stray));

@@ -251,10 +251,18 @@ fn old_segments_go_only_behind_a_snapshot_and_are_recycled() {
         let input = Input::Alerts(Arrival { client: "c".into(), batch: builder.finish().into() });
         writer.flush(At(number * 1000), &[input]).expect("flushed");
     }
-    assert_eq!(writer.droppable(0), None, "no snapshot covers anything");
+    let (now, none) = (writer.at(), Pressure::None);
+    assert_eq!(writer.droppable(0, now, none), None, "no snapshot covers anything");
     let covered = writer.next_seq() - 1;
     snapshots.write(covered, b"the state").expect("written");
-    let keep_from = writer.droppable(covered).expect("old enough");
+    assert_eq!(writer.droppable(covered, At(0), none), None, "nothing is old enough");
+    // Under pressure age is nothing, and the oldest goes first; retention goes by the time now, not by that of the last flush.
+    let second = writer.segments.read().expect("no panic")[1].header.first_seq;
+    assert_eq!(writer.droppable(covered, At(0), Pressure::Scarce), Some(second));
+    assert_eq!(writer.droppable(0, At(0), Pressure::Scarce), None, "no snapshot covers anything");
+    let newest = writer.segments.read().expect("no panic").last().expect("one").header.first_seq;
+    assert_eq!(writer.droppable(covered, now.plus(10_000), none), Some(newest));
+    let keep_from = writer.droppable(covered, now, none).expect("old enough");
     writer.drop_before(keep_from).expect("dropped");
     assert!(reader.alert(Position::arrived(1)).is_err());
     assert!(reader.alert(Position::arrived(keep_from)).is_ok());
@@ -305,7 +313,7 @@ fn a_segment_that_went_never_comes_back_as_damage() {
             }
             let covered = writer.next_seq() - 1;
             snapshots.write(covered, b"the state").expect("written");
-            let keep_from = writer.droppable(covered).expect("old enough");
+            let keep_from = writer.droppable(covered, writer.at(), Pressure::None).expect("old enough");
             // A segment goes where the next one begins no later than what is kept.
             let firsts = |writer: &Writer| -> Vec<u64> {
                 let segments = writer.segments.read().expect("no panic");
@@ -355,7 +363,8 @@ fn what_the_older_snapshot_needs_stays_until_there_is_another_to_fall_back_on() 
         if number % 1000 == 999 {
             snapshots.write(number + 1, &[made.len() as u8]).expect("written");
             made.push(number + 1);
-            if let Some(keep_from) = writer.droppable(snapshots.covered().expect("readable")) {
+            let covered = snapshots.covered().expect("readable");
+            if let Some(keep_from) = writer.droppable(covered, writer.at(), Pressure::None) {
                 writer.drop_before(keep_from).expect("dropped");
             }
             // The newest is rotten: the one before it, or the beginning, is begun with.
@@ -385,6 +394,9 @@ fn two_processes_cannot_use_one_folder() {
     let first = Folder::open(folder.path()).expect("free");
     let error = Folder::open(folder.path()).expect_err("in use").to_string();
     assert!(error.contains(&std::process::id().to_string()), "{error}");
+    // Nor when its file is gone: the folder itself is locked.
+    std::fs::remove_file(folder.path().join("lock")).expect("removed");
+    Folder::open(folder.path()).expect_err("in use");
     drop(first);
     Folder::open(folder.path()).expect("free again");
 }
@@ -770,7 +782,236 @@ fn a_folder_that_anybody_may_write_into_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("ours");
     let error = Folder::open(folder.path()).expect_err("refused").to_string();
-    assert!(error.contains("chmod o-w"), "{error}");
+    assert!(error.contains("mode 0777") && error.contains("chmod go-w"), "{error}");
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o720)).expect("ours");
+    let error = Folder::open(folder.path()).expect_err("refused").to_string();
+    assert!(error.contains("mode 0720") && error.contains("chmod go-w"), "{error}");
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("ours");
+    drop(Folder::open(folder.path()).expect("others may look"));
+    // A folder of another owner: only root can make one.
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(folder.path(), Some(12_345), None).expect("root may");
+        let error = Folder::open(folder.path()).expect_err("refused").to_string();
+        assert!(error.contains("belongs to user 12345") && error.contains("chown -R 0 "), "{error}");
+    }
+}
+
+#[test]
+fn a_link_where_a_file_of_ours_is_to_be_is_not_followed() {
+    let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let target = other.path().join("target");
+    std::fs::write(&target, "not ours").expect("written");
+    std::os::unix::fs::symlink(&target, folder.path().join("lock")).expect("linked");
+    let error = Folder::open(folder.path()).expect_err("refused").to_string();
+    assert!(error.contains("lock: "), "{error}");
+    std::fs::remove_file(folder.path().join("lock")).expect("removed");
+    // The folder itself may be named by a link.
+    let link = other.path().join("link");
+    std::os::unix::fs::symlink(folder.path(), &link).expect("linked");
+    let storage = Folder::open(&link).expect("opens");
+    std::os::unix::fs::symlink(&target, folder.path().join("1.seg")).expect("linked");
+    let error = storage.open("1.seg").err().expect("refused").to_string();
+    assert!(error.contains("1.seg: "), "{error}");
+    assert_eq!(std::fs::read(&target).expect("readable"), b"not ours");
+}
+
+#[test]
+fn an_error_of_the_disk_names_the_file_and_keeps_its_kind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Folder::open(folder.path()).expect("opens");
+    let name = folder.path().join("7.seg").display().to_string();
+    let missing = storage.open("7.seg").err().expect("there is none");
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    assert!(missing.to_string().starts_with(&format!("{name}: ")), "{missing}");
+    let renamed = storage.rename("7.seg", "8.seg").expect_err("there is none");
+    assert!(renamed.to_string().starts_with(&format!("{name}: ")), "{renamed}");
+    assert_eq!(storage::os_error(&missing), Some(rustix::io::Errno::NOENT.raw_os_error()));
+}
+
+#[test]
+fn a_segment_takes_no_name_that_another_file_has() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (real, simulated) = (Folder::open(folder.path()).expect("opens"), SimulatedDisk::new(1));
+    let disks: [&dyn Storage; 2] = [&real, &simulated];
+    for disk in disks {
+        for (name, content) in [("1.free", b"free"), ("1.seg", b"kept")] {
+            disk.create(name, 0).expect("made").write_at(content, 0).expect("written");
+        }
+        let error = disk.rename_new("1.free", "1.seg").expect_err("it has one");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        let mut bytes = [0; 4];
+        disk.open("1.seg").expect("there").read_at(&mut bytes, 0).expect("readable");
+        assert_eq!(&bytes, b"kept");
+        disk.rename_new("1.free", "2.seg").expect("nothing has it");
+    }
+}
+
+#[test]
+fn many_files_take_few_descriptors_and_are_read_all_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Folder::open(folder.path()).expect("opens");
+    let prefix = folder.path().to_owned();
+    let open = move || {
+        let entries = std::fs::read_dir("/proc/self/fd").expect("readable");
+        let targets = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        targets.filter(|target| target.starts_with(&prefix)).count()
+    };
+    let files: Vec<_> = (0..100u8)
+        .map(|number| {
+            let file = storage.create(&format!("{number}.seg"), 0).expect("made");
+            file.write_at(&[number], 0).expect("written");
+            // What was written is synced on the descriptor that it was written to.
+            file.sync().expect("synced");
+            file
+        })
+        .collect();
+    assert!(open() >= 100, "{}", open());
+    files.iter().for_each(|file| file.rest());
+    assert!(open() < 24, "{}", open());
+    for (number, file) in (0..).zip(&files) {
+        let mut byte = [0];
+        assert_eq!((file.read_at(&mut byte, 0).expect("readable"), byte), (1, [number]));
+    }
+    assert!(open() < 24, "{}", open());
+    // One that another has replaced is not taken for it.
+    storage.rename("3.seg", "4.seg").expect("renamed");
+    assert_eq!(files[4].read_at(&mut [0], 0).expect_err("another file").kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_text_whose_frame_has_rotted_since_is_not_believed_and_said_once() {
+    for rots_later in [false, true] {
+        let disk = SimulatedDisk::new(1);
+        let (mut writer, reader, ..) = open(&disk);
+        writer.flush(At(1), &[alerts(&[1])]).expect("flushed");
+        let seq = writer.flush(At(2), &[alerts(&[1])]).expect("flushed");
+        let read = || reader.alert(Position::arrived(seq)).map(|stored| stored.batch);
+        if rots_later {
+            assert_eq!(read().expect("whole"), batch(&[1]));
+        }
+        // The text stays readable as one: nothing but the checksum tells.
+        disk.corrupt(&writer::segment_name(1), |bytes| {
+            let place = bytes.windows(6).position(|window| window == b"ws-001").expect("the definition");
+            bytes[place + 5] = b'7';
+        });
+        for _ in 0..2 {
+            assert!(matches!(read(), Err(ReadError::Missing(_))), "{:?}", read());
+        }
+        let said = reader.take_damage();
+        assert!(said.len() == 1 && said[0].contains("0000000000000001.seg"), "{said:?}");
+        assert_eq!(reader.take_damage(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_long_text_that_stands_earlier_is_read_without_the_rest_of_its_frame() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, reader, ..) = open(&disk);
+    let mut builder = BatchBuilder::default();
+    for number in 0..200 {
+        builder.label("event", &number.to_string());
+        builder.annotation("text", &number.to_string().repeat(100_000 / (1 + number % 7)));
+        builder.finish_alert(AlertTimes::default(), None, None).expect("valid");
+    }
+    let input = Input::Alerts(Arrival { client: "c".into(), batch: builder.finish().into() });
+    writer.flush(At(1), std::slice::from_ref(&input)).expect("flushed");
+    writer.flush(At(2), std::slice::from_ref(&input)).expect("flushed");
+    writer.flush(At(3), &[Input::Advanced]).expect("flushed");
+    let Input::Alerts(Arrival { batch, .. }) = &input else { panic!("alerts") };
+    for number in 0..200 {
+        let stored = reader.alert(Position::arrived(201 + number)).expect("readable");
+        let (read, wanted) =
+            (stored.batch.alert(0).expect("one"), batch.alert(number as usize).expect("there"));
+        assert_eq!(read.annotations().next(), wanted.annotations().next(), "{number}");
+    }
+}
+
+#[test]
+fn orderly_restarts_take_no_segment_each() {
+    let disk = SimulatedDisk::new(1);
+    for number in 0..40 {
+        let (mut writer, _, records, damage) = open(&disk);
+        assert_eq!((records.len() as u64, damage), (number, vec![]));
+        writer.flush(At(number), &[alerts(&[number])]).expect("flushed");
+    }
+    let is_segment = |(name, _): &(String, u64)| name.ends_with(".seg");
+    assert_eq!(disk.list().expect("readable").iter().filter(|file| is_segment(file)).count(), 1);
+    // One that does not check to its end is left as it is.
+    let end = disk.content(&writer::segment_name(1)).iter().rposition(|byte| *byte != 0).expect("written");
+    disk.corrupt(&writer::segment_name(1), |bytes| bytes[end] ^= 1);
+    let (mut writer, ..) = open(&disk);
+    writer.flush(At(99), &[alerts(&[99])]).expect("flushed");
+    assert_eq!(disk.list().expect("readable").iter().filter(|file| is_segment(file)).count(), 2);
+}
+
+#[test]
+fn a_whole_segment_under_another_name_is_left_alone_unless_a_snapshot_covers_it() {
+    for covers in [0, 5] {
+        let disk = SimulatedDisk::new(1);
+        let (mut writer, ..) = open(&disk);
+        for number in 0..5 {
+            writer.flush(At(number), &[alerts(&[number])]).expect("flushed");
+        }
+        drop(writer);
+        let (from, to) = (writer::segment_name(1), writer::segment_name(7));
+        disk.rename(&from, &to).expect("renamed");
+        let before = disk.content(&to);
+        let mut opened = Opened::open(Arc::new(disk.clone()), small(), [11, 22, 33]).expect("opens");
+        opened.replay(covers, At(0), drop).expect("readable");
+        let (mut writer, _, _, damage) = opened.finish(0).expect("a segment");
+        writer.flush(At(9), &[alerts(&[9])]).expect("flushed");
+        let is_left = disk.content(&to) == before;
+        if covers == 0 {
+            assert!(is_left && damage.len() == 1 && damage[0].contains(&from), "{damage:?}");
+        } else {
+            assert!(!is_left && damage.is_empty(), "{damage:?}");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_does_not_check_is_none_to_fall_back_on() {
+    let disk = SimulatedDisk::new(1);
+    let start = || {
+        let mut opened = Opened::open(Arc::new(disk.clone()), small(), [1, 2, 3]).expect("opens");
+        let found = opened.snapshot(|body| Ok(body.to_vec())).expect("readable").map(|(covers, _)| covers);
+        opened.replay(found.unwrap_or(0), At(0), drop).expect("readable");
+        let (writer, _, snapshots, damage) = opened.finish(0).expect("a segment");
+        (found, writer, snapshots, damage.len())
+    };
+    let names = || -> Vec<String> {
+        let names = disk.list().expect("readable").into_iter().map(|(name, _)| name);
+        names.filter(|name| name.contains(".snap")).collect()
+    };
+    let name = |covers: u64| format!("{covers:016x}.snap");
+    let (_, mut writer, snapshots, _) = start();
+    for number in 1..=40 {
+        writer.flush(At(number), &[alerts(&[number])]).expect("flushed");
+    }
+    snapshots.write(10, b"one").expect("written");
+    snapshots.write(20, b"two").expect("written");
+    assert_eq!(snapshots.covered().expect("readable"), 10);
+    // A stranger's file of the same length is no snapshot of ours.
+    disk.create("my-own-notes-ab.snap", 0).expect("made");
+    drop(writer);
+    disk.corrupt(&name(20), |bytes| bytes[41] ^= 1);
+    let (found, _, snapshots, damage) = start();
+    assert_eq!((found, damage), (Some(10), 1));
+    assert_eq!(snapshots.covered().expect("readable"), 0, "one is left, and none to fall back on");
+    snapshots.write(30, b"three").expect("written");
+    let left = [name(10), format!("{}.damaged", name(20)), name(30), "my-own-notes-ab.snap".into()];
+    assert_eq!(names(), left);
+    assert_eq!(snapshots.covered().expect("readable"), 10);
+    // The same for one that rots while the process runs: it is met when it is read.
+    disk.corrupt(&name(30), |bytes| bytes[41] ^= 1);
+    assert_eq!(snapshots.newest().expect("readable"), Some((10, b"one".to_vec())));
+    snapshots.write(40, b"four").expect("written");
+    assert_eq!(snapshots.covered().expect("readable"), 10);
+    // And for the one to fall back on: a start reads the newest alone.
+    disk.corrupt(&name(10), |bytes| bytes[41] ^= 1);
+    let (found, _, snapshots, _) = start();
+    assert_eq!((found, snapshots.covered().expect("readable")), (Some(40), 0));
+    assert!(names().contains(&format!("{}.damaged", name(10))), "{:?}", names());
 }
 
 #[test]

@@ -12,11 +12,15 @@ use std::{
 
 use ams2_core::{
     At, Input,
-    input::{Arrival, JournalRecord},
+    input::{Arrival, JournalRecord, OwnEvent},
+    silence::SilenceOrder,
 };
 use tokio::sync::oneshot;
 
-use super::{Options, Writer, writer::Space};
+use super::{
+    Options, Writer,
+    writer::{FrameTooLarge, Pressure, Space},
+};
 
 /// Our own inputs that may wait for a flush; past this the journal is dead or the process is lost in a loop.
 const OWN_WAITING_MAX: usize = 4_000_000;
@@ -28,13 +32,18 @@ const ASKED_BYTES_MAX: usize = 128 << 20;
 const INPUT_BYTES_MAX: usize = 60 << 20;
 /// Most memory of inputs that one flush takes: it bounds the frame and the time that others wait.
 const FLUSH_BYTES_MAX: usize = 8 << 20;
+/// Largest input of an operator, in bytes of memory, that may go into the reserve of a full disk: an acknowledgement, an
+/// end of a silence, a word on a delivery.
+const OPERATOR_BYTES_MAX: usize = 4 << 10;
 /// How often free space and retention are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// A change of the wall clock of more than this is journaled, in milliseconds.
 const WALL_CHANGE_MS: u64 = 500;
 /// When a refused client should come again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// When a client refused for a full disk should come again.
+/// A disk that has not answered for so long hangs: clients are told so, and do not wait for it.
+const STALLED: Duration = Duration::from_secs(10);
+/// When a client refused for a full disk, or one that hangs, should come again.
 const RETRY_AFTER_DISK: Duration = Duration::from_secs(10);
 
 /// Kept: in the journal and flushed.
@@ -58,6 +67,12 @@ pub enum Refused {
     /// The disk is nearly full.
     #[error("the disk is nearly full; try again in {} s", retry_after.as_secs())]
     DiskFull {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// The disk does not answer.
+    #[error("the disk has not answered for {} s; try again in {} s", STALLED.as_secs(), retry_after.as_secs())]
+    Stalled {
         /// When to come again.
         retry_after: Duration,
     },
@@ -127,6 +142,8 @@ pub enum Health {
     Well,
     /// Clients are refused: the disk is nearly full.
     DiskFull,
+    /// Clients are refused: the disk has not answered for a while.
+    Stalled,
     /// No, and never again in this process.
     Failed,
 }
@@ -148,8 +165,6 @@ pub struct JournalMetrics {
     pub refused_busy: AtomicU64,
     /// Inputs of clients refused because the disk was nearly full.
     pub refused_disk: AtomicU64,
-    /// Inputs that wait now.
-    pub waiting: AtomicU64,
     /// Places of damage that the start found, or that were found after a failed flush.
     pub damaged: AtomicU64,
     /// Records at which the router panicked, and which are left out.
@@ -169,9 +184,15 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: JournalMetrics,
     disk_full: AtomicBool,
+    /// What nobody needs any more goes before its time: room becomes scarce.
+    is_pressed: AtomicBool,
     free_bytes: AtomicU64,
     failed: AtomicBool,
     flushed: AtomicU64,
+    /// Since when the thread waits for the disk, in milliseconds since boot; 0 while it does not.
+    at_disk_since: AtomicU64,
+    /// Inputs of the flush that is under way.
+    under_way: AtomicU64,
 }
 
 #[derive(Default)]
@@ -189,22 +210,43 @@ struct Queue {
 
 struct Item {
     input: Input,
-    reply: Option<oneshot::Sender<Result<Accepted, Refused>>>,
+    reply: Option<Reply>,
     bytes: usize,
-    client: bool,
-    /// Whether it is there to make room: it gets none where there is none.
-    makes_room: bool,
+    whose: Whose,
 }
 
-/// Whose an input is: who is refused when too much waits.
+type Reply = oneshot::Sender<Result<Accepted, Refused>>;
+
+/// Who wants an input kept: it says how much of a full disk it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
-    /// A client's alerts.
+    /// A client: nothing of the reserve.
     Client,
-    /// An operator's order, or another input that somebody waits for.
-    Asked,
-    /// Ours.
+    /// An operator: a part of the reserve for a few words, nothing of it for more.
+    Operator,
+    /// We, to make room: it gets none where there is none.
+    Carrying,
+    /// We: all there is.
     Own,
+}
+
+impl Whose {
+    /// Whose an input is that is no client's.
+    fn of(input: &Input) -> Whose {
+        match input {
+            Input::Acknowledge(_) | Input::Deliveries(_) | Input::Silence(_) | Input::ConfigInstalled(_) => {
+                Whose::Operator
+            }
+            Input::Carried(_) => Whose::Carrying,
+            Input::Alerts(_)
+            | Input::Own(_)
+            | Input::Outcome(_)
+            | Input::Started(_)
+            | Input::Stopping
+            | Input::WallClock(_)
+            | Input::Advanced => Whose::Own,
+        }
+    }
 }
 
 /// What the thread tells when older segments may go: the first sequence number to keep.
@@ -219,19 +261,9 @@ impl Journal {
         records: impl FnMut(Vec<JournalRecord>) -> bool + Send + 'static,
         droppable: OnDroppable,
     ) -> io::Result<(Journal, JoinHandle<()>)> {
-        let shared = Arc::new(Shared {
-            queue: Mutex::default(),
-            filled: Condvar::new(),
-            options,
-            clock,
-            metrics: JournalMetrics::default(),
-            disk_full: AtomicBool::new(false),
-            free_bytes: AtomicU64::new(u64::MAX),
-            failed: AtomicBool::new(false),
-            flushed: AtomicU64::new(0),
-        });
+        let shared = Arc::new(Shared::new(options, clock));
         let mut thread =
-            Thread { writer, shared: shared.clone(), records, droppable, looked: None, wall_offset_ms: None };
+            Thread { writer, shared: shared.clone(), records, droppable, looked: None, early: 0, wall_offset_ms: None };
         let thread = std::thread::Builder::new().name("ams2-journal".into()).spawn(move || thread.run())?;
         Ok((Journal { shared }, thread))
     }
@@ -239,13 +271,14 @@ impl Journal {
     /// Keeps a client's alerts; answers once they are flushed.
     pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refused> {
         let bytes = arrival.batch.memory_bytes() + 64;
-        self.enter(Input::Alerts(arrival), bytes, true)?.await.unwrap_or(Err(Refused::Failed))
+        self.enter(Input::Alerts(arrival), bytes, Whose::Client)?.await.unwrap_or(Err(Refused::Failed))
     }
 
     /// Keeps an input of our own, or an operator's; answers with its sequence number once it is flushed.
     pub async fn append(&self, input: Input) -> Result<u64, Refused> {
         let bytes = memory_bytes(&input);
-        let answer = self.enter(input, bytes, false)?.await.unwrap_or(Err(Refused::Failed));
+        let whose = Whose::of(&input);
+        let answer = self.enter(input, bytes, whose)?.await.unwrap_or(Err(Refused::Failed));
         answer.map(|accepted| accepted.first)
     }
 
@@ -255,9 +288,18 @@ impl Journal {
         let mut queue = self.shared.lock();
         self.shared.admit(&queue, bytes, Whose::Own)?;
         queue.own_bytes += bytes;
-        queue.items.push(Item { input, reply: None, bytes, client: false, makes_room: false });
+        queue.items.push(Item { input, reply: None, bytes, whose: Whose::Own });
         self.shared.wake(&queue);
         Ok(())
+    }
+
+    /// Damage that was met while the process runs: counted, and raised as an own alert.
+    pub fn note_damage(&self, what: &str) {
+        self.shared.metrics.damaged.fetch_add(1, Ordering::Relaxed);
+        let event = OwnEvent::JournalDamaged { what: what.to_owned() };
+        if let Err(error) = self.keep(Input::Own(event)) {
+            tracing::error!(%error, "an own alert was not kept");
+        }
     }
 
     /// The journal's clock.
@@ -274,6 +316,8 @@ impl Journal {
     pub fn health(&self) -> Health {
         if self.shared.failed.load(Ordering::Relaxed) {
             Health::Failed
+        } else if self.shared.is_stalled() {
+            Health::Stalled
         } else if self.shared.disk_full.load(Ordering::Relaxed) {
             Health::DiskFull
         } else {
@@ -285,10 +329,16 @@ impl Journal {
     /// clients are refused is the time to act. With the bytes that are free.
     pub fn disk_turned(&self, full: bool) -> Option<(bool, u64)> {
         let free = self.shared.free_bytes.load(Ordering::Relaxed);
-        let low = self.shared.options.free_bytes_min.saturating_mul(2);
+        let low = self.shared.options.free_bytes_low();
         let limit = if full { low.saturating_add(low / 4) } else { low };
         let now_full = free < limit || self.shared.disk_full.load(Ordering::Relaxed);
         (now_full != full).then_some((now_full, free))
+    }
+
+    /// Inputs that wait for a flush, or for the end of the one that is under way.
+    pub fn waiting(&self) -> u64 {
+        let queue = self.shared.lock();
+        queue.items.len() as u64 + self.shared.under_way.load(Ordering::Relaxed)
     }
 
     /// Counts.
@@ -305,6 +355,16 @@ impl Journal {
     pub fn covered(&self, seq: u64) {
         let mut queue = self.shared.lock();
         queue.covered = queue.covered.max(seq);
+    }
+
+    /// Up to where snapshots cover all that a start may need, as [`Journal::covered`] said last.
+    pub fn covered_seq(&self) -> u64 {
+        self.shared.lock().covered
+    }
+
+    /// Whether room becomes scarce: segments that snapshots cover go before their time.
+    pub fn is_pressed(&self) -> bool {
+        self.shared.is_pressed.load(Ordering::Relaxed)
     }
 
     /// Lets the segments before `seq` go; nothing may need them any more.
@@ -325,14 +385,13 @@ impl Journal {
         &self,
         input: Input,
         bytes: usize,
-        client: bool,
+        whose: Whose,
     ) -> Result<oneshot::Receiver<Result<Accepted, Refused>>, Refused> {
         let (sender, answer) = oneshot::channel();
         let mut queue = self.shared.lock();
-        self.shared.admit(&queue, bytes, if client { Whose::Client } else { Whose::Asked })?;
-        let makes_room = matches!(input, Input::Carried(_));
-        queue.items.push(Item { input, reply: Some(sender), bytes, client, makes_room });
-        if client {
+        self.shared.admit(&queue, bytes, whose)?;
+        queue.items.push(Item { input, reply: Some(sender), bytes, whose });
+        if whose == Whose::Client {
             queue.clients += 1;
             queue.client_bytes += bytes;
         } else {
@@ -344,8 +403,31 @@ impl Journal {
 }
 
 impl Shared {
+    fn new(options: Options, clock: Arc<dyn Clock>) -> Shared {
+        Shared {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            options,
+            clock,
+            metrics: JournalMetrics::default(),
+            disk_full: AtomicBool::new(false),
+            is_pressed: AtomicBool::new(false),
+            free_bytes: AtomicU64::new(u64::MAX),
+            failed: AtomicBool::new(false),
+            flushed: AtomicU64::new(0),
+            at_disk_since: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Whether the disk has not answered for a while.
+    fn is_stalled(&self) -> bool {
+        let since = self.at_disk_since.load(Ordering::Relaxed);
+        since > 0 && boot_ms().saturating_sub(since) >= STALLED.as_millis() as u64
     }
 
     /// Wakes the thread for the first that waits; it takes the others with it.
@@ -365,12 +447,19 @@ impl Shared {
         if bytes > INPUT_BYTES_MAX {
             return Err(Refused::TooLarge { bytes });
         }
-        let fits = |most: usize| queue.own_bytes == 0 || queue.own_bytes.saturating_add(bytes) <= most;
+        if matches!(whose, Whose::Client | Whose::Operator) && self.is_stalled() {
+            self.metrics.refused_busy.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::Stalled { retry_after: RETRY_AFTER_DISK });
+        }
+        let fits = |most: usize| {
+            let has_room = queue.own_bytes == 0 || queue.own_bytes.saturating_add(bytes) <= most;
+            has_room && queue.items.len() < OWN_WAITING_MAX
+        };
         match whose {
-            Whose::Own if queue.items.len() < OWN_WAITING_MAX && fits(OWN_BYTES_MAX) => return Ok(()),
-            Whose::Own => return Err(Refused::Failed),
-            Whose::Asked if queue.items.len() < OWN_WAITING_MAX && fits(ASKED_BYTES_MAX) => return Ok(()),
-            Whose::Asked => return Err(Refused::Busy { retry_after: RETRY_AFTER }),
+            Whose::Own | Whose::Carrying if fits(OWN_BYTES_MAX) => return Ok(()),
+            Whose::Own | Whose::Carrying => return Err(Refused::Failed),
+            Whose::Operator if fits(ASKED_BYTES_MAX) => return Ok(()),
+            Whose::Operator => return Err(Refused::Busy { retry_after: RETRY_AFTER }),
             Whose::Client => {}
         }
         if self.disk_full.load(Ordering::Relaxed) {
@@ -388,7 +477,7 @@ impl Shared {
 }
 
 /// Takes items out of a flush that has no room for them, and answers them so; how many.
-fn refuse(items: &mut Vec<Item>, which: fn(&Item) -> bool) -> u64 {
+fn refuse(items: &mut Vec<Item>, which: impl Fn(&Item) -> bool) -> u64 {
     let refused = items.extract_if(.., |item| which(item)).filter_map(|item| item.reply);
     let answered = refused.map(|reply| {
         // Who has gone needs no answer.
@@ -399,7 +488,7 @@ fn refuse(items: &mut Vec<Item>, which: fn(&Item) -> bool) -> u64 {
 
 /// About how much memory an input of our own, or an operator's, holds.
 fn memory_bytes(input: &Input) -> usize {
-    use ams2_core::input::{CarriedText, OwnEvent, Receipt, Recipient};
+    use ams2_core::input::{CarriedText, DeliverySelection, Receipt, Recipient};
     const BASE: usize = 256;
     BASE + match input {
         Input::Alerts(arrival) => arrival.batch.memory_bytes(),
@@ -433,9 +522,28 @@ fn memory_bytes(input: &Input) -> usize {
                 CarriedText::Lost => 64,
             })
             .sum(),
-        Input::Own(OwnEvent::AccessDenied { what, .. }) => what.len(),
+        Input::Silence(SilenceOrder::Set(set)) => {
+            let matchers = set.matchers.iter().map(|m| m.name.len() + m.value.len() + 32);
+            let annotations = set.annotations.iter().map(|(name, text)| name.len() + text.len() + 64);
+            set.by.len() + set.comment.len() + matchers.sum::<usize>() + annotations.sum::<usize>()
+        }
+        Input::Silence(SilenceOrder::Expire { by, .. }) => by.len(),
+        Input::Deliveries(command) => {
+            let which = match &command.which {
+                DeliverySelection::DeadLettersOf(action) => {
+                    action.receiver.len() + action.kind.len() + action.name.len()
+                }
+                DeliverySelection::One(_) | DeliverySelection::DeadLetters => 0,
+            };
+            command.by.len() + which
+        }
+        Input::Own(OwnEvent::AccessDenied { from, what }) => from.len() + what.len(),
         Input::Own(OwnEvent::ConfigRefused { why }) => why.len(),
-        _ => 0,
+        Input::Own(OwnEvent::JournalDamaged { what }) => what.len(),
+        Input::Own(OwnEvent::DiskNearlyFull { .. })
+        | Input::Stopping
+        | Input::WallClock(_)
+        | Input::Advanced => 0,
     }
 }
 
@@ -447,6 +555,8 @@ struct Thread<R> {
     looked: Option<Instant>,
     /// How far the wall clock is ahead, as it was journaled last; `None` before the start was.
     wall_offset_ms: Option<i64>,
+    /// Up to where segments went before their time, as it was said.
+    early: u64,
 }
 
 impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
@@ -474,7 +584,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         if let Some((seq, reply)) = queue.drop_before.take() {
             drop(queue);
             // Who asked may have gone; the segments go all the same.
-            drop(reply.send(self.writer.drop_before(seq)));
+            drop(reply.send(self.at_disk(|writer| writer.drop_before(seq))));
             return Some(Vec::new());
         }
         if queue.items.is_empty() {
@@ -490,33 +600,40 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         let rest = queue.items.split_off(count);
         let items = std::mem::replace(&mut queue.items, rest);
         for item in &items {
-            if item.client {
+            if item.whose == Whose::Client {
                 queue.clients -= 1;
                 queue.client_bytes -= item.bytes;
             } else {
                 queue.own_bytes -= item.bytes;
             }
         }
-        self.shared.metrics.waiting.store(queue.items.len() as u64, Ordering::Relaxed);
         drop(queue);
         Some(self.refuse_into_reserve(items))
     }
 
-    /// Where no other segment can be had, clients get no more than what the reserve leaves, and texts that are carried forward
-    /// what clients leave of that.
+    /// Where no other segment can be had, clients get no more than what the reserve leaves, texts that are carried forward
+    /// what clients leave of that, and so do operators, who have a part of the reserve for a few words.
     fn refuse_into_reserve(&mut self, mut items: Vec<Item>) -> Vec<Item> {
         let room = self.writer.room_for_clients();
-        let bytes = |items: &[Item], of: fn(&Item) -> bool| -> u64 {
+        let bytes = |items: &[Item], of: &dyn Fn(&Item) -> bool| -> u64 {
             items.iter().filter(|item| of(item)).map(|item| item.bytes as u64).sum()
         };
-        let clients = bytes(&items, |item| item.client);
-        if clients > room {
+        let is_client = |item: &Item| item.whose == Whose::Client;
+        if bytes(&items, &is_client) > room {
             self.say_full(true, self.shared.free_bytes.load(Ordering::Relaxed));
-            let refused = refuse(&mut items, |item| item.client);
+            let refused = refuse(&mut items, is_client);
             self.shared.metrics.refused_disk.fetch_add(refused, Ordering::Relaxed);
         }
-        if clients.saturating_add(bytes(&items, |item| item.makes_room)) > room {
-            refuse(&mut items, |item| item.makes_room);
+        let makes_room = |item: &Item| item.whose == Whose::Carrying;
+        if bytes(&items, &|item| is_client(item) || makes_room(item)) > room {
+            refuse(&mut items, makes_room);
+        }
+        let is_long = |item: &Item| item.whose == Whose::Operator && item.bytes > OPERATOR_BYTES_MAX;
+        if bytes(&items, &|item| is_client(item) || makes_room(item) || is_long(item)) > room {
+            refuse(&mut items, is_long);
+        }
+        if bytes(&items, &|item| item.whose != Whose::Own) > self.writer.room_for_operators() {
+            refuse(&mut items, |item| item.whose == Whose::Operator);
         }
         items
     }
@@ -540,28 +657,65 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         }
     }
 
-    /// Flushes, answers, hands on; `false` when the thread must end.
+    /// Does something with the disk; others see since when.
+    fn at_disk<T>(&mut self, work: impl FnOnce(&mut Writer) -> T) -> T {
+        self.shared.at_disk_since.store(boot_ms().max(1), Ordering::Relaxed);
+        let done = work(&mut self.writer);
+        self.shared.at_disk_since.store(0, Ordering::Relaxed);
+        done
+    }
+
+    /// Flushes, answers, hands on; `false` when the thread must end. What is too large for one frame goes into more of them.
     fn flush(&mut self, items: Vec<Item>) -> bool {
         let at = self.shared.clock.now().max(self.writer.at());
-        let (mut inputs, mut replies) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
-        for item in items {
-            inputs.push(item.input);
-            replies.push(item.reply);
-        }
-        let began = Instant::now();
-        let flushed = self.writer.flush(at, &inputs);
-        let metrics = &self.shared.metrics;
-        metrics.failures.store(self.writer.failures, Ordering::Relaxed);
-        metrics.damaged.fetch_add(std::mem::take(&mut self.writer.damaged), Ordering::Relaxed);
-        let first = match flushed {
-            Ok(first) => first,
-            Err(error) => {
-                self.fail(&error, replies);
-                return false;
+        let mut waiting = vec![items.into_iter().map(|item| (item.input, item.reply)).unzip()];
+        while let Some((inputs, mut replies)) = waiting.pop() {
+            let inputs: Vec<Input> = inputs;
+            let replies: &mut Vec<Option<Reply>> = &mut replies;
+            let began = Instant::now();
+            self.shared.under_way.store(inputs.len() as u64, Ordering::Relaxed);
+            let flushed = self.at_disk(|writer| writer.flush(at, &inputs));
+            self.shared.under_way.store(0, Ordering::Relaxed);
+            let metrics = &self.shared.metrics;
+            metrics.failures.store(self.writer.failures, Ordering::Relaxed);
+            metrics.damaged.fetch_add(std::mem::take(&mut self.writer.damaged), Ordering::Relaxed);
+            match flushed {
+                Ok(first) => {
+                    metrics.flushes.fetch_add(1, Ordering::Relaxed);
+                    metrics.flush_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+                    if !self.hand_on(first, inputs, std::mem::take(replies)) {
+                        return false;
+                    }
+                }
+                Err(error) => {
+                    let too_large = error.get_ref().and_then(|error| error.downcast_ref::<FrameTooLarge>());
+                    let Some(&FrameTooLarge(bytes)) = too_large else {
+                        self.fail(&error, std::mem::take(replies));
+                        return false;
+                    };
+                    let mut first_half = inputs;
+                    let middle = first_half.len() / 2;
+                    if middle > 0 {
+                        let second_half = (first_half.split_off(middle), replies.split_off(middle));
+                        waiting.extend([second_half, (first_half, std::mem::take(replies))]);
+                    } else if let Some(reply) = replies.pop().flatten() {
+                        // Who has gone needs no answer.
+                        let _ = reply.send(Err(Refused::TooLarge { bytes }));
+                    } else {
+                        tracing::error!(
+                            bytes,
+                            "an input of our own does not fit into one record: it is not kept"
+                        );
+                    }
+                }
             }
-        };
-        metrics.flushes.fetch_add(1, Ordering::Relaxed);
-        metrics.flush_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Answers for what was flushed from `first` on, and hands it to the router; `false` when the thread must end.
+    fn hand_on(&mut self, first: u64, inputs: Vec<Input>, replies: Vec<Option<Reply>>) -> bool {
+        let metrics = &self.shared.metrics;
         metrics.inputs.fetch_add(inputs.len() as u64, Ordering::Relaxed);
         metrics.sequences.fetch_add(self.writer.next_seq() - first, Ordering::Relaxed);
         self.shared.flushed.store(self.writer.next_seq() - 1, Ordering::Release);
@@ -580,7 +734,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
     }
 
     /// Nothing more can be kept: tells those whose inputs did not get there, and those who wait.
-    fn fail(&self, error: &io::Error, replies: Vec<Option<oneshot::Sender<Result<Accepted, Refused>>>>) {
+    fn fail(&self, error: &io::Error, replies: Vec<Option<Reply>>) {
         tracing::error!(%error, "the journal cannot be written; nothing more is accepted");
         self.shared.failed.store(true, Ordering::Relaxed);
         for reply in replies.into_iter().flatten() {
@@ -609,11 +763,25 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
             return Ok(());
         }
         self.looked = Some(Instant::now());
-        let Space { full, free } = self.writer.look_at_space()?;
+        let Space { full, free } = self.at_disk(Writer::look_at_space)?;
         self.shared.free_bytes.store(free, Ordering::Relaxed);
         self.say_full(full, free);
+        let is_pressed = full || free < self.shared.options.free_bytes_low();
+        self.shared.is_pressed.store(is_pressed, Ordering::Relaxed);
         let covered = self.shared.lock().covered;
-        if let Some(keep_from) = self.writer.droppable(covered) {
+        // The time now, and not that of the last flush: a full disk lets nobody flush.
+        let now = self.shared.clock.now();
+        let due = self.writer.droppable(covered, now, Pressure::None);
+        let early = if is_pressed { self.writer.droppable(covered, now, Pressure::Scarce) } else { None };
+        if let Some(keep_from) = due.max(early) {
+            if due < early && self.early < keep_from {
+                self.early = keep_from;
+                tracing::warn!(
+                    free,
+                    before = keep_from,
+                    "the disk is nearly full: records that nobody needs any more go before their time"
+                );
+            }
             (self.droppable)(keep_from);
         }
         Ok(())
@@ -627,3 +795,6 @@ impl<R> Drop for Thread<R> {
         self.shared.lock().items.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

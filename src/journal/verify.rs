@@ -1,6 +1,6 @@
 //! After a failed flush: whether what was answered before is on the disk, and not only in memory.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use ams2_core::{At, Input};
 
@@ -20,24 +20,18 @@ pub(super) struct LostFrame {
 
 /// The frames of a segment before `end`, from the first on that the disk does not give back. Later ones are among them:
 /// a segment that takes one again counts for all that follow. With how many places memory does not give back either: what stood
-/// there cannot be written again.
+/// there cannot be written again. An error says that it could not be read at all: nobody knows then what is lost.
 pub(super) fn lost_from_disk(
     file: &Arc<dyn StoredFile>,
     header: &SegmentHeader,
     end: u64,
-) -> (Vec<LostFrame>, u64) {
+) -> io::Result<(Vec<LostFrame>, u64)> {
     // While it is in memory: reading it from the disk forgets that.
-    let Ok(memory) = read_whole(file) else {
-        tracing::warn!(segment = header.id, "the segment cannot be read, and so not verified");
-        return (Vec::new(), 0);
-    };
+    let memory = read_whole(file)?;
     if let Err(error) = file.forget() {
         tracing::warn!(%error, segment = header.id, "the segment is verified in memory only");
     }
-    let Ok(disk) = read_whole(file) else {
-        tracing::warn!(segment = header.id, "the segment cannot be read, and so not verified");
-        return (Vec::new(), 0);
-    };
+    let disk = read_whole(file)?;
     let bytes = &memory.bytes[..memory.bytes.len().min(end as usize)];
     let (mut lost, mut damaged) = (Vec::new(), Vec::new());
     let mut walk = Walk::new(bytes, *header);
@@ -68,5 +62,5 @@ pub(super) fn lost_from_disk(
         let (segment, offset, bytes) = (header.id, range.start, range.end - range.start);
         tracing::error!(segment, offset, bytes, "what was kept there cannot be read any more");
     }
-    (lost, damaged.len() as u64)
+    Ok((lost, damaged.len() as u64))
 }

@@ -28,6 +28,8 @@ const INDEX_BYTES: u64 = 64 << 10;
 const RESERVE_PART: u64 = 4;
 /// New segments that are tried for one flush before the journal has failed.
 const SEGMENTS_TRIED: u32 = 3;
+/// A start goes on in the last segment while at least one in this many parts of it is left.
+const RESUME_PART: u64 = 4;
 /// Free files that are kept for later segments.
 const FREE_MAX: usize = 2;
 
@@ -38,6 +40,20 @@ pub struct Retention {
     pub age: Duration,
     /// Oldest segments may go while the journal is larger than this many bytes.
     pub bytes: u64,
+}
+
+/// What is in the way of a flush: nobody could read such a frame again. Nothing was kept of it, and less at once can be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} bytes do not fit into one frame")]
+pub struct FrameTooLarge(pub usize);
+
+/// Whether room is so scarce that segments go before their time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// No: retention alone says what goes.
+    None,
+    /// Yes: the oldest goes as soon as nobody needs it.
+    Scarce,
 }
 
 /// How much room there is.
@@ -113,6 +129,8 @@ pub(super) struct End {
     pub last: Option<LastFrame>,
     /// Whether all of the last segment could be read: its rest may be written then.
     pub rest_is_usable: bool,
+    /// Whether all of it checks, too, and nothing stands behind its last frame: a start goes on in it.
+    pub rest_is_clean: bool,
 }
 
 /// A frame of which nobody knows whether it was synced before the process died. It was read, and others will build on
@@ -128,8 +146,8 @@ pub(super) struct LastFrame {
 }
 
 impl Writer {
-    /// Goes on behind what recovery found: in a new segment, or, where there is no room for one, in the rest of the
-    /// last.
+    /// Goes on behind what recovery found: in the rest of the last segment, if that is clean and long enough, else in a
+    /// new one, or, where there is no room for one, in whatever rest there is.
     pub(super) fn start(mut end: End, options: Options, key: [u64; 2]) -> io::Result<Writer> {
         let last = end.last.take();
         let (next_seq, at) = last.as_ref().map_or((end.next_seq, end.at), |last| (last.seq, last.at));
@@ -142,7 +160,12 @@ impl Writer {
             by: writer_version(),
         };
         let mut free = std::mem::take(&mut end.free);
-        let begun = begin(&*end.storage, &mut free, &options, header, key);
+        let has_rest =
+            |current: &Current| current.size - current.offset >= options.segment_bytes / RESUME_PART;
+        // A segment names the version that wrote it.
+        let is_ours = |current: &Current| current.header.by == header.by && end.rest_is_clean;
+        let rest = rest_of_last(&end, key).filter(|current| is_ours(current) && has_rest(current));
+        let begun = rest.map_or_else(|| begin(&*end.storage, &mut free, &options, header, key), Ok);
         let (current, last) = match begun {
             Ok(current) => (current, last),
             Err(error) if is_no_room(&error) => {
@@ -182,7 +205,24 @@ impl Writer {
         }
         (writer.next_seq, writer.at) = (writer.next_seq.max(end.next_seq), writer.at.max(end.at));
         writer.ensure_spare();
+        writer.warn_of_retention();
         Ok(writer)
+    }
+
+    /// Says when retention promises more than the disk can hold.
+    fn warn_of_retention(&self) {
+        let files = self.storage.list().unwrap_or_default();
+        let is_ours = |name: &str| name.ends_with(".seg") || name.ends_with(".free");
+        let held: u64 = files.iter().filter(|(name, _)| is_ours(name)).map(|(_, bytes)| bytes).sum();
+        let Ok(free) = self.storage.free_bytes() else { return };
+        let (wanted, room) = (self.options.retention.bytes, held.saturating_add(free));
+        if wanted > room {
+            tracing::warn!(
+                retention_bytes = wanted,
+                room,
+                "retention_bytes is more than the disk has room for: old records go when the disk is nearly full"
+            );
+        }
     }
 
     /// Sees to it that the segment that is gone on in is on disk. Its header and its last frame were read, but their
@@ -214,7 +254,7 @@ impl Writer {
     }
 
     /// Writes the inputs as one frame and syncs. Answers the sequence number of the first; the others follow. On an
-    /// error nothing was kept, and the journal can take nothing any more.
+    /// error nothing was kept, and the journal can take nothing any more, unless it is that of a [`FrameTooLarge`].
     pub fn flush(&mut self, at: At, inputs: &[Input]) -> io::Result<u64> {
         let at = at.max(self.at);
         let first = self.next_seq;
@@ -222,9 +262,11 @@ impl Writer {
         loop {
             self.encode(at, inputs);
             if self.frame.len() as u64 > u64::from(PAYLOAD_MAX) {
-                // The thread bounds what it takes at once: nobody could read this again, so nobody is told that it is kept.
-                let message = format!("{} bytes do not fit into one frame", self.frame.len());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                // What it defines stands nowhere.
+                self.current.dictionary = Dictionary::new(self.key);
+                let error = FrameTooLarge(self.frame.len());
+                self.frame = Vec::new();
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }
             let fits = self.current.offset + self.frame.len() as u64 <= self.current.size;
             let is_new = self.current.offset == SEGMENT_HEADER;
@@ -268,6 +310,18 @@ impl Writer {
         Ok(Space { full, free })
     }
 
+    /// Forgets the spare segment, as if none could be had.
+    #[cfg(test)]
+    pub(super) fn forget_free(&mut self) {
+        self.free.clear();
+    }
+
+    /// Where the next frame begins in the current segment.
+    #[cfg(test)]
+    pub(super) fn offset(&self) -> u64 {
+        self.current.offset
+    }
+
     /// Whether inputs of clients may use the space there is.
     pub fn has_room_for_clients(&self) -> bool {
         self.room_for_clients() > 0
@@ -275,10 +329,18 @@ impl Writer {
 
     /// Bytes that inputs of clients may use: all they want while there is another segment, else what the reserve leaves.
     pub fn room_for_clients(&self) -> u64 {
+        self.room_before(self.options.segment_bytes / RESERVE_PART)
+    }
+
+    /// The same for inputs of operators: half of the reserve is theirs, too.
+    pub fn room_for_operators(&self) -> u64 {
+        self.room_before(self.options.segment_bytes / RESERVE_PART / 2)
+    }
+
+    fn room_before(&self, reserve: u64) -> u64 {
         if !self.free.is_empty() {
             return u64::MAX;
         }
-        let reserve = self.options.segment_bytes / RESERVE_PART;
         self.current.size.saturating_sub(self.current.offset + reserve)
     }
 
@@ -294,15 +356,17 @@ impl Writer {
         !self.free.is_empty()
     }
 
-    /// The first sequence number to keep, when retention lets older segments go that `covered` covers.
-    pub fn droppable(&self, covered: u64) -> Option<u64> {
+    /// The first sequence number to keep, when retention at time `now`, or pressure, lets older segments go that `covered`
+    /// covers. Under pressure it is one segment at a time.
+    pub fn droppable(&self, covered: u64, now: At, pressure: Pressure) -> Option<u64> {
         let segments = self.segments.read().unwrap_or_else(|e| e.into_inner());
-        let oldest_at = self.at.0.saturating_sub(self.options.retention.age.as_millis() as u64);
+        let oldest_at = now.0.saturating_sub(self.options.retention.age.as_millis() as u64);
         let mut bytes = segments.len() as u64 * self.options.segment_bytes;
         let mut keep_from = None;
         for pair in segments.windows(2) {
             let next = &pair[1].header;
-            let expired = next.first_at.0 < oldest_at || bytes > self.options.retention.bytes;
+            let is_scarce = pressure == Pressure::Scarce && keep_from.is_none();
+            let expired = next.first_at.0 < oldest_at || bytes > self.options.retention.bytes || is_scarce;
             if !expired || next.first_seq > covered + 1 {
                 break;
             }
@@ -326,7 +390,7 @@ impl Writer {
             if self.free.len() < FREE_MAX {
                 self.free_counter += 1;
                 let free = format!("{}.free", self.free_counter);
-                match self.storage.rename(&name, &free) {
+                match self.storage.rename_new(&name, &free) {
                     Ok(()) => self.free.push(free),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
@@ -381,7 +445,7 @@ impl Writer {
     fn roll(&mut self, at: At) -> io::Result<()> {
         let mut header = self.next_header(at);
         let mut tried = 0;
-        self.current = loop {
+        let current = loop {
             match begin(&*self.storage, &mut self.free, &self.options, header, self.key) {
                 Ok(current) => break current,
                 Err(error) if tried == SEGMENTS_TRIED => return Err(error),
@@ -389,6 +453,7 @@ impl Writer {
             }
             header.id += 1;
         };
+        std::mem::replace(&mut self.current, current).file.rest();
         self.show_current(Vec::new());
         self.ensure_spare();
         Ok(())
@@ -414,7 +479,7 @@ impl Writer {
     /// page: it is read from the disk, and what is not there any more is written again from memory, under its numbers.
     fn roll_after_failure(&mut self, at: At) -> io::Result<()> {
         let (lost, unreadable) =
-            verify::lost_from_disk(&self.current.file, &self.current.header, self.current.offset);
+            verify::lost_from_disk(&self.current.file, &self.current.header, self.current.offset)?;
         self.damaged += unreadable;
         let Some(first) = lost.first() else { return self.roll(at) };
         let (segment, sequence, next_seq) = (self.current.header.id, first.seq, self.next_seq);
@@ -424,7 +489,8 @@ impl Writer {
         let header = self.next_header(at);
         // It counts from its first frame on, whatever the old one holds behind that: so it gets its header, and is a
         // segment, once it has all of them.
-        self.current = place(&*self.storage, &mut self.free, &self.options, header, self.key)?;
+        let current = place(&*self.storage, &mut self.free, &self.options, header, self.key)?;
+        std::mem::replace(&mut self.current, current).file.rest();
         let mut index = Vec::new();
         for frame in lost {
             self.next_seq = frame.seq;
@@ -498,7 +564,7 @@ fn place(
             if !options.unsafe_no_sync {
                 storage.sync_names()?;
             }
-            storage.rename(&old, &name)?;
+            storage.rename_new(&old, &name)?;
             storage.open(&name)?
         }
         None => storage.create(&name, options.segment_bytes)?,

@@ -797,6 +797,9 @@ impl From<Refused> for Problem {
             Refused::Busy { retry_after } => {
                 (StatusCode::TOO_MANY_REQUESTS, retry_after, "send it again later")
             }
+            Refused::Stalled { retry_after } => {
+                (StatusCode::SERVICE_UNAVAILABLE, retry_after, "see to the disk of the data folder")
+            }
             Refused::DiskFull { retry_after } => {
                 (StatusCode::SERVICE_UNAVAILABLE, retry_after, "make room on the disk of the data folder")
             }

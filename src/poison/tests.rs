@@ -34,7 +34,7 @@ fn journal(events: &[&str]) -> SimulatedDisk {
 
 /// A start of a program whose router panics at a poison event.
 fn start(disk: &SimulatedDisk) -> Result<Recovered, OpenError> {
-    upkeep::recover_by(Arc::new(disk.clone()), &options(), [1, 2, 3], 0, |folded: &mut Folded, record| {
+    let fold = |folded: &mut Folded, record: JournalRecord| {
         let is_poison = match &record.input {
             Input::Alerts(arrival) => {
                 arrival.batch.iter().any(|alert| alert.label("event").starts_with("Poison"))
@@ -44,7 +44,8 @@ fn start(disk: &SimulatedDisk) -> Result<Recovered, OpenError> {
         // In the middle of its work.
         folded.recover(record);
         assert!(!is_poison, "a fault of the program, made for this test");
-    })
+    };
+    upkeep::read_by(Arc::new(disk.clone()), &options(), [1, 2, 3], fold)?.begin(0)
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn a_kill_counts_for_nothing_and_a_good_start_forgives_nothing() {
     }
     assert!(disk.content(FILE).is_empty());
     assert!(start(&disk).is_err());
-    assert_eq!(disk.content(FILE), b"2 1\n");
+    assert_eq!(disk.content(FILE), b"journal 0000000000000001\n2 1\n");
     disk.crash();
     assert!(start(&disk).is_err() && start(&disk).is_ok());
 }
@@ -97,14 +98,32 @@ fn no_more_than_some_records_are_set_aside() {
         last = start(&disk).err().expect("there are too many").to_string();
     }
     assert!(last.contains("up to 8 of them"), "{last}");
-    let count = Panics::read(Arc::new(disk)).expect("readable").set_aside();
+    let count = Panics::read(Arc::new(disk), 1).expect("readable").set_aside();
     assert_eq!(count, SET_ASIDE_MAX);
 }
 
 #[test]
 fn a_file_of_counts_that_is_damaged_refuses_nothing() {
     let disk = SimulatedDisk::new(1);
-    disk.create(FILE, 0).expect("made").write_at(b"x y\n5 3\n\xff\n7\n", 0).expect("written");
-    let panics = Panics::read(Arc::new(disk)).expect("readable");
+    let content = b"journal 0000000000000001\nx y\n5 3\n\xff\n7\n";
+    disk.create(FILE, 0).expect("made").write_at(content, 0).expect("written");
+    let panics = Panics::read(Arc::new(disk), 1).expect("readable");
     assert!(panics.sets_aside(5) && panics.set_aside() == 1);
+}
+
+#[test]
+fn what_another_journal_left_in_the_folder_leaves_out_nothing() {
+    for (content, names_us) in [
+        ("journal 0000000000000001\n1 3\n2 3\n", true),
+        ("journal 0000000000000002\n1 3\n2 3\n", false),
+        ("1 3\n2 3\n", false),
+        ("journal 0000000000000001", false),
+    ] {
+        let disk = journal(&["A", "B"]);
+        disk.create(FILE, 0).expect("made").write_at(content.as_bytes(), 0).expect("written");
+        let recovered = start(&disk).expect("it starts");
+        let (alerts, left_out) = if names_us { (0, 2) } else { (2, 0) };
+        assert_eq!(recovered.folded.machine.alerts().count(), alerts, "{content}");
+        assert_eq!(recovered.damage.len(), left_out, "{content}");
+    }
 }

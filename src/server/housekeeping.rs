@@ -7,13 +7,13 @@ use std::{
 };
 
 use ams2_core::{Input, machine::Search};
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
     journal::{Journal, JournalReader, SnapshotWriter},
     poison::Panics,
     router::{Router, Unanswered},
-    upkeep,
+    upkeep::{self, NotMade},
 };
 
 /// A snapshot is made after so many sequence numbers: what a restart must replay is bounded by it.
@@ -28,16 +28,47 @@ const SNAPSHOT_NICE: i32 = 19;
 /// A snapshot that is so many sequence numbers late does not step back any more: where others take all of the processor,
 /// the journal would grow for ever behind it.
 const SNAPSHOT_LATE: u64 = 8 * SNAPSHOT_EVERY;
+/// One that could not be made is tried again after this: a disk that is full will not have room in a moment.
+const SNAPSHOT_AGAIN: Duration = Duration::from_secs(30);
 /// How often the snapshot thread looks.
 const SNAPSHOT_LOOK: Duration = Duration::from_secs(2);
 /// Rows that a search for needed texts looks through at once: well below a millisecond of the router's time.
 const SEARCH_ROWS: u32 = 8_192;
 
-/// Tells the journal what may go: what every snapshot covers that a start may fall back on.
-pub(super) fn report_covered(journal: &Journal, snapshots: &SnapshotWriter) {
-    match snapshots.covered() {
-        Ok(covered) => journal.covered(covered),
-        Err(error) => tracing::warn!(%error, "old segments stay: the snapshots cannot be listed"),
+/// What the thread that makes snapshots works with.
+pub(super) struct Beside {
+    pub journal: Journal,
+    pub router: Router,
+    pub reader: JournalReader,
+    pub snapshots: SnapshotWriter,
+    pub panics: Panics,
+}
+
+impl Beside {
+    /// Tells the journal what may go: what every snapshot covers that a start may fall back on.
+    fn report_covered(&self) {
+        match self.snapshots.covered() {
+            Ok(covered) => self.journal.covered(covered),
+            Err(error) => tracing::warn!(%error, "old segments stay: the snapshots cannot be read"),
+        }
+    }
+
+    /// Whether room is scarce, and snapshots would let some of the journal go.
+    fn would_make_room(&self) -> bool {
+        self.journal.is_pressed() && self.reader.segments_behind(self.journal.covered_seq()) > 1
+    }
+
+    /// A snapshot of the live state, where what one behind it is made of has rotted: what comes behind this one can be folded
+    /// again. Who sends alerts waits for it this once.
+    fn of_live_state(&self, runtime: &Handle, why: &str) -> Result<u64, NotMade> {
+        tracing::error!(why, "the journal has rotted: a snapshot of the live state covers that");
+        let failed = |error: String| NotMade::Failed(error);
+        let state =
+            self.router.ask_whole(|folded| (folded.machine.next_seq() - 1, folded.machine.snapshot()));
+        let (covers, body) = runtime.block_on(state).map_err(|error| failed(error.to_string()))?;
+        self.snapshots.write(covers, &body).map_err(|error| failed(error.to_string()))?;
+        self.journal.note_damage(why);
+        Ok(covers)
     }
 }
 
@@ -58,40 +89,49 @@ impl SnapshotThread {
     }
 }
 
-pub(super) fn snapshot_thread(
-    journal: &Journal,
-    reader: &JournalReader,
-    snapshots: &SnapshotWriter,
-    panics: &Panics,
-    covered: u64,
-) -> io::Result<SnapshotThread> {
-    let (journal, reader, snapshots) = (journal.clone(), reader.clone(), snapshots.clone());
-    let panics = panics.clone();
+pub(super) fn snapshot_thread(beside: Beside, covered: u64, runtime: Handle) -> io::Result<SnapshotThread> {
     let (stop, stopped) = mpsc::channel();
     let thread = std::thread::Builder::new().name("ams2-snapshot".into()).spawn(move || {
+        beside.report_covered();
         let (mut covered, mut rest_until) = (covered, Instant::now());
         // The first look comes at once: a process that is killed again and again must get there, too.
         let mut wait = Duration::ZERO;
         while stopped.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
             wait = SNAPSHOT_LOOK;
+            let Beside { journal, reader, snapshots, panics, .. } = &beside;
+            for what in reader.take_damage() {
+                journal.note_damage(&what);
+            }
             let flushed = journal.flushed_seq();
             let many = flushed > covered && reader.segments_behind(covered) > SNAPSHOT_SEGMENTS;
-            if !many && flushed < covered + SNAPSHOT_EVERY || Instant::now() < rest_until {
+            let makes_room = beside.would_make_room();
+            if !many && !makes_room && flushed < covered + SNAPSHOT_EVERY || Instant::now() < rest_until {
                 continue;
             }
-            let nice = if flushed < covered + SNAPSHOT_LATE { SNAPSHOT_NICE } else { 0 };
-            let make = || upkeep::snapshot_behind(&reader, &snapshots, &panics, covered, flushed);
+            if flushed <= covered {
+                // Two snapshots let segments go: the second needs something to cover.
+                if let Err(error) = journal.keep(Input::Advanced) {
+                    tracing::debug!(%error, "no snapshot makes room");
+                }
+                continue;
+            }
+            let nice = if makes_room || flushed >= covered + SNAPSHOT_LATE { 0 } else { SNAPSHOT_NICE };
+            let make = || match upkeep::snapshot_behind(reader, snapshots, panics, covered, flushed) {
+                Err(NotMade::Damaged(why)) => beside.of_live_state(&runtime, &why),
+                made => made,
+            };
             let (made, processor) = stepping_back(nice, make);
+            rest_until = Instant::now() + processor * SNAPSHOT_REST;
             match made {
                 Ok(now) => {
                     covered = now;
-                    report_covered(&journal, &snapshots);
+                    beside.report_covered();
                 }
                 Err(error) => {
-                    tracing::error!(error, "no snapshot was made; restarts take longer until one is")
+                    tracing::error!(%error, "no snapshot was made; restarts take longer until one is");
+                    rest_until = rest_until.max(Instant::now() + SNAPSHOT_AGAIN);
                 }
             }
-            rest_until = Instant::now() + processor * SNAPSHOT_REST;
         }
     })?;
     Ok(SnapshotThread { stop, thread })
@@ -101,8 +141,8 @@ pub(super) fn snapshot_thread(
 /// come forward again. Answers also the processor time that it took.
 fn stepping_back<T: Send>(
     nice: i32,
-    work: impl FnOnce() -> Result<T, String> + Send,
-) -> (Result<T, String>, Duration) {
+    work: impl FnOnce() -> Result<T, NotMade> + Send,
+) -> (Result<T, NotMade>, Duration) {
     let work = move || {
         if let Err(error) = rustix::process::nice(nice) {
             tracing::debug!(%error, "a snapshot cannot step back behind other threads");
@@ -114,7 +154,7 @@ fn stepping_back<T: Send>(
     std::thread::scope(|scope| {
         match std::thread::Builder::new().name("ams2-fold".into()).spawn_scoped(scope, work) {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(error) => (Err(error.to_string()), Duration::ZERO),
+            Err(error) => (Err(NotMade::Failed(error.to_string())), Duration::ZERO),
         }
     })
 }
@@ -188,7 +228,9 @@ mod tests {
 
     #[test]
     fn what_steps_back_does_so_alone_and_its_processor_time_counts() {
-        let priority = || rustix::process::getpriority_process(None).map_err(|error| error.to_string());
+        let failed = |words: String| NotMade::Failed(words);
+        let priority =
+            || rustix::process::getpriority_process(None).map_err(|error| failed(error.to_string()));
         let before = priority().expect("readable");
         let work = || {
             // A mebibyte of sums: more than nothing, less than a moment.
@@ -199,7 +241,7 @@ mod tests {
         assert_eq!(made.expect("readable").0, 19);
         assert_eq!(priority().expect("readable"), before, "nobody else stepped back");
         assert!(used > Duration::ZERO);
-        let (failed, _) = stepping_back(0, || Err::<(), _>("no disk".to_owned()));
-        assert_eq!(failed, Err("no disk".to_owned()));
+        let (made, _) = stepping_back(0, || Err::<(), _>(failed("no disk".into())));
+        assert_eq!(made, Err(failed("no disk".into())));
     }
 }

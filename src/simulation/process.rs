@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     handler::{self, Attempt, Site, Texts},
-    journal::{JournalReader, SnapshotWriter, Writer},
+    journal::{JournalReader, Pressure, SnapshotWriter, Writer},
     poison::Panics,
     router::{Folded, Follow},
     upkeep,
@@ -243,7 +243,8 @@ impl Process {
     pub fn let_go(&mut self) {
         let Some(leaving) = &mut self.leaving else {
             // A disk that cannot list its files lets nothing go.
-            let seq = self.writer.droppable(self.snapshots.covered().unwrap_or(0));
+            let covered = self.snapshots.covered().unwrap_or(0);
+            let seq = self.writer.droppable(covered, self.writer.at(), Pressure::None);
             // A router that lags behind does not know yet what it needs.
             self.leaving = seq.filter(|seq| self.live.machine.next_seq() >= *seq).map(|seq| Leaving {
                 seq,

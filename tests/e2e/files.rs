@@ -25,6 +25,24 @@ receivers: [{name: log, actions: [{event_log: {to: file, path: events.log}}]}]
 route: {receiver: log, notify: each}
 ";
 
+/// An alert with so long a text of its own that some twenty of them fill a small segment.
+fn large(number: u32) -> String {
+    let text = format!("{number} ").repeat(50_000 / (1 + number.to_string().len()));
+    format!(r#"{{"labels":{{"event":"Large","n":"large-{number}"}},"annotations":{{"text":"{text}"}}}}"#)
+}
+
+/// Names and sizes in the data folder, but for the file that says who uses it.
+fn data_files(site: &Site) -> Vec<(String, u64)> {
+    let entries = fs::read_dir(site.data()).expect("a data folder").map(|entry| entry.expect("an entry"));
+    let files = entries.map(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (name, entry.metadata().expect("readable").len())
+    });
+    let mut files: Vec<_> = files.filter(|(name, _)| name != "lock").collect();
+    files.sort();
+    files
+}
+
 /// A site whose journal holds these alerts, each in a frame of its own, killed without a snapshot, its log gone.
 fn killed_site(ids: &[&str]) -> Site {
     let site = Site::new(SMALL);
@@ -165,7 +183,12 @@ fn a_file_with_the_highest_number_of_all_is_left_alone() {
 fn a_segment_that_is_gone_is_said_as_an_error() {
     let site = killed_site(&["one"]);
     let server = site.start();
-    server.post(&alert("Kept", "two")).is(200);
+    let mut number = 0;
+    until_true("another segment is begun", || {
+        number += 1;
+        server.post(&large(number)).is(200);
+        segments(&site).len() > 1
+    });
     server.kill();
     fs::remove_file(segments(&site).remove(0)).expect("removed");
     let server = site.start();
@@ -315,4 +338,67 @@ route: {receiver: log}
     let check = |value: &str| run(ams2().env("LINE_START", value).arg("check").arg(site.config()));
     check("{{ alert.labels }}").ends(2).says("ams2.yaml:2:").says("would be read as a template");
     check("{ready}").ends(0);
+}
+
+#[test]
+fn rot_that_is_met_while_it_runs_is_said_and_stops_no_snapshot() {
+    let site = Site::new(SMALL);
+    let server = site.start();
+    server.post(&alert("Rotten", "rotten-since")).is(200);
+    site.until_told(&["rotten-since"]);
+    let segment = segments(&site).remove(0);
+    overwrite(&segment, place_of(&segment, "rotten-since"), b"R");
+    let mut number = 0;
+    until_true("a snapshot is made", || {
+        number += 1;
+        server.post(&large(number)).is(200);
+        data_files(&site).iter().any(|(name, _)| name.ends_with(".snap"))
+    });
+    assert!(site.log().contains("a snapshot of the live state covers that"), "{}", site.log());
+    until_true("it is counted", || server.metric("ams2_journal_damaged") >= Some(1));
+    until_true("it is an alert of its own", || has(&site.events(), "Journal Damaged"));
+    server.kill();
+    let server = site.start();
+    assert!(known(&server).contains(&"rotten-since".to_owned()), "the state has it");
+    assert!(server.terminate().success(), "{}", site.log());
+}
+
+#[test]
+fn starts_that_are_refused_and_orderly_ones_use_up_no_segments() {
+    let address = closed_address();
+    let config = |action: &str| {
+        format!(
+            "{}receivers: [{{name: log, actions: [{{event_log: {action}}}]}}]\nroute: {{receiver: log, notify: each}}\n",
+            "journal: {dir: unused, segment_bytes: 1MiB, free_bytes_min: 1MiB}\n"
+        )
+    };
+    let far = config(&format!("{{name: far, to: syslog, address: 'tcp://{address}'}}"));
+    let site = Site::new(&far);
+    let server = site.start();
+    server.post(&alert("Waits", "waits")).is(200);
+    until_true("it waits", || server.metric("ams2_action_pending{action=\"log/event_log/far\"}") == Some(1));
+    server.kill();
+    site.configure(&config("{to: file, path: events.log}"));
+    let before = data_files(&site);
+    for _ in 0..3 {
+        site.refused().ends(2).says("deliveries that wait");
+        assert_eq!(data_files(&site), before, "nothing was begun");
+    }
+    site.configure(&far);
+    for _ in 0..5 {
+        assert!(site.start().terminate().success(), "{}", site.log());
+    }
+    assert_eq!(segments(&site).len(), 1, "{:?}", data_files(&site));
+}
+
+#[test]
+fn a_data_folder_of_others_is_refused_with_the_way_to_mend_it() {
+    demand_root();
+    let site = Site::new(EACH);
+    assert!(site.start().terminate().success(), "{}", site.log());
+    fs::set_permissions(site.data(), PermissionsExt::from_mode(0o770)).expect("ours");
+    site.refused().ends(2).says("mode 0770").says("chmod go-w");
+    fs::set_permissions(site.data(), PermissionsExt::from_mode(0o700)).expect("ours");
+    std::os::unix::fs::chown(site.data(), Some(65_534), None).expect("root may");
+    site.refused().ends(2).says("belongs to user 65534 (mode 0700)").says("chown -R 0 ");
 }
