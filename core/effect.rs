@@ -326,6 +326,17 @@ pub enum Decided {
         /// Who tells it.
         action: ActionId,
     },
+    /// A digest was refused as a whole: a part of what it carried is told by itself.
+    Split {
+        /// The digest, which is over.
+        digest: DeliveryId,
+        /// The delivery that tells the part.
+        half: DeliveryId,
+        /// The deliveries in the part; a single one is told as if it were in no digest.
+        deliveries: Vec<DeliveryId>,
+        /// Who tells it.
+        action: ActionId,
+    },
     /// An attempt ended.
     Attempt {
         /// The delivery.
@@ -497,6 +508,8 @@ pub enum Next {
     Retry(At),
     /// It is given up.
     DeadLetter,
+    /// A digest that was refused for good: what it carries is told in two halves, which may be taken.
+    Split,
 }
 
 /// Why a delivery was given up.

@@ -10,6 +10,10 @@ use alloc::{
     vec::Vec,
 };
 use core::fmt;
+use regex_syntax::hir::{
+    Hir, HirKind,
+    literal::{ExtractKind, Extractor},
+};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -107,8 +111,8 @@ pub struct Compiled {
 enum Test {
     Equal,
     NotEqual,
-    /// The regex, and how each value that matches begins, where that can be said in few words.
-    Regex(regex::Regex, Vec<SmolStr>),
+    /// The regex, how each value that matches begins, and what it contains, where that can be said in few words.
+    Regex(regex::Regex, Vec<SmolStr>, Vec<SmolStr>),
     /// The regex that must not match.
     NotRegex(regex::Regex),
     /// A regex that is only literals joined by `|`, and whether one of them must equal.
@@ -181,32 +185,33 @@ impl Matcher {
             .nest_limit(64)
             .build()
             .map_err(|error| invalid(&error))?;
-        Ok(if must { Test::Regex(regex, beginnings(&pattern)) } else { Test::NotRegex(regex) })
+        if !must {
+            return Ok(Test::NotRegex(regex));
+        }
+        let Ok(parsed) = regex_syntax::parse(&pattern) else {
+            return Ok(Test::Regex(regex, Vec::new(), Vec::new()));
+        };
+        let contained = contained(&parsed).unwrap_or_default();
+        Ok(Test::Regex(regex, beginnings(&parsed), contained))
     }
 }
 
 /// Most texts that a regex may begin with, and their longest length in bytes: more is not worth an index.
 const BEGINNINGS_MAX: usize = 64;
 const BEGINNING_BYTES_MAX: usize = 32;
+/// The shortest text that a value is looked up by when it may stand anywhere in it, in bytes.
+pub(crate) const CONTAINED_BYTES_MIN: usize = 3;
 
 /// How every value that the pattern matches begins, from the first character on; empty where that cannot be said.
-fn beginnings(pattern: &str) -> Vec<SmolStr> {
-    use regex_syntax::hir::literal::{ExtractKind, Extractor};
-    let Ok(parsed) = regex_syntax::parse(pattern) else { return Vec::new() };
+fn beginnings(parsed: &Hir) -> Vec<SmolStr> {
     let mut extractor = Extractor::new();
     extractor.kind(ExtractKind::Prefix).limit_total(BEGINNINGS_MAX);
-    let found = extractor.extract(&parsed);
+    let found = extractor.extract(parsed);
     let Some(literals) = found.literals() else { return Vec::new() };
     let mut texts: Vec<SmolStr> = Vec::with_capacity(literals.len());
     for literal in literals {
         let bytes = literal.as_bytes();
-        // The longest whole characters of it.
-        let text = match core::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => core::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
-        };
-        let end = (0..=BEGINNING_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-        let text = &text[..end.unwrap_or(0)];
+        let text = start_of(bytes);
         if text.is_empty() {
             return Vec::new();
         }
@@ -215,6 +220,45 @@ fn beginnings(pattern: &str) -> Vec<SmolStr> {
     texts.sort_unstable();
     texts.dedup();
     texts
+}
+
+/// The longest whole characters at the start, within what is worth an index.
+fn start_of(bytes: &[u8]) -> &str {
+    let text = match core::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => core::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
+    };
+    let end = (0..=BEGINNING_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
+/// Texts of at least [`CONTAINED_BYTES_MIN`] bytes of which every value that the regex matches contains one, wherever it
+/// is; `None` where that cannot be said.
+fn contained(regex: &Hir) -> Option<Vec<SmolStr>> {
+    match regex.kind() {
+        HirKind::Literal(literal) => {
+            let text = start_of(&literal.0);
+            (text.len() >= CONTAINED_BYTES_MIN).then(|| Vec::from([SmolStr::new(text)]))
+        }
+        HirKind::Capture(capture) => contained(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => contained(&repetition.sub),
+        // Of several that must be there, the fewest and longest say most.
+        HirKind::Concat(parts) => parts.iter().filter_map(contained).min_by_key(|texts| {
+            let shortest = texts.iter().map(|text| text.len()).min().unwrap_or(0);
+            (texts.len(), core::cmp::Reverse(shortest))
+        }),
+        HirKind::Alternation(parts) => {
+            let mut all = Vec::new();
+            for part in parts {
+                all.append(&mut contained(part)?);
+                if all.len() > BEGINNINGS_MAX {
+                    return None;
+                }
+            }
+            Some(all)
+        }
+        _ => None,
+    }
 }
 
 /// Only letters, digits and characters without meaning, joined by `|`.
@@ -283,7 +327,7 @@ impl Compiled {
         match &self.test {
             Test::Equal => value == self.matcher.value,
             Test::NotEqual => value != self.matcher.value,
-            Test::Regex(regex, _) => regex.is_match(value),
+            Test::Regex(regex, ..) => regex.is_match(value),
             Test::NotRegex(regex) => !regex.is_match(value),
             Test::OneOf(values, must) => {
                 values.binary_search_by(|known| known.as_str().cmp(value)).is_ok() == *must
@@ -293,15 +337,20 @@ impl Compiled {
         }
     }
 
-    /// What a value must be, or begin with, to match, where that is known and `""` cannot match.
-    pub(crate) fn demand(&self) -> Option<Demand<'_>> {
-        let demand = match &self.test {
-            Test::Equal => Demand::OneOf(core::slice::from_ref(&self.matcher.value)),
-            Test::OneOf(values, true) => Demand::OneOf(values),
-            Test::Regex(_, beginnings) if !beginnings.is_empty() => Demand::StartsWith(beginnings),
-            _ => return None,
+    /// What a value must be, begin with or contain to match, where that is known and `""` cannot match.
+    pub(crate) fn demands(&self) -> impl Iterator<Item = Demand<'_>> {
+        let (first, second) = match &self.test {
+            Test::Equal => (Some(Demand::OneOf(core::slice::from_ref(&self.matcher.value))), None),
+            Test::OneOf(values, true) => (Some(Demand::OneOf(values)), None),
+            Test::Regex(_, beginnings, contained) => {
+                (Some(Demand::StartsWith(beginnings)), Some(Demand::Contains(contained)))
+            }
+            _ => (None, None),
         };
-        demand.texts().iter().all(|text| !text.is_empty()).then_some(demand)
+        let says_something = |demand: &Demand<'_>| {
+            !demand.texts().is_empty() && demand.texts().iter().all(|text| !text.is_empty())
+        };
+        first.into_iter().chain(second).filter(says_something)
     }
 }
 
@@ -311,13 +360,15 @@ pub(crate) enum Demand<'a> {
     OneOf(&'a [SmolStr]),
     /// Something that begins with one of these.
     StartsWith(&'a [SmolStr]),
+    /// Something with one of these in it, each of at least [`CONTAINED_BYTES_MIN`] bytes.
+    Contains(&'a [SmolStr]),
 }
 
 impl<'a> Demand<'a> {
     /// The texts.
     pub fn texts(&self) -> &'a [SmolStr] {
         match self {
-            Demand::OneOf(texts) | Demand::StartsWith(texts) => texts,
+            Demand::OneOf(texts) | Demand::StartsWith(texts) | Demand::Contains(texts) => texts,
         }
     }
 }

@@ -30,6 +30,8 @@ const QUESTIONS_MAX: usize = 1024;
 const DECISIONS_MAX: usize = 10_000;
 /// Units of work between two looks at the questions: some milliseconds.
 const STEP_BUDGET: u32 = 2_000;
+/// Effects that are handed on between two looks at the questions: some milliseconds at most.
+const EFFECTS_AT_ONCE: usize = 256;
 /// Longest wait for a timer: the wait does not count while the machine sleeps, the journal's clock does.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often to look whether a record is folded.
@@ -62,6 +64,8 @@ pub struct Folded {
     pub machine: Machine,
     /// The newest decisions, oldest first.
     pub decisions: VecDeque<Arc<Record>>,
+    /// Whether what followed from the last record is still being handed on.
+    pub(crate) hands_on: bool,
 }
 
 /// When a question may be answered.
@@ -79,10 +83,10 @@ struct Question {
 }
 
 impl When {
-    fn has_come(self, machine: &Machine) -> bool {
+    fn has_come(self, folded: &Folded) -> bool {
         match self {
-            When::Settled => machine.is_settled(),
-            When::Whole => machine.is_between_records(),
+            When::Settled => folded.machine.is_settled(),
+            When::Whole => folded.machine.is_between_records() && !folded.hands_on,
         }
     }
 }
@@ -154,6 +158,7 @@ impl Folded {
             _ => None,
         };
         self.machine.apply(record);
+        self.hands_on = true;
         loop {
             let step = self.machine.step(budget);
             between(self);
@@ -164,7 +169,12 @@ impl Folded {
         if let Some(text) = installed {
             follow.installed(Position::arrived(seq), &text);
         }
+        let mut handed_on = 0usize;
         while let Some(effect) = self.machine.next_effect() {
+            handed_on += 1;
+            if handed_on.is_multiple_of(EFFECTS_AT_ONCE) {
+                between(self);
+            }
             match effect {
                 Effect::Deliver(deliver) => {
                     let own_texts = self.own_texts(&deliver);
@@ -177,6 +187,7 @@ impl Folded {
                 Effect::Wake(_) => {}
             }
         }
+        self.hands_on = false;
     }
 
     fn own_texts(&self, deliver: &Deliver) -> Vec<(Position, Arc<ams2_core::AlertBatch>)> {
@@ -348,9 +359,9 @@ impl Mailbox {
     }
 
     /// The first question that may be answered between two steps: one that waits for the record's end holds up no other.
-    fn question(&self, machine: &Machine) -> Option<Question> {
+    fn question(&self, folded: &Folded) -> Option<Question> {
         let questions = &mut self.lock().questions;
-        let place = questions.iter().position(|question| question.when.has_come(machine))?;
+        let place = questions.iter().position(|question| question.when.has_come(folded))?;
         questions.remove(place)
     }
 }
@@ -415,7 +426,7 @@ impl Loop {
         let Loop { folded, follow, mailbox, turns, panics, .. } = self;
         let answer = |folded: &Folded| {
             if !turns.is_resting()
-                && let Some(question) = mailbox.question(&folded.machine)
+                && let Some(question) = mailbox.question(folded)
             {
                 turns.answer(question, folded);
             }
@@ -573,14 +584,42 @@ mod tests {
         let mut folded = Folded::default();
         folded.machine.apply(started(1));
         let answer = |folded: &Folded| {
-            let found = router.mailbox.question(&folded.machine).expect("one whose time has come");
+            let found = router.mailbox.question(folded).expect("one whose time has come");
             (found.answer)(folded);
             answers.recv().expect("an answer")
         };
         assert_eq!(answer(&folded), When::Settled);
-        assert!(router.mailbox.question(&folded.machine).is_none());
+        assert!(router.mailbox.question(&folded).is_none());
         while folded.machine.step(1_000) == Step::More {}
         assert_eq!(answer(&folded), When::Whole);
+    }
+
+    #[test]
+    fn questions_are_answered_while_what_followed_is_handed_on() {
+        let mut folded = Folded::default();
+        let (sender, decided) = mpsc::channel();
+        let mut follow = Watch(sender);
+        folded.fold(started(1), STEP_BUDGET, |_| {}, &mut follow);
+        let mut builder = ams2_core::BatchBuilder::default();
+        for number in 0..2_000 {
+            builder.label("host", &format!("{number}"));
+            builder.finish_alert(Default::default(), None, None).expect("valid");
+        }
+        let arrival = ams2_core::input::Arrival { client: "test".into(), batch: builder.finish().into() };
+        let record = JournalRecord { seq: 2, at: At(1), input: Input::Alerts(arrival) };
+        let looks = std::cell::RefCell::new(Vec::new());
+        let before = decided.try_iter().count();
+        assert!(before > 0);
+        let between = |folded: &Folded| {
+            let whole = When::Whole.has_come(folded);
+            looks.borrow_mut().push((decided.try_iter().count(), whole));
+        };
+        folded.fold(record, STEP_BUDGET, between, &mut follow);
+        let looks = looks.into_inner();
+        assert!(looks.iter().all(|(handed_on, _)| *handed_on <= EFFECTS_AT_ONCE), "{looks:?}");
+        assert!(looks.iter().filter(|(handed_on, _)| *handed_on > 0).count() >= 7, "{looks:?}");
+        assert!(looks.iter().all(|(_, whole)| !whole), "the record is not over before all know of it");
+        assert!(When::Whole.has_come(&folded));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::{
     Machine,
     digests::{Failed, Fate, Work},
     pending::{Delivery, DeliveryState, LaneRef},
-    state::{Entry, State},
+    pieces::{CHANGE, VISIT},
+    state::{ActionState, Entry, State},
     timers::Due,
 };
 use crate::{
@@ -58,6 +59,7 @@ impl Machine {
         let action_id = self.state.actions[action as usize].spec.id.to_string();
         let parts = [&incarnation[..], row.group.key.as_bytes(), action_id.as_bytes(), &counter];
         let id = DeliveryId(self.keyed_hash(parts.into_iter()));
+        self.effort.add(row.count(), 2 * VISIT);
         let critical =
             row.rows().any(|row| self.state.alerts[row].severity == Some(crate::Severity::Critical));
         let critical = critical || self.is_critical_lane(lane);
@@ -78,10 +80,12 @@ impl Machine {
             crashes: 0,
             critical,
             maybe_duplicate: false,
+            half: false,
         });
         self.state.stand_alone(delivery);
         self.delivery_table.insert(id.0 as u64, delivery);
-        self.state.actions[action as usize].pending += 1;
+        let action = &mut self.state.actions[action as usize];
+        (action.pending, action.deliveries) = (action.pending + 1, action.deliveries + 1);
         delivery
     }
 
@@ -183,8 +187,16 @@ impl Machine {
     /// else began would be cut off, and told twice.
     fn next_ready(&self, number: u32) -> Option<u32> {
         let State { actions, deliveries, .. } = &self.state;
-        let ready = &actions[number as usize].ready;
-        let Some((at, counter)) = self.state.stopping else { return ready.first() };
+        let ActionState { spec, ready, recent, told_half, .. } = &actions[number as usize];
+        let Some((at, counter)) = self.state.stopping else {
+            // However many of those that were told together are refused, whoever else waits has the last attempt that the
+            // limit leaves, which carries all of them; where it leaves one alone, every other.
+            let limit = spec.max_per_minute.map_or(usize::MAX, |limit| limit.max(1) as usize);
+            let is_others = recent.len() + 1 == limit && (limit > 1 || *told_half);
+            let others = ready.iter().take(OTHERS_LOOKED_AT).filter(|_| is_others);
+            let mut others = others.take_while(|row| deliveries[*row].due <= self.now);
+            return others.find(|row| !deliveries[*row].half).or_else(|| ready.first());
+        };
         // Made with that record, and so due at its time and numbered behind all before.
         let made = ready.since(deliveries, (at, counter + 1)).take_while(|row| deliveries[*row].due == at);
         made.take(OTHERS_LOOKED_AT).find(|row| self.tells_own(*row, super::own::SHUTDOWN))
@@ -198,11 +210,6 @@ impl Machine {
             if !action.present || action.in_flight >= cap(action) || (action.open && now < action.probe_at) {
                 break;
             }
-            let Some(delivery) = self.next_ready(number) else { break };
-            if self.state.deliveries[delivery].due > now {
-                break;
-            }
-            let action = &mut self.state.actions[number as usize];
             let allowed = match action.spec.max_per_minute {
                 None => u32::MAX,
                 Some(limit) => {
@@ -212,6 +219,10 @@ impl Machine {
                     limit.max(1).saturating_sub(action.recent.len() as u32)
                 }
             };
+            let Some(delivery) = self.next_ready(number) else { break };
+            if self.state.deliveries[delivery].due > now {
+                break;
+            }
             match allowed {
                 0 => break,
                 // The last attempt that the limit leaves carries all that waits. The rest is seen to after it.
@@ -277,7 +288,7 @@ impl Machine {
 
     /// Starts an attempt at a delivery that was taken from the ready ones, or that goes with one. `goes_on`: another goes
     /// with it.
-    fn attempt(&mut self, delivery: u32, state: DeliveryState, goes_on: bool) {
+    pub(super) fn attempt(&mut self, delivery: u32, state: DeliveryState, goes_on: bool) {
         self.begin_attempt(delivery, state);
         let told = self.state.notifications[self.state.deliveries[delivery].notification].notification();
         self.push_deliver(delivery, [told].into(), Vec::new(), goes_on);
@@ -288,9 +299,10 @@ impl Machine {
         let row = &mut self.state.deliveries[delivery];
         row.state = state;
         row.attempts += 1;
-        let (number, id) = (row.action, row.id);
+        let (number, id, half) = (row.action, row.id, row.half);
         let action = &mut self.state.actions[number as usize];
         action.in_flight += 1;
+        action.told_half = half;
         if action.open {
             action.probe = Some(id);
         }
@@ -421,6 +433,10 @@ impl Machine {
     fn failed(&mut self, delivery: u32, failure: &Failure, took_ms: u32) {
         let result = AttemptResult::Failed(failure.kind, failure.reason.clone());
         match failure.kind {
+            FailureKind::Permanent if self.state.digests.get(&delivery).is_some_and(|all| all.len() > 1) => {
+                let failed = Failed { digest: delivery, failure: failure.clone(), result, took_ms };
+                self.works.push_back(Work::Age { failed, kept: Vec::new(), old: Vec::new() });
+            }
             FailureKind::Permanent => {
                 self.record_attempt(delivery, result, took_ms, Next::DeadLetter);
                 self.give_up(delivery, DeadReason::Permanent(failure.reason.clone()));
@@ -465,7 +481,7 @@ impl Machine {
     }
 
     /// A delivery waits for its turn again; if its action is gone meanwhile, its fate is seen to.
-    fn wait_again(&mut self, delivery: u32) {
+    pub(super) fn wait_again(&mut self, delivery: u32) {
         let row = &self.state.deliveries[delivery];
         let (lane, action) = (row.lane, row.action);
         if self.state.actions[action as usize].present || self.moving.is_some() {
@@ -598,6 +614,7 @@ impl Machine {
             return;
         };
         let (firing, resolved) = self.told_by(delivery);
+        self.effort.add(firing.len() + resolved.len(), 4 * VISIT);
         let number = self.state.notifications[self.state.deliveries[delivery].notification].number;
         let now = self.now;
         let lane = &self.state.groups[group].lanes[lane_number as usize];
@@ -616,7 +633,6 @@ impl Machine {
         let kept = lane.entry.take();
         lane.remembered.retain(|id| firing.binary_search(id).is_err() && resolved.binary_search(id).is_err());
         lane.remembered.extend(left_out);
-        lane.remembered.sort_unstable();
         // Alertmanager forgets receiver data when a group is told for the first time again.
         let memo = memo.map(Into::into).or_else(|| {
             kept.filter(|entry| !entry.firing.is_empty()).and_then(|mut entry| entry.memo.take())
@@ -663,7 +679,9 @@ impl Machine {
             return;
         }
         let notification = &mut self.state.notifications[self.state.deliveries[delivery].notification];
-        for row in notification.told.unpin() {
+        let rows = notification.told.unpin();
+        self.effort.add(rows.len(), CHANGE);
+        for row in rows {
             self.state.alerts[row].pins -= 1;
             self.forget_if_over(row);
         }
@@ -673,6 +691,7 @@ impl Machine {
     pub(super) fn drop_row(&mut self, delivery: u32) {
         let Some(row) = self.state.deliveries.find(delivery) else { return };
         let (id, notification) = (row.id, row.notification);
+        self.state.actions[row.action as usize].deliveries -= 1;
         self.delivery_table.remove(id.0 as u64, delivery);
         self.state.deliveries.remove(delivery);
         self.own_texts_of(notification, -1);
@@ -822,13 +841,13 @@ fn result_of(receipt: &Receipt) -> AttemptResult {
 /// Longest start of a failure's words that a waiting delivery keeps, in bytes; the decision has them whole.
 const LAST_FAILURE_BYTES_MAX: usize = 120;
 
-fn start_of(words: &str) -> &str {
+pub(super) fn start_of(words: &str) -> &str {
     let end = (0..=LAST_FAILURE_BYTES_MAX.min(words.len())).rev().find(|end| words.is_char_boundary(*end));
     &words[..end.unwrap_or(0)]
 }
 
 /// Most attempts at once that an action may make now.
-fn cap(action: &super::state::ActionState) -> u32 {
+fn cap(action: &ActionState) -> u32 {
     let full = action.spec.max_in_flight.max(1).saturating_mul(action.spec.batch_max.max(1));
     if action.open { 1 } else { full.min(action.ramp.max(1)) }
 }

@@ -5,11 +5,12 @@ use alloc::{boxed::Box, collections::BTreeSet, string::String, sync::Arc, vec::V
 
 use super::{
     Machine,
+    deliveries::start_of,
     pending::{DeliveryState, LaneRef},
 };
 use crate::{
     effect::{AttemptResult, DeadReason, Decided, Next, Notification},
-    input::{DeliveryId, Failure, Receipt, Recipient},
+    input::{DeliveryId, Failure, FailureKind, Receipt, Recipient},
 };
 
 /// Deliveries that one piece works on, and the units that one of them costs.
@@ -20,6 +21,8 @@ const CHANGE_COST: i64 = 2;
 /// Deliveries that one digest carries: their texts, some 40 MB, may be in memory at once when it is told. What is over that goes into a further
 /// digest.
 const PARTS_MAX: usize = 20_000;
+/// Alerts in all of them, for the same reason: a group may have a thousand. One that has more is told by itself.
+const ALERTS_MAX: usize = 20_000;
 
 /// Work on the deliveries of a digest that is under way.
 #[derive(Debug)]
@@ -40,6 +43,25 @@ pub(super) enum Work {
     Retry(Failed),
     /// Those who took it over have it.
     Conclude(u32),
+    /// What it carries is put into two halves.
+    Split(Split),
+    /// Alerts that a group let go leave it.
+    Sweep { group: u32, gone: alloc::vec::IntoIter<u32> },
+}
+
+/// A digest that was refused as a whole, and how far what it carries is in its halves.
+#[derive(Debug)]
+pub(super) struct Split {
+    digest: u32,
+    /// Those that are in no half yet, in order.
+    parts: alloc::vec::IntoIter<u32>,
+    /// How many go into the first half.
+    first: usize,
+    /// The half that is being filled, and who is in it.
+    half: Option<u32>,
+    ids: Vec<DeliveryId>,
+    /// Those that are filled.
+    halves: Vec<u32>,
 }
 
 /// What waits for an action and goes into a digest: deliveries that are due, and those behind them.
@@ -51,6 +73,8 @@ pub(super) struct Gather {
     /// The one that was found last, and the head of its lane.
     last: Option<(u32, u32)>,
     found: BTreeSet<(u64, u32)>,
+    /// How many alerts they tell.
+    alerts: usize,
 }
 
 /// What becomes of a delivery.
@@ -85,6 +109,15 @@ impl Machine {
     pub(super) fn work_on(&mut self, work: Work, left: &mut i64) -> Option<Work> {
         match work {
             Work::Gather(gather) => Some(self.gather(gather, left)),
+            Work::Fill { action, digest: None, mut waiting, .. } if waiting.len() == 1 => {
+                // The next one has too many alerts to go with it.
+                let (_, alone) = waiting.pop_first()?;
+                *left -= CHANGE_COST;
+                self.unready(alone);
+                self.attempt(alone, DeliveryState::InFlight, false);
+                self.dispatch(action);
+                None
+            }
             Work::Fill { action, digest, waiting, ids } => {
                 Some(self.fill(action, digest, waiting, ids, left))
             }
@@ -109,6 +142,18 @@ impl Machine {
                 self.conclude(digest, None);
                 None
             }
+            Work::Split(split) => self.split(split, left),
+            Work::Sweep { group, mut gone } => {
+                for row in gone.by_ref().take(PIECE) {
+                    *left -= CHANGE_COST;
+                    self.leave_group(row, group);
+                }
+                if !gone.as_slice().is_empty() {
+                    return Some(Work::Sweep { group, gone });
+                }
+                self.remove_if_empty(group);
+                None
+            }
         }
     }
 
@@ -121,9 +166,13 @@ impl Machine {
                     Fate::GivenUp(reason, _) => Fate::GivenUp(reason, self.unfinished_of(delivery)),
                     fate => fate,
                 };
+                let (lane, action) =
+                    (self.state.deliveries[delivery].lane, self.state.deliveries[delivery].action);
                 self.leave_lane(delivery);
                 self.drop_row(delivery);
                 self.works.push_back(Work::Each { parts: parts.into_iter(), fate });
+                // The other half of a larger one.
+                self.ready_head(lane, action);
             }
         }
     }
@@ -167,7 +216,9 @@ impl Machine {
             let next = behind.or_else(|| ready.walk(&mut gather.place).map(|head| (head, head)));
             let due = next.filter(|(_, head)| self.state.deliveries[*head].due <= self.now);
             // Those of one lane are found in their order: what is left over is told behind what is taken.
-            let due = due.filter(|_| gather.found.len() < PARTS_MAX);
+            let count = |row: u32| self.state.notifications[self.state.deliveries[row].notification].count();
+            let fits = |row: u32| gather.found.is_empty() || gather.alerts + count(row) <= ALERTS_MAX;
+            let due = due.filter(|(row, _)| gather.found.len() < PARTS_MAX && fits(*row));
             let Some((row, _)) = due else {
                 let (action, waiting) = (gather.action, gather.found);
                 return Work::Fill { action, digest: None, waiting, ids: Vec::new() };
@@ -175,6 +226,7 @@ impl Machine {
             // Nothing goes past one that a far end may have seen.
             gather.last = due.filter(|_| waits(&row));
             if gather.last.is_some() {
+                gather.alerts += count(row);
                 gather.found.insert((self.state.deliveries[row].number, row));
             }
         }
@@ -194,14 +246,7 @@ impl Machine {
             let Some((_, part)) = waiting.pop_first() else { break };
             *left -= CHANGE_COST;
             self.unready(part);
-            let row = &mut self.state.deliveries[part];
-            row.state = DeliveryState::InDigest(digest);
-            let (id, created, critical) = (row.id, row.created, row.critical);
-            ids.push(id);
-            self.state.digests.entry(digest).or_default().push(part);
-            let row = &mut self.state.deliveries[digest];
-            row.created = row.created.min(created);
-            row.critical |= critical;
+            ids.push(self.put_into(digest, part));
         }
         if !waiting.is_empty() {
             return Work::Fill { action, digest: Some(digest), waiting, ids };
@@ -215,14 +260,73 @@ impl Machine {
 
     fn empty_digest(&mut self, action: u32, waiting: &BTreeSet<(u64, u32)>) -> u32 {
         let (_, first) = waiting.first().expect("the first of those that are due is fresh");
-        let notification = self.state.deliveries[*first].notification;
         let key = self.state.delivery_counter + 1;
-        let digest = self.add_delivery(notification, action, LaneRef::Detached(key));
-        self.state.deliveries[digest].critical = false;
-        self.state.actions[action as usize].pending -= 1;
+        let digest = self.carrier_of(*first, action, LaneRef::Detached(key));
         self.state.line_up(digest);
         self.state.digests.insert(digest, Vec::with_capacity(waiting.len()));
         digest
+    }
+
+    /// A delivery that carries others, `first` among them. The caller puts it into its lane.
+    fn carrier_of(&mut self, first: u32, action: u32, lane: LaneRef) -> u32 {
+        let notification = self.state.deliveries[first].notification;
+        let digest = self.add_delivery(notification, action, lane);
+        self.state.deliveries[digest].critical = false;
+        self.state.actions[action as usize].pending -= 1;
+        digest
+    }
+
+    /// Puts a delivery into a digest.
+    fn put_into(&mut self, digest: u32, part: u32) -> DeliveryId {
+        let row = &mut self.state.deliveries[part];
+        row.state = DeliveryState::InDigest(digest);
+        let (id, created, critical) = (row.id, row.created, row.critical);
+        self.state.digests.entry(digest).or_default().push(part);
+        let row = &mut self.state.deliveries[digest];
+        row.created = row.created.min(created);
+        row.critical |= critical;
+        id
+    }
+
+    /// Puts what a refused digest carries into two halves, which stand in its lane in its place: the second is told once
+    /// all of the first is, whatever becomes of that, so that the order of what they carry stays.
+    fn split(&mut self, mut split: Split, left: &mut i64) -> Option<Work> {
+        let old = split.digest;
+        for _ in 0..PIECE {
+            let Some(part) = split.parts.next() else { break };
+            *left -= CHANGE_COST;
+            let half = *split.half.get_or_insert_with(|| self.half_of(old, part));
+            split.ids.push(self.put_into(half, part));
+            if split.ids.len() == split.first || split.parts.as_slice().is_empty() {
+                split.halves.push(half);
+                let row = &self.state.deliveries[half];
+                let action = self.state.actions[row.action as usize].spec.id.clone();
+                let (digest, half) = (self.state.deliveries[old].id, row.id);
+                let deliveries = core::mem::take(&mut split.ids);
+                self.record(Decided::Split { digest, half, deliveries, action });
+                (split.half, split.first) = (None, usize::MAX);
+            }
+        }
+        if !split.parts.as_slice().is_empty() {
+            return Some(Work::Split(split));
+        }
+        self.leave_lane(old);
+        self.drop_row(old);
+        self.state.digests.remove(&old);
+        split.halves.into_iter().for_each(|half| self.wait_again(half));
+        None
+    }
+
+    /// A new delivery in the place of a digest that carries a part of what that carried.
+    fn half_of(&mut self, digest: u32, first: u32) -> u32 {
+        let row = &self.state.deliveries[digest];
+        let (action, lane, rare, maybe_duplicate) =
+            (row.action, row.lane, row.rare.clone(), row.maybe_duplicate);
+        let half = self.carrier_of(first, action, lane);
+        let row = &mut self.state.deliveries[half];
+        (row.half, row.rare, row.maybe_duplicate) = (true, rare, maybe_duplicate);
+        self.state.line_up_before(half, digest);
+        half
     }
 
     fn tell(
@@ -242,6 +346,8 @@ impl Machine {
         if told.len() < parts.len() {
             return Some(Work::Tell { digest, told, ids });
         }
+        // One that is left alone is told as if it never was in company.
+        let ids = if ids.len() > 1 { ids } else { Vec::new() };
         self.push_deliver(digest, told, ids, false);
         self.dispatch(self.state.deliveries[digest].action);
         None
@@ -257,10 +363,25 @@ impl Machine {
         if kept.len() + old.len() < parts.len() {
             return Some(Work::Age { failed, kept, old });
         }
-        let reason = DeadReason::TooOld(failed.failure.reason.clone());
+        let refused = failed.failure.kind == FailureKind::Permanent;
+        let words = failed.failure.reason.clone();
+        let reason = if refused { DeadReason::Permanent(words) } else { DeadReason::TooOld(words) };
         if kept.is_empty() {
             self.record_attempt(digest, failed.result, failed.took_ms, Next::DeadLetter);
             self.give_up(digest, reason);
+            return None;
+        }
+        if refused {
+            self.record_attempt(digest, failed.result, failed.took_ms, Next::Split);
+            self.state.deliveries[digest].rare().last_failure = Some(start_of(&failed.failure.reason).into());
+            self.state.digests.insert(digest, Vec::new());
+            self.works.push_back(Work::Each {
+                parts: old.into_iter(),
+                fate: Fate::GivenUp(reason, self.unfinished_of(digest)),
+            });
+            let (first, parts) = (kept.len().div_ceil(2), kept.into_iter());
+            let (ids, halves) = (Vec::new(), Vec::new());
+            self.works.push_back(Work::Split(Split { digest, parts, first, half: None, ids, halves }));
             return None;
         }
         // It lets go of those that have waited too long; the others go on.

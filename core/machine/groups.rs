@@ -10,9 +10,12 @@ use smol_str::SmolStr;
 
 use super::{
     Machine,
+    digests::Work,
     interner::{Interner, Sym},
+    members::{Members, Place},
     muting::Muted,
     pending::{DeliveryState, LaneRef, NotificationRow, Told},
+    pieces::{CHANGE, Effort, VISIT},
     state::{Alert, Group, Lane, Member},
     timers::Due,
 };
@@ -43,7 +46,9 @@ pub(super) struct Looking {
 #[derive(Debug)]
 enum Stage {
     /// Which members are held back is being found out, from this one on.
-    Muting(usize, Muted),
+    Muting(Place, Muted),
+    /// What is not held back is put together, from this member on.
+    Gathering(Place, Sets),
     /// Each action is decided for.
     Lanes {
         sets: Sets,
@@ -64,6 +69,15 @@ struct Base<'a> {
 
 /// From this many alerts on a look pauses after each action.
 const LARGE: usize = 1_000;
+/// Most alerts that leave a group at once: more do so in pieces.
+const SWEPT_AT_ONCE: usize = 32;
+
+impl Sets {
+    fn sort(&mut self) {
+        self.firing.sort_unstable();
+        self.resolved.sort_unstable();
+    }
+}
 
 impl Machine {
     /// Makes the alert a member of its group of this route, and answers which that is.
@@ -110,7 +124,7 @@ impl Machine {
             route,
             name: Arc::new(GroupName { key, labels: texts }),
             labels,
-            members: Vec::new(),
+            members: Members::default(),
             anchor: None,
             looked: 0,
             next: first,
@@ -181,15 +195,8 @@ impl Machine {
     fn insert_member(&mut self, group: u32, row: u32) -> bool {
         let state = &mut self.state;
         let first = FIRST_BY.map(|name| state.strings.find(name));
-        let order = |other: &u32| order(&state.strings, first, &state.alerts[*other], &state.alerts[row]);
-        let members = &state.groups[group].members;
-        match members.binary_search_by(order) {
-            Ok(_) => false,
-            Err(place) => {
-                state.groups[group].members.insert(place, row);
-                true
-            }
-        }
+        let order = |other: u32| order(&state.strings, first, &state.alerts[other], &state.alerts[row]);
+        state.groups[group].members.insert(row, order)
     }
 
     /// Something about the group changed: it is looked at on the next point of its grid.
@@ -241,40 +248,53 @@ impl Machine {
         row.anchor.get_or_insert(now);
         row.next = At::NEVER;
         if self.mutes_nothing() && self.state.groups[group].muted.is_none() {
-            self.looking = Some(self.decide_on(group, left));
+            self.looking = Some(Looking { group, stage: self.gather_from_the_first() });
         } else {
-            self.looking = Some(Looking { group, stage: Stage::Muting(0, Muted::default()) });
+            self.looking = Some(Looking { group, stage: Stage::Muting(Place::default(), Muted::default()) });
         }
         let small = self.state.groups[group].members.len() < LARGE;
-        while small && let Some(looking) = self.looking.take() {
-            self.look_on(looking, left);
+        while small
+            && *left > 0
+            && let Some(looking) = self.looking.take()
+        {
+            self.look_on(looking, *left);
+            self.effort.pay(left);
         }
     }
 
     /// What is held back is known.
-    fn decide_on(&mut self, group: u32, left: &mut i64) -> Looking {
-        *left -= self.state.groups[group].members.len() as i64 / 32;
-        let sets = self.sets(group, None);
-        if self.state.groups[group].lanes.is_empty() {
-            self.hold_group(group, HoldReason::NobodyToTell);
-        }
-        Looking { group, stage: Stage::Lanes { sets, next: 0, made: Vec::new() } }
+    fn gather_from_the_first(&self) -> Stage {
+        Stage::Gathering(Place::default(), Sets::default())
     }
 
-    /// Goes on with a look, by one piece of work.
-    pub(super) fn look_on(&mut self, looking: Looking, left: &mut i64) {
+    /// Goes on with a look, by one piece of work that `left` has room for.
+    pub(super) fn look_on(&mut self, looking: Looking, left: i64) {
         let Looking { group, stage } = looking;
         match stage {
-            Stage::Muting(first, mut muted) => {
-                self.looking = Some(if self.mute_members(group, first, &mut muted, left) {
+            Stage::Muting(mut place, mut muted) => {
+                let stage = if self.mute_members(group, &mut place, &mut muted, left) {
                     self.note_muted(group, muted);
-                    self.decide_on(group, left)
+                    self.gather_from_the_first()
                 } else {
-                    Looking { group, stage: Stage::Muting(first + super::muting::MEMBERS, muted) }
-                });
+                    Stage::Muting(place, muted)
+                };
+                self.looking = Some(Looking { group, stage });
+            }
+            Stage::Gathering(mut place, mut sets) => {
+                let stage = if self.gather_sets(group, None, &mut place, &mut sets, Effort::most(left)) {
+                    sets.sort();
+                    if self.state.groups[group].lanes.is_empty() {
+                        self.hold_group(group, HoldReason::NobodyToTell);
+                    }
+                    Stage::Lanes { sets, next: 0, made: Vec::new() }
+                } else {
+                    Stage::Gathering(place, sets)
+                };
+                self.looking = Some(Looking { group, stage });
             }
             Stage::Lanes { sets, next, mut made } => {
-                *left -= sets.rows.len() as i64 / 32;
+                // It is compared with what was told, and with what ended.
+                self.effort.add(sets.rows.len(), 4 * VISIT);
                 if next < self.state.groups[group].lanes.len() {
                     self.look_at_lane(group, next, &sets, &mut made);
                     self.looking =
@@ -291,7 +311,12 @@ impl Machine {
     /// Decides for one action.
     fn look_at_lane(&mut self, group: u32, lane: usize, all: &Sets, made: &mut Vec<(NotifyReason, u32)>) {
         self.remember_told(group, lane);
-        let own = self.sees_its_own(group, lane).then(|| self.sets(group, Some(lane)));
+        let own = self.sees_its_own(group, lane).then(|| {
+            let (mut place, mut sets) = Default::default();
+            self.gather_sets(group, Some(lane), &mut place, &mut sets, u64::MAX);
+            sets.sort();
+            sets
+        });
         let sets = own.as_ref().unwrap_or(all);
         if !sets.rows.is_empty() {
             self.hold_about_itself(group, lane);
@@ -360,34 +385,50 @@ impl Machine {
         }
     }
 
-    /// The group as it is now, without what is held back. As one action sees it: without own alerts about itself, and
-    /// with the ends of what it was told of before that was held back.
-    fn sets(&self, group: u32, lane: Option<usize>) -> Sets {
-        let mut sets = Sets::default();
+    /// The group as it is now, without what is held back, from a place on, which moves on by about so many grains of work;
+    /// `true` once all members are seen. As one action sees it: without own alerts about itself, and with the ends of what
+    /// it was told of before that was held back.
+    fn gather_sets(
+        &mut self,
+        group: u32,
+        lane: Option<usize>,
+        place: &mut Place,
+        sets: &mut Sets,
+        most: u64,
+    ) -> bool {
         let row = &self.state.groups[group];
         let muted = row.muted.as_deref();
         let action = lane.map(|lane| row.lanes[lane].action);
         let told =
             lane.filter(|_| muted.is_some() && self.tells_muted_ends()).map(|lane| self.base(group, lane));
-        for &row in &row.members {
-            if action.is_some() && self.state.about.get(&row) == action.as_ref() {
-                continue;
-            }
-            let alert = &self.state.alerts[row];
-            if muted.is_some_and(|muted| muted.holds(row)) {
+        let mut seen = 0;
+        while let Some(member) = row.members.walk(place) {
+            seen += 1;
+            let alert = &self.state.alerts[member];
+            let is_about_it = action.is_some() && self.state.about.get(&member) == action.as_ref();
+            let is_held = !is_about_it && muted.is_some_and(|muted| muted.holds(member)) && {
                 let told =
                     told.as_ref().is_some_and(|told| told.firing.binary_search(&alert.identity).is_ok());
-                if alert.firing || !told {
-                    continue;
+                alert.firing || !told
+            };
+            if !is_about_it && !is_held {
+                sets.noted.push(self.noted(alert));
+                sets.rows.push(member);
+                if alert.firing {
+                    sets.firing.push(alert.identity);
+                } else {
+                    sets.resolved.push(alert.identity);
                 }
             }
-            sets.noted.push(self.noted(alert));
-            sets.rows.push(row);
-            if alert.firing { sets.firing.push(alert.identity) } else { sets.resolved.push(alert.identity) }
+            if seen as u64 * 2 * VISIT >= most {
+                break;
+            }
         }
-        sets.firing.sort_unstable();
-        sets.resolved.sort_unstable();
-        sets
+        let mut next = *place;
+        let done = row.members.walk(&mut next).is_none();
+        drop(told);
+        self.effort.add(seen, 2 * VISIT);
+        done
     }
 
     /// What an action believes of a group: the newest pending notification stands in for what was told.
@@ -404,7 +445,7 @@ impl Machine {
             };
         if !lane.remembered.is_empty() {
             let all = firing.to_mut();
-            all.extend_from_slice(&lane.remembered);
+            all.extend(&lane.remembered);
             all.sort_unstable();
             all.dedup();
         }
@@ -420,10 +461,8 @@ impl Machine {
         }
         let Some(entry) = &row.lanes[lane].entry else { return };
         let told: Vec<u64> = entry.firing.iter().filter(|id| self.is_held(group, **id)).copied().collect();
-        let lane = &mut self.state.groups[group].lanes[lane];
-        lane.remembered.extend(told);
-        lane.remembered.sort_unstable();
-        lane.remembered.dedup();
+        self.effort.add(entry.firing.len(), CHANGE);
+        self.state.groups[group].lanes[lane].remembered.extend(told);
     }
 
     /// An alert began to fire: whatever its groups' actions were told of it before is another matter.
@@ -432,7 +471,7 @@ impl Machine {
         for member in &alert.members {
             let Member::Group(group) = member else { continue };
             for lane in &mut self.state.groups[*group].lanes {
-                lane.remembered.retain(|id| *id != alert.identity);
+                lane.remembered.remove(&alert.identity);
             }
         }
     }
@@ -643,6 +682,7 @@ impl Machine {
         let lane_ref = LaneRef::Group { group, lane: lane as u16 };
         let heir = self.add_delivery(notification, action, lane_ref);
         self.state.notifications[notification].told.pin();
+        self.effort.add(sets.rows.len(), CHANGE);
         for row in &sets.rows {
             self.state.alerts[*row].pins += 1;
         }
@@ -685,30 +725,39 @@ impl Machine {
         }
         let looked = row.looked;
         let alerts = &self.state.alerts;
-        let gone: Vec<u32> = row
-            .members
-            .iter()
-            .copied()
-            .filter(|&row| !alerts[row].firing && alerts[row].changed <= looked)
-            .collect();
-        if !gone.is_empty() {
-            let mut sorted = gone.clone();
-            sorted.sort_unstable();
-            let row = &mut self.state.groups[group];
-            row.members.retain(|member| sorted.binary_search(member).is_err());
+        let over = |row: u32| !alerts[row].firing && alerts[row].changed <= looked;
+        let gone: Vec<u32> = row.members.iter().copied().filter(|row| over(*row)).collect();
+        self.effort.add(row.members.len(), VISIT);
+        if gone.is_empty() {
+            return self.remove_if_empty(group);
         }
-        for row in gone {
-            let alert = &mut self.state.alerts[row];
-            alert.members = alert.members.iter().copied().filter(|m| *m != Member::Group(group)).collect();
-            let others = alert.members.iter().any(|member| matches!(member, Member::Group(_)));
-            if !others {
-                // The next time that it fires it finds its routes anew.
-                alert.members = Box::default();
-            }
-            self.forget_if_over(row);
+        self.state.groups[group].members.retain(|row| !over(row));
+        if gone.len() > SWEPT_AT_ONCE {
+            self.works.push_back(Work::Sweep { group, gone: gone.into_iter() });
+            return;
         }
-        if self.state.groups[group].members.is_empty() {
-            // Whatever an action believes of it: nothing is left to be told.
+        gone.into_iter().for_each(|row| self.leave_group(row, group));
+        self.remove_if_empty(group);
+    }
+
+    /// A group let an alert go that ended.
+    pub(super) fn leave_group(&mut self, row: u32, group: u32) {
+        let alert = &mut self.state.alerts[row];
+        alert.members = alert.members.iter().copied().filter(|m| *m != Member::Group(group)).collect();
+        let others = alert.members.iter().any(|member| matches!(member, Member::Group(_)));
+        if !others {
+            // The next time that it fires it finds its routes anew.
+            alert.members = Box::default();
+        }
+        self.forget_if_over(row);
+    }
+
+    /// Takes a group away that has no members any more: whatever an action believes of it, nothing is left to be told.
+    pub(super) fn remove_if_empty(&mut self, group: u32) {
+        let leaves = |work: &Work| matches!(work, Work::Sweep { group: known, .. } if *known == group);
+        let is_empty = self.state.groups.find(group).is_some_and(|group| group.members.is_empty());
+        // Alerts that are still to leave it point to it.
+        if is_empty && !self.works.iter().any(leaves) {
             if let Some(mut row) = self.remove_group(group) {
                 self.log_group(&mut row);
             }
@@ -722,7 +771,12 @@ impl Machine {
         self.group_table.remove(hash, group);
         let row = self.state.groups.remove(group)?;
         self.forget_group_mutes(group, &row);
-        self.state.behind.retain(|(_, _, waits, _)| *waits != group);
+        if !self.state.behind.is_empty() {
+            let key = self.lane_key(&row.name.key);
+            for (lane, number) in row.lanes.iter().zip(0..) {
+                self.state.behind.remove(&(key, lane.action, group, number));
+            }
+        }
         for (name, value) in &row.labels {
             self.state.strings.release(*name);
             self.state.strings.release(*value);

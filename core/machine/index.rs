@@ -1,14 +1,15 @@
 //! Lists of matchers by what they demand, so that a label set meets only those that can match it: routes, silences
 //! and inhibition rules that do not concern an alert cost it nothing.
 //!
-//! Each list stands under one demand of one of its matchers: a value that a label must have, or how it must begin.
+//! Each list stands under one demand of one of its matchers: a value that a label must have, how it must begin, or three
+//! bytes that it must have somewhere.
 //! Lists that demand nothing that can be looked up are candidates for every label set.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use smol_str::SmolStr;
 
 use super::routing::Labels;
-use crate::matcher::{Compiled, Demand};
+use crate::matcher::{CONTAINED_BYTES_MIN, Compiled, Demand};
 
 /// Lists of matchers, by number.
 #[derive(Debug, Default)]
@@ -27,26 +28,52 @@ struct ByValue {
     prefix: BTreeMap<SmolStr, Vec<u32>>,
     /// How many entries of `prefix` have which length in bytes.
     prefix_bytes: BTreeMap<usize, u32>,
+    /// By three bytes that the value has in it: of each text the ones that the fewest others stood under.
+    inside: BTreeMap<Gram, Vec<u32>>,
+}
+
+/// Bytes in a row.
+type Gram = [u8; CONTAINED_BYTES_MIN];
+
+/// Those of a text, in order.
+fn grams(text: &str) -> impl Iterator<Item = Gram> {
+    text.as_bytes().windows(CONTAINED_BYTES_MIN).filter_map(|bytes| Gram::try_from(bytes).ok())
 }
 
 impl ByValue {
     fn lists(&self, demand: &Demand<'_>) -> usize {
-        let (map, texts) = match demand {
-            Demand::OneOf(texts) => (&self.exact, texts),
-            Demand::StartsWith(texts) => (&self.prefix, texts),
+        let count = |lists: Option<&Vec<u32>>| lists.map_or(0, Vec::len);
+        let lists = |text: &SmolStr| match demand {
+            Demand::OneOf(_) => count(self.exact.get(text)),
+            Demand::StartsWith(_) => count(self.prefix.get(text)),
+            Demand::Contains(_) => count(self.rarest(text).and_then(|gram| self.inside.get(&gram))),
         };
-        texts.iter().map(|text| map.get(text).map_or(0, Vec::len)).sum()
+        demand.texts().iter().map(lists).sum()
+    }
+
+    /// The bytes of a text that the fewest lists stand under.
+    fn rarest(&self, text: &str) -> Option<Gram> {
+        grams(text).min_by_key(|gram| self.inside.get(gram).map_or(0, Vec::len))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefix.is_empty() && self.inside.is_empty()
     }
 }
 
 impl Index {
     /// Puts the list in, under the demand that stands with the fewest others. A number is put in once.
     pub fn insert(&mut self, number: u32, matchers: &[Compiled]) {
-        let demands = matchers.iter().filter_map(|m| Some((&m.matcher.name, m.demand()?)));
+        let demands = matchers.iter().flat_map(|m| m.demands().map(move |demand| (&m.matcher.name, demand)));
         let crowd = |(name, demand): &(&SmolStr, Demand<'_>)| {
             let others = self.by_label.get(*name).map_or(0, |values| values.lists(demand));
-            // A whole value says more than a beginning.
-            (others, demand.texts().len(), matches!(demand, Demand::StartsWith(_)))
+            // A whole value says more than a beginning, and that more than what is somewhere.
+            let vague = match demand {
+                Demand::OneOf(_) => 0,
+                Demand::StartsWith(_) => 1,
+                Demand::Contains(_) => 2,
+            };
+            (others, demand.texts().len(), vague)
         };
         let Some((name, demand)) = demands.min_by_key(crowd) else {
             self.others.push(number);
@@ -63,6 +90,10 @@ impl Index {
                     }
                     lists
                 }
+                Demand::Contains(_) => {
+                    let Some(gram) = values.rarest(text) else { continue };
+                    values.inside.entry(gram).or_default()
+                }
             };
             lists.push(number);
         }
@@ -77,8 +108,8 @@ impl Index {
             lists.is_empty()
         };
         take(&mut self.others);
-        for matcher in matchers {
-            let (name, Some(demand)) = (&matcher.matcher.name, matcher.demand()) else { continue };
+        for (matcher, demand) in matchers.iter().flat_map(|m| m.demands().map(move |demand| (m, demand))) {
+            let name = &matcher.matcher.name;
             let Some(values) = self.by_label.get_mut(name) else { continue };
             for text in demand.texts() {
                 match demand {
@@ -97,9 +128,16 @@ impl Index {
                             }
                         }
                     }
+                    Demand::Contains(_) => {
+                        for gram in grams(text) {
+                            if values.inside.get_mut(&gram).is_some_and(take) {
+                                values.inside.remove(&gram);
+                            }
+                        }
+                    }
                 }
             }
-            if values.exact.is_empty() && values.prefix.is_empty() {
+            if values.is_empty() {
                 self.by_label.remove(name);
             }
         }
@@ -120,6 +158,13 @@ impl Index {
                 if let Some(more) = value.get(..*bytes).and_then(|start| values.prefix.get(start)) {
                     numbers.extend_from_slice(more);
                 }
+            }
+            if !values.inside.is_empty() {
+                let mut found: Vec<Gram> = grams(value).collect();
+                found.sort_unstable();
+                found.dedup();
+                let lists = found.iter().filter_map(|gram| values.inside.get(gram));
+                lists.for_each(|more| numbers.extend_from_slice(more));
             }
         }
         numbers.sort_unstable();
@@ -147,7 +192,7 @@ mod tests {
         matchers.iter().map(|m| m.compile(&severities).expect(text)).collect()
     }
 
-    const LISTS: [&str; 9] = [
+    const LISTS: [&str; 13] = [
         "{a=\"1\"}",
         "{a=\"1\", b=\"2\"}",
         "{a=~\"1|3\"}",
@@ -157,6 +202,10 @@ mod tests {
         "{a!=\"1\"}",
         "{a=\"\"}",
         "{a=~\"1.*\", b=\"\"}",
+        "{a=~\".*x7\"}",
+        "{a=~\".*am-(x|y)7\"}",
+        "{a=~\"[a-z]*(?:eam|ine)-.[0-9]\"}",
+        "{a=~\"(?:(?i)T)(eam-){1,2}x?.*|☺+\"}",
     ];
 
     #[test]
@@ -167,7 +216,7 @@ mod tests {
         for (number, list) in (0..).zip(&lists) {
             index.insert(number, list);
         }
-        let sets: [&[(&str, &str)]; 9] = [
+        let sets: [&[(&str, &str)]; 10] = [
             &[],
             &[("a", "1")],
             &[("a", "1"), ("b", "2")],
@@ -177,6 +226,7 @@ mod tests {
             &[("a", "1☺")],
             &[("b", "2")],
             &[("a", "☺")],
+            &[("a", "team-team-x7")],
         ];
         for labels in sets {
             let labels = Pairs(labels);
@@ -186,8 +236,8 @@ mod tests {
                 assert!(!fits || found.contains(&number), "{} for {:?}", LISTS[number as usize], labels.0);
             }
         }
-        assert_eq!(index.candidates(&Pairs(&[("a", "team-x7")])), [3, 4, 5, 6, 7]);
-        assert_eq!(index.candidates(&Pairs(&[("a", "9")])), [5, 6, 7], "what cannot match costs nothing");
+        assert_eq!(index.candidates(&Pairs(&[("a", "team-x7")])), [3, 4, 5, 6, 7, 9, 10, 11, 12]);
+        assert_eq!(index.candidates(&Pairs(&[("a", "9")])), [5, 6, 7, 9], "what cannot match costs nothing");
     }
 
     #[test]
@@ -198,6 +248,17 @@ mod tests {
         }
         let found = index.candidates(&Pairs(&[("alertname", "Down"), ("node", "n77")]));
         assert!(found.contains(&77) && found.len() <= 3, "{found:?}");
+    }
+
+    #[test]
+    fn regexes_that_begin_with_anything_are_told_apart_by_what_is_in_them() {
+        let mut index = Index::default();
+        for number in 0..1_000 {
+            index.insert(number, &compiled(&alloc::format!("{{host=~\".*never{number}x.*\"}}")));
+        }
+        assert!(index.candidates(&Pairs(&[("host", "web-1")])).is_empty());
+        let found = index.candidates(&Pairs(&[("host", "web-never77x-1")]));
+        assert!(found.contains(&77) && found.len() < 100, "{found:?}");
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Inhibition {
         &'a self,
         labels: &RowLabels<'_>,
         severities: &Severities,
+        tried: &mut usize,
         mut found: impl FnMut(u32, Key, &'a Sources, bool),
     ) {
         if self.sources.is_empty() {
@@ -107,6 +108,7 @@ impl Inhibition {
         }
         for number in self.by_target.candidates(labels) {
             let rule = &self.rules[number as usize];
+            *tried += rule.target.len();
             if !match_all(&rule.target, labels, severities) {
                 continue;
             }
@@ -177,6 +179,15 @@ impl Machine {
 
     /// Which firing alerts hold this one back, and by which rules.
     pub(super) fn inhibited(&self, alert: &Alert) -> Option<(HoldReason, Vec<Holder>)> {
+        self.inhibited_counting(alert, &mut 0)
+    }
+
+    /// The same; `tried` counts the matchers that took.
+    pub(super) fn inhibited_counting(
+        &self,
+        alert: &Alert,
+        tried: &mut usize,
+    ) -> Option<(HoldReason, Vec<Holder>)> {
         let inhibition = &self.routing.inhibition;
         if inhibition.sources.is_empty() {
             return None;
@@ -185,7 +196,8 @@ impl Machine {
         let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
         let (mut sources, mut holders) = (BTreeSet::new(), Vec::new());
         let mut count = 0;
-        inhibition.for_each_hold(&labels, self.routing.severities(), |rule, values, found, two_sided| {
+        let severities = self.routing.severities();
+        inhibition.for_each_hold(&labels, severities, tried, |rule, values, found, two_sided| {
             holders.push(Holder::Inhibition(rule, values));
             let more = if two_sided { None } else { Some(&found.two_sided) };
             count += found.one_sided.len() + more.map_or(0, BTreeSet::len);

@@ -1,11 +1,11 @@
 //! Strings kept once: a label is two numbers. Numbers never reach an effect, and nothing is ordered by them.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
 use core::hash::Hasher;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-use super::table::Table;
+use super::{slab::Slab, table::Table};
 
 /// The number of a string. Its order is for lookups only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,8 +14,7 @@ pub(crate) struct Sym(u32);
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Interner {
     seed: [u64; 2],
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    slots: Slab<Slot>,
     #[serde(skip)]
     table: Table,
 }
@@ -23,7 +22,7 @@ pub(crate) struct Interner {
 #[derive(Debug, Serialize, Deserialize)]
 struct Slot {
     text: Box<str>,
-    /// How many labels use it; 0 means free.
+    /// How many labels use it.
     uses: u32,
 }
 
@@ -35,55 +34,43 @@ impl Interner {
     /// The number of `text`, with one use more.
     pub fn intern(&mut self, text: &str) -> Sym {
         let hash = self.hash(text);
-        if let Some(number) = self.table.find(hash, |number| &*self.slots[number as usize].text == text) {
-            self.slots[number as usize].uses += 1;
+        if let Some(number) = self.table.find(hash, |number| &*self.slots[number].text == text) {
+            self.slots[number].uses += 1;
             return Sym(number);
         }
-        let slot = Slot { text: text.into(), uses: 1 };
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.slots[number as usize] = slot;
-                number
-            }
-            None => {
-                self.slots.push(slot);
-                self.slots.len() as u32 - 1
-            }
-        };
+        let number = self.slots.insert(Slot { text: text.into(), uses: 1 });
         self.table.insert(hash, number);
         Sym(number)
     }
 
     /// The number of `text`, if it is kept.
     pub fn find(&self, text: &str) -> Option<Sym> {
-        let same = |number| &*self.slots[number as usize].text == text;
+        let same = |number| &*self.slots[number].text == text;
         self.table.find(self.hash(text), same).map(Sym)
     }
 
     /// One use less; the last one frees the string.
     pub fn release(&mut self, sym: Sym) {
-        let slot = &mut self.slots[sym.0 as usize];
+        let slot = &mut self.slots[sym.0];
         slot.uses -= 1;
-        if slot.uses == 0 {
-            let text = core::mem::take(&mut slot.text);
-            let hash = self.hash(&text);
+        if slot.uses == 0
+            && let Some(slot) = self.slots.remove(sym.0)
+        {
+            let hash = self.hash(&slot.text);
             self.table.remove(hash, sym.0);
-            self.free.push(sym.0);
         }
     }
 
     pub fn text(&self, sym: Sym) -> &str {
-        &self.slots[sym.0 as usize].text
+        &self.slots[sym.0].text
     }
 
     /// Makes the lookup table again, after a snapshot was read.
     pub fn rebuild(&mut self) {
         let Interner { seed, slots, table, .. } = self;
         table.clear();
-        for (slot, number) in slots.iter().zip(0u32..) {
-            if slot.uses > 0 {
-                table.insert(hash_text(*seed, &slot.text), number);
-            }
+        for (number, slot) in slots.iter() {
+            table.insert(hash_text(*seed, &slot.text), number);
         }
     }
 

@@ -130,15 +130,22 @@ impl State {
             self.line_up(delivery);
             return None;
         };
-        let before = self.deliveries[next].before;
+        self.line_up_before(delivery, next);
+        head.filter(|head| *head == next && matches!(lane, LaneRef::Detached(_)))
+    }
+
+    /// Puts a delivery that stands in no lane directly before another one of its lane.
+    pub fn line_up_before(&mut self, delivery: u32, next: u32) {
+        let row = &self.deliveries[next];
+        let (lane, action, before) = (row.lane, row.action, row.before);
+        let is_head = self.head(lane, action) == Some(next);
         self.set_ring(before, delivery);
         self.set_ring(delivery, next);
-        let LaneRef::Detached(key) = lane else { return None };
-        if head != Some(next) {
-            return None;
+        if let LaneRef::Detached(key) = lane
+            && is_head
+        {
+            self.detached.heads.replace(hash(key, action), next, delivery);
         }
-        self.detached.heads.replace(hash(key, action), next, delivery);
-        head
     }
 
     /// Takes a delivery out of its lane, if it stands in it; whether that leaves the lane empty.

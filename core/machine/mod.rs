@@ -14,6 +14,7 @@ mod inhibition;
 mod interner;
 mod lanes;
 mod log;
+mod members;
 mod muting;
 mod needed;
 mod operate;
@@ -55,7 +56,7 @@ use crate::{
 use digests::Work;
 use groups::Looking;
 use muting::Held;
-use pieces::Pieces;
+use pieces::{Effort, Pieces};
 use queue::Queue;
 use routing::Routing;
 use state::{OwnAlert, State};
@@ -99,6 +100,8 @@ pub struct Machine {
     times_armed: At,
     /// What long work knows between its pieces.
     pieces: Pieces,
+    /// Work that was done and is not charged yet.
+    effort: Effort,
     /// Work on digests that comes before the record goes on, in order.
     works: VecDeque<Work>,
     /// How many notifications were made from others since this machine is in memory; see [`Search`]. No part of the state.
@@ -134,6 +137,7 @@ impl Default for Machine {
             unmuting: VecDeque::new(),
             times_armed: At::NEVER,
             pieces: Pieces::default(),
+            effort: Effort::default(),
             crashed: false,
             unknown_outcomes: 0,
             starting: false,
@@ -228,6 +232,9 @@ impl Machine {
                 return Step::Done;
             };
             job.phase = next;
+            self.effort.pay(&mut left);
+            #[cfg(test)]
+            self.effort.piece_ends();
         }
         self.job = Some(job);
         Step::More
@@ -462,7 +469,7 @@ impl Machine {
     /// Fires the earliest timer due by `limit`; `false` if there is none.
     fn fire_one(&mut self, limit: At, left: &mut i64) -> bool {
         if let Some(looking) = self.looking.take() {
-            self.look_on(looking, left);
+            self.look_on(looking, *left);
             return true;
         }
         if self.unmute_one(left) {

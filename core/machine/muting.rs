@@ -11,15 +11,14 @@ use super::{
     Machine,
     alerts::RowLabels,
     inhibition::Key,
+    members::Place,
+    pieces::{CHANGE, Effort, MATCHER, VISIT},
     state::{Alert, Group, Member},
 };
 use crate::{
     At, Fingerprint, Wall,
     effect::{Decided, HoldReason, NotifyReason},
 };
-
-/// Members of a group that one piece of work looks at.
-pub(super) const MEMBERS: usize = 1_000;
 
 /// What can hold an alert back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,54 +108,79 @@ impl Machine {
     }
 
     /// Why an alert is not told by a route now, and who lets it go. In the order in which Alertmanager asks: other
-    /// alerts, the time, silences.
-    fn mute_of(&self, row: u32, route: u32) -> Option<(HoldReason, Vec<Holder>)> {
+    /// alerts, the time, silences. `tried` counts the matchers that took.
+    fn mute_of(&self, row: u32, route: u32, tried: &mut usize) -> Option<(HoldReason, Vec<Holder>)> {
         let wall = self.now.wall(self.state.wall_offset());
         let alert = &self.state.alerts[row];
-        self.inhibited(alert)
+        self.inhibited_counting(alert, tried)
             .or_else(|| Some((self.out_of_time(route, wall)?, [Holder::Times(route)].into())))
-            .or_else(|| self.silenced(alert, wall))
+            .or_else(|| self.silenced_counting(alert, wall, tried))
     }
 
     /// The silences that hold at this moment and match the alert.
     pub(super) fn silenced(&self, alert: &Alert, wall: Wall) -> Option<(HoldReason, Vec<Holder>)> {
+        self.silenced_counting(alert, wall, &mut 0)
+    }
+
+    fn silenced_counting(
+        &self,
+        alert: &Alert,
+        wall: Wall,
+        tried: &mut usize,
+    ) -> Option<(HoldReason, Vec<Holder>)> {
         let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
-        let rows = self.state.silences.matching(&labels, self.routing.severities(), wall);
+        let rows = self.state.silences.matching(&labels, self.routing.severities(), wall, tried);
         let mut by: Vec<_> = rows.iter().map(|row| self.state.silences.id(*row)).collect();
         by.sort_unstable();
         let holders = rows.into_iter().map(Holder::Silence).collect();
         (!by.is_empty()).then_some((HoldReason::Silenced { by }, holders))
     }
 
-    /// Sees which members of a group are held, from member `first` on; `true` once all are seen.
-    pub(super) fn mute_members(&self, group: u32, first: usize, muted: &mut Muted, left: &mut i64) -> bool {
+    /// Sees which members of a group are held, from a place on, which moves on with what `left` has room for; `true` once
+    /// all are seen.
+    pub(super) fn mute_members(
+        &mut self,
+        group: u32,
+        place: &mut Place,
+        muted: &mut Muted,
+        left: i64,
+    ) -> bool {
         let Group { route, members, .. } = &self.state.groups[group];
-        if first == 0 {
-            let wall = self.now.wall(self.state.wall_offset());
-            if let Some(reason) = self.out_of_time(*route, wall) {
-                let any_ended = members.iter().any(|row| !self.state.alerts[*row].firing);
-                (muted.all, muted.ended) = (true, any_ended);
-                muted.reasons.push(reason);
-                muted.holders.insert(Holder::Times(*route));
-                return true;
-            }
-        }
         let wall = self.now.wall(self.state.wall_offset());
-        for row in members.iter().skip(first).take(MEMBERS) {
-            let alert = &self.state.alerts[*row];
-            if let Some((reason, holders)) = self.inhibited(alert).or_else(|| self.silenced(alert, wall)) {
-                muted.ended |= !alert.firing;
-                muted.add(*row, reason, holders);
-            }
+        if *place == Place::default()
+            && let Some(reason) = self.out_of_time(*route, wall)
+        {
+            let any_ended = members.iter().any(|row| !self.state.alerts[*row].firing);
+            (muted.all, muted.ended) = (true, any_ended);
+            muted.reasons.push(reason);
+            muted.holders.insert(Holder::Times(*route));
+            self.effort.add(members.len(), VISIT);
+            return true;
         }
-        let seen = members.len().saturating_sub(first).min(MEMBERS);
-        *left -= seen as i64 / 4;
-        first + seen >= members.len()
+        let (most, mut seen, mut tried) = (Effort::most(left), 0, 0);
+        let done = loop {
+            let Some(row) = members.walk(place) else { break true };
+            let alert = &self.state.alerts[row];
+            let mute = self.inhibited_counting(alert, &mut tried);
+            if let Some((reason, holders)) = mute.or_else(|| self.silenced_counting(alert, wall, &mut tried))
+            {
+                muted.ended |= !alert.firing;
+                muted.add(row, reason, holders);
+            }
+            seen += 1;
+            if seen as u64 * CHANGE + tried as u64 * MATCHER >= most {
+                break false;
+            }
+        };
+        self.effort.add(seen, CHANGE);
+        self.effort.add(tried, MATCHER);
+        done
     }
 
     /// Keeps what a look found held, and records what is held for another reason than before.
     pub(super) fn note_muted(&mut self, group: u32, mut muted: Muted) {
         muted.rows.sort_unstable();
+        self.effort.add(muted.rows.len(), 2 * VISIT);
         let now_held = !muted.reasons.is_empty();
         let before = self.state.groups[group].muted.take();
         if let Some(before) = &before {
@@ -262,7 +286,9 @@ impl Machine {
             return false;
         }
         let known = before.unwrap_or(known);
-        let mute = self.mute_of(row, route);
+        let mut tried = 0;
+        let mute = self.mute_of(row, route, &mut tried);
+        self.effort.add(tried, MATCHER);
         let ended = reason == NotifyReason::Ended;
         let fingerprint = self.state.alerts[row].fingerprint;
         let name = self.routing.nodes[route as usize].each.clone();

@@ -2,7 +2,7 @@
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     format,
     string::String,
     vec::Vec,
@@ -255,6 +255,14 @@ impl Machine {
     }
 
     fn install_actions(&mut self, receivers: &[crate::config::Receiver], removed: &[(ActionId, Removed)]) {
+        // What was gone before this config, and nothing is left of, makes room for what is new. No group knows it any more:
+        // those that are taken over now have actions of the config before this one.
+        let about: BTreeSet<u32> = self.state.about.values().copied().collect();
+        let is_free = |(action, number): &(&ActionState, u32)| {
+            !action.present && action.deliveries == 0 && !about.contains(number)
+        };
+        let mut free: VecDeque<u32> =
+            self.state.actions.iter().zip(0..).filter(is_free).map(|(_, number)| number).collect();
         for action in &mut self.state.actions {
             action.present = false;
             let fate = removed.iter().find(|(id, _)| *id == action.spec.id);
@@ -269,7 +277,15 @@ impl Machine {
                         action.recent.clear();
                     }
                 }
-                None => self.state.actions.push(new_action(spec)),
+                None => {
+                    let number = self.state.free_action(&mut free);
+                    let number = number.unwrap_or(self.state.actions.len() as u32);
+                    match self.state.actions.get_mut(number as usize) {
+                        Some(row) => *row = new_action(spec),
+                        None => self.state.actions.push(new_action(spec)),
+                    }
+                    self.state.action_rows.insert(spec.id.clone(), number);
+                }
             }
         }
     }
@@ -595,6 +611,8 @@ fn new_action(spec: &ActionSpec) -> ActionState {
         ready: Ready::default(),
         recent: VecDeque::new(),
         pending: 0,
+        deliveries: 0,
+        told_half: false,
         armed: never(),
         next: never(),
     }

@@ -91,6 +91,8 @@ pub(crate) struct Delivery {
     pub crashes: u8,
     pub critical: bool,
     pub maybe_duplicate: bool,
+    /// Whether it carries a part of what a digest carried that was refused as a whole.
+    pub half: bool,
 }
 
 /// What few deliveries have.
@@ -321,8 +323,8 @@ impl Delivery {
         self.state == DeliveryState::Waiting && self.is_fresh()
     }
 
-    /// Whether no far end has seen it and all of its recipients are to be told, so that a digest may carry it.
+    /// Whether no far end has seen it, by itself or as part of a digest, and all of its recipients are to be told, so that a digest may carry it.
     pub fn is_fresh(&self) -> bool {
-        self.attempts == 0 && self.unfinished().is_none()
+        self.attempts == 0 && self.unfinished().is_none() && !self.half
     }
 }

@@ -23,6 +23,56 @@ const ROWS: u32 = 256;
 /// Units that such a piece charges.
 const ROWS_COST: i64 = 16;
 
+/// Work that is counted finer than in units: members that were visited, matchers that were tried. Whoever does it adds it,
+/// and it is charged when the piece ends, or before where one piece would become several.
+#[derive(Debug, Default)]
+pub(super) struct Effort {
+    /// In grains.
+    grains: u64,
+    /// Of this piece, and of the one with the most.
+    #[cfg(test)]
+    pub of_piece: (u64, u64),
+}
+
+/// Grains of a unit.
+const GRAINS: u64 = 32;
+/// What it takes to look at one row of many, in grains.
+pub(super) const VISIT: u64 = 1;
+/// To change one, or to find one by its name.
+pub(super) const CHANGE: u64 = 8;
+/// To try one matcher on a label.
+pub(super) const MATCHER: u64 = 4;
+/// Grains after which a piece ends that could go on: some hundred units.
+pub(super) const PIECE_GRAINS: u64 = 8_000;
+
+impl Effort {
+    /// So many times work of this weight was done.
+    pub fn add(&mut self, count: usize, grains: u64) {
+        self.grains += count as u64 * grains;
+        #[cfg(test)]
+        {
+            self.of_piece.0 += count as u64 * grains;
+        }
+    }
+
+    /// Charges it.
+    pub fn pay(&mut self, left: &mut i64) {
+        *left -= (self.grains / GRAINS) as i64;
+        self.grains %= GRAINS;
+    }
+
+    /// How much a piece may do that has so many units left, in grains.
+    pub fn most(left: i64) -> u64 {
+        u64::try_from(left).unwrap_or(0).saturating_mul(GRAINS).min(PIECE_GRAINS)
+    }
+
+    #[cfg(test)]
+    pub fn piece_ends(&mut self) {
+        let (of_this, most) = self.of_piece;
+        self.of_piece = (0, most.max(of_this));
+    }
+}
+
 /// What long work knows between its pieces. One record has one such work under way at most.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {

@@ -80,16 +80,24 @@ impl Silences {
         self.by_id.values().map(|row| &self.rows[*row])
     }
 
-    /// The rows of those that hold at this moment and match.
-    pub fn matching(&self, labels: &impl Labels, severities: &Severities, wall: Wall) -> Vec<u32> {
+    /// The rows of those that hold at this moment and match. `tried` counts the matchers that were tried.
+    pub fn matching(
+        &self,
+        labels: &impl Labels,
+        severities: &Severities,
+        wall: Wall,
+        tried: &mut usize,
+    ) -> Vec<u32> {
         if self.is_empty() {
             return Vec::new();
         }
+        let mut matches = |m: &Compiled| {
+            *tried += 1;
+            m.matches(labels.value(&m.matcher.name), severities)
+        };
         let holds = |row: &u32| {
             self.rows[*row].silence.state(wall) == SilenceState::Active
-                && self.compiled.get(row).is_some_and(|matchers| {
-                    matchers.iter().all(|m| m.matches(labels.value(&m.matcher.name), severities))
-                })
+                && self.compiled.get(row).is_some_and(|matchers| matchers.iter().all(&mut matches))
         };
         self.index.candidates(labels).into_iter().filter(holds).collect()
     }
@@ -98,7 +106,8 @@ impl Silences {
     pub fn rebuild(&mut self, severities: &Severities) {
         self.index = Index::default();
         self.compiled.clear();
-        let rows: Vec<u32> = self.rows.iter().map(|(row, _)| row).collect();
+        let holds_yet = |(_, known): &(u32, &SilenceRow)| known.over_since.is_none();
+        let rows: Vec<u32> = self.rows.iter().filter(holds_yet).map(|(row, _)| row).collect();
         for row in rows {
             self.put_in_index(row, severities);
         }
@@ -113,10 +122,15 @@ impl Silences {
         }
     }
 
-    fn remove(&mut self, row: u32) {
+    /// One that is over costs no alert anything.
+    fn take_out_of_index(&mut self, row: u32) {
         if let Some(matchers) = self.compiled.remove(&row) {
             self.index.remove(row, &matchers);
         }
+    }
+
+    fn remove(&mut self, row: u32) {
+        self.take_out_of_index(row);
         if let Some(row) = self.rows.remove(row) {
             self.by_id.remove(&row.silence.id);
         }
@@ -254,11 +268,16 @@ impl Machine {
                 self.record(Decided::Silence { id, change: SilenceChange::Ended, by: SmolStr::default() });
                 self.silence_over(row);
             }
-            (SilenceState::Active, _) => known.over_since = None,
-            (SilenceState::Pending, _) => {
-                // A clock that was set back brought it here: what it held is held no longer.
+            (now @ (SilenceState::Active | SilenceState::Pending), over) => {
                 known.over_since = None;
-                self.let_go(&Holder::Silence(row));
+                if over.is_some() {
+                    // The wall clock was set back.
+                    self.state.silences.put_in_index(row, self.routing.severities());
+                }
+                if now == SilenceState::Pending {
+                    // What it held is held no longer.
+                    self.let_go(&Holder::Silence(row));
+                }
             }
             (SilenceState::Expired, Some(_)) => {}
         }
@@ -267,6 +286,7 @@ impl Machine {
 
     fn silence_over(&mut self, row: u32) {
         self.state.silences.rows[row].over_since = Some(self.now);
+        self.state.silences.take_out_of_index(row);
         self.let_go(&Holder::Silence(row));
         self.arm_silence(row);
     }

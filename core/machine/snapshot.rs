@@ -68,6 +68,7 @@ impl Machine {
         if let Some((config, _)) = &self.state.config {
             self.routing = Routing::compile(config).map_err(|error| error.to_string())?;
         }
+        self.state.find_actions();
         self.number_actions();
         let Machine { state, alert_table, group_table, delivery_table, .. } = self;
         state.strings.rebuild();

@@ -14,6 +14,7 @@ use super::{
     interner::{Interner, Sym},
     lanes::Detached,
     log::Log,
+    members::Members,
     muting::{Held, Holder, Muted, Untold},
     pending::{Delivery, NotificationRow},
     ready::Ready,
@@ -53,6 +54,9 @@ pub(crate) struct State {
     pub notifications: Slab<NotificationRow>,
     pub deliveries: Slab<Delivery>,
     pub actions: Vec<ActionState>,
+    /// Rows of actions by id; made again from them.
+    #[serde(skip)]
+    pub action_rows: BTreeMap<ActionId, u32>,
     pub detached: Detached,
     /// Which deliveries a digest carries.
     pub digests: BTreeMap<u32, Vec<u32>>,
@@ -149,7 +153,7 @@ pub(crate) struct Group {
     pub name: Arc<GroupName>,
     pub labels: Box<[(Sym, Sym)]>,
     /// Alerts in Alertmanager's order.
-    pub members: Vec<u32>,
+    pub members: Members,
     /// The first look; later ones are at multiples of group_interval after it. `None` before it.
     pub anchor: Option<At>,
     /// The moment of the last look.
@@ -177,8 +181,8 @@ pub(crate) struct Lane {
     /// Why nothing was told at the last look.
     pub hold: Option<HoldReason>,
     /// Identities of alerts that were told as firing, and that newer notifications leave out because they are held
-    /// back; sorted.
-    pub remembered: Vec<u64>,
+    /// back.
+    pub remembered: BTreeSet<u64>,
 }
 
 /// What was last told, as Alertmanager's notification log keeps it.
@@ -218,6 +222,11 @@ pub(crate) struct ActionState {
     pub recent: VecDeque<At>,
     /// Pending deliveries.
     pub pending: u32,
+    /// All of its deliveries, dead letters and digests too.
+    pub deliveries: u32,
+    /// Whether the last attempt told a part of a digest that was refused as a whole: where the limit is one attempt, the next is
+    /// another's.
+    pub told_half: bool,
     #[serde(skip, default = "never")]
     pub armed: At,
     #[serde(skip, default = "never")]
@@ -254,6 +263,24 @@ pub(crate) struct OwnAlert {
 }
 
 impl State {
+    /// The first of these rows whose action did not come back, which loses its name.
+    pub fn free_action(&mut self, free: &mut VecDeque<u32>) -> Option<u32> {
+        while let Some(number) = free.pop_front() {
+            let action = &self.actions[number as usize];
+            if !action.present {
+                self.action_rows.remove(&action.spec.id);
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// Makes again what finds rows, after a snapshot was read.
+    pub fn find_actions(&mut self) {
+        let ids = self.actions.iter().map(|action| action.spec.id.clone());
+        self.action_rows = ids.zip(0..).collect();
+    }
+
     /// A moment later than all before.
     pub fn next_moment(&mut self) -> u64 {
         self.moment += 1;
@@ -269,6 +296,6 @@ impl State {
     }
 
     pub fn action(&self, id: &ActionId) -> Option<u32> {
-        self.actions.iter().position(|action| action.spec.id == *id).map(|number| number as u32)
+        self.action_rows.get(id).copied()
     }
 }

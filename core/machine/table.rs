@@ -15,6 +15,9 @@ struct Entry {
     row: u32,
 }
 
+/// Room for so many entries is never given back.
+const ROOM_KEPT: usize = 4_096;
+
 fn half(hash: u64) -> u32 {
     (hash >> 32) as u32 ^ hash as u32
 }
@@ -42,6 +45,11 @@ impl Table {
     pub fn remove(&mut self, hash: u64, row: u32) {
         if let Ok(entry) = self.entries.find_entry(spread(half(hash)), |entry| entry.row == row) {
             entry.remove();
+        }
+        // A flood is over: what is left moves, which is a sixteenth of what growing moved.
+        let (len, room) = (self.entries.len(), self.entries.capacity());
+        if room > ROOM_KEPT && len < room / 16 {
+            self.entries.shrink_to(2 * len, |entry| spread(entry.half));
         }
     }
 

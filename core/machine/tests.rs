@@ -1,6 +1,7 @@
 //! What the router promises, in virtual time: a machine with its journal, and the tests that run on it by theme.
 
 mod deliveries;
+mod effort;
 mod groups;
 mod muting;
 mod operate;

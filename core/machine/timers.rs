@@ -51,6 +51,6 @@ impl Timers {
     }
 
     pub fn clear(&mut self) {
-        self.heap.clear();
+        self.heap = BinaryHeap::new();
     }
 }

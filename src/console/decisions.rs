@@ -42,7 +42,7 @@ pub struct Decision {
     /// The deliveries that it stands for, of a digest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<String>,
-    /// What caused it: the delivery that replaced this one, or the alerts that inhibit it.
+    /// What caused it: the delivery that replaced this one, the digest that was refused, or the alerts that inhibit it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because_of: Vec<String>,
     /// The silences concerned.
@@ -106,6 +106,17 @@ impl Decision {
                 action: Some(action.to_string()),
                 delivery: Some(digest.to_string()),
                 ..said("digest")
+            },
+            Decided::Split { digest, half, deliveries, action } => Decision {
+                reason: Some(match deliveries.len() {
+                    1 => format!("{digest} was refused as a whole: told by itself"),
+                    count => format!("{digest} was refused as a whole: {count} of it are told by themselves"),
+                }),
+                deliveries: deliveries.iter().map(ToString::to_string).collect(),
+                because_of: vec![digest.to_string()],
+                action: Some(action.to_string()),
+                delivery: Some(half.to_string()),
+                ..said("split")
             },
             Decided::Attempt { delivery, action, attempt, result, next, .. } => Decision {
                 reason: Some(attempt_words(result, *next)),
@@ -175,8 +186,11 @@ impl Decision {
 pub(super) fn with_digests(what: String, records: &[Arc<Record>]) -> Vec<String> {
     let id = DeliveryId::parse(&what);
     let digests = records.iter().filter_map(|record| match &record.what {
-        Decided::Digested { digest, deliveries, .. } if id.is_some_and(|id| deliveries.contains(&id)) => {
-            Some(digest.to_string())
+        Decided::Digested { digest: carrier, deliveries, .. }
+        | Decided::Split { half: carrier, deliveries, .. }
+            if id.is_some_and(|id| deliveries.contains(&id)) =>
+        {
+            Some(carrier.to_string())
         }
         _ => None,
     });
@@ -230,6 +244,7 @@ fn attempt_words(result: &AttemptResult, next: Next) -> String {
         Next::Done => said,
         Next::Retry(_) => format!("{said}; it is tried again"),
         Next::DeadLetter => format!("{said}; it is given up"),
+        Next::Split => format!("{said}; it is told in two halves"),
     }
 }
 
@@ -258,6 +273,13 @@ mod tests {
         let records = [
             record(Decided::Digested { digest, deliveries, action: action() }),
             attempt(9),
+            record(Decided::Split {
+                digest,
+                half: DeliveryId(8),
+                deliveries: vec![DeliveryId(2)],
+                action: action(),
+            }),
+            attempt(8),
             attempt(3),
             record(Decided::Superseded { delivery: DeliveryId(4), by: DeliveryId(5) }),
             record(Decided::Hold { group: group(), action: None, reason: inhibited, alerts: vec![] }),
@@ -265,7 +287,8 @@ mod tests {
         ];
         let rows = [
             (DeliveryId(1).to_string(), vec!["digest", "attempt"]),
-            (digest.to_string(), vec!["digest", "attempt"]),
+            (DeliveryId(2).to_string(), vec!["digest", "attempt", "split", "attempt"]),
+            (digest.to_string(), vec!["digest", "attempt", "split"]),
             (DeliveryId(3).to_string(), vec!["attempt"]),
             (DeliveryId(5).to_string(), vec!["superseded"]),
             (by.to_string(), vec!["hold"]),

@@ -46,7 +46,8 @@ pub(super) fn done<'a>(
                 let one = Told { group, reason: reason.word(), alerts, first: *first, decided };
                 told.insert(*delivery, one);
             }
-            Decided::Digested { digest, deliveries, .. } => drop(digests.insert(*digest, deliveries)),
+            Decided::Digested { digest: carrier, deliveries, .. }
+            | Decided::Split { half: carrier, deliveries, .. } => drop(digests.insert(*carrier, deliveries)),
             _ => {}
         }
     }

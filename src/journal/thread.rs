@@ -262,8 +262,15 @@ impl Journal {
         droppable: OnDroppable,
     ) -> io::Result<(Journal, JoinHandle<()>)> {
         let shared = Arc::new(Shared::new(options, clock));
-        let mut thread =
-            Thread { writer, shared: shared.clone(), records, droppable, looked: None, early: 0, wall_offset_ms: None };
+        let mut thread = Thread {
+            writer,
+            shared: shared.clone(),
+            records,
+            droppable,
+            looked: None,
+            early: 0,
+            wall_offset_ms: None,
+        };
         let thread = std::thread::Builder::new().name("ams2-journal".into()).spawn(move || thread.run())?;
         Ok((Journal { shared }, thread))
     }

@@ -32,11 +32,13 @@ pub enum Mood {
     Refusing,
     /// Some recipients are refused, for now or for good.
     Partly,
+    /// It refuses a delivery that tells of more than two groups or occurrences: it is too large.
+    Narrow,
     /// Each call is another of these.
     Moody,
 }
 
-const MOODS: [Mood; 8] = [
+const MOODS: [Mood; 9] = [
     Mood::Well,
     Mood::Slow,
     Mood::Failing,
@@ -44,6 +46,7 @@ const MOODS: [Mood; 8] = [
     Mood::Lying,
     Mood::Refusing,
     Mood::Partly,
+    Mood::Narrow,
     Mood::Moody,
 ];
 
@@ -118,7 +121,7 @@ impl FarEnds {
     /// Draws what a call of an action comes to.
     pub fn call(&self, random: &mut Random, action: &PlanAction, batch: &[Delivery]) -> Call {
         let mood = match self.moods.get(&action.id).copied().unwrap_or(Mood::Well) {
-            Mood::Moody => *random.pick(&MOODS[..7]),
+            Mood::Moody => *random.pick(&MOODS[..8]),
             mood => mood,
         };
         let takes_ms = match mood {
@@ -143,7 +146,10 @@ fn answer(random: &mut Random, action: &PlanAction, mood: Mood, delivery: &Deliv
     };
     let none = BTreeSet::new();
     match mood {
-        Mood::Well | Mood::Slow | Mood::Moody => {
+        Mood::Narrow if delivery.groups.len() > 2 => {
+            Answer { result: Err(Failure::permanent("413 too large")), told: none }
+        }
+        Mood::Well | Mood::Slow | Mood::Narrow | Mood::Moody => {
             let receipt = if random.one_in(3) { Receipt::Sent } else { Receipt::delivered("taken") };
             Answer { result: Ok(receipt), told: asked }
         }

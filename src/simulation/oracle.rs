@@ -185,6 +185,9 @@ impl Oracle {
             }
             Decided::Superseded { delivery, by } => self.superseded(*delivery, *by),
             Decided::Digested { digest, deliveries, action } => self.digested(*digest, deliveries, action),
+            Decided::Split { digest, half, deliveries, action } => {
+                self.split(*digest, *half, deliveries, action);
+            }
             Decided::Attempt { delivery, action, next, result, .. } => {
                 self.attempted(*delivery, action, result, *next);
             }
@@ -312,6 +315,7 @@ fn word(what: &Decided) -> &'static str {
         Decided::Hold { .. } => "hold",
         Decided::Superseded { .. } => "superseded",
         Decided::Digested { .. } => "digested",
+        Decided::Split { .. } => "split",
         Decided::Attempt { .. } => "attempt",
         Decided::LateOutcome { .. } => "late outcome",
         Decided::DeadLetter { .. } => "dead letter",

@@ -311,9 +311,8 @@ impl UnderWay {
                 oracle.told(delivery, &self.action);
                 far_ends.seen.push(SeenThere::new(now, &self.action, delivery));
             }
-            let parts = delivery.digest.iter().flat_map(|digest| &digest.deliveries);
-            for id in std::iter::once(&delivery.id).chain(parts) {
-                far_ends.act(*id, &answer.told);
+            for id in std::iter::once(delivery.id).chain(oracle.told_with(delivery.id)) {
+                far_ends.act(id, &answer.told);
             }
         }
     }

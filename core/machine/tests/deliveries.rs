@@ -482,3 +482,161 @@ fn a_rate_limit_leaves_its_last_attempt_to_the_digest_of_one_alert_too() {
     let parts: Vec<usize> = world.delivered.iter().map(|(_, deliver)| deliver.notifications.len()).collect();
     assert_eq!(parts, [1, 1, 1, 9]);
 }
+
+/// Answers what is being attempted, minute for minute, until nothing is: `taken` says what the far end takes.
+fn answer_all(world: &mut World, taken: impl Fn(&Deliver) -> bool) -> usize {
+    world.far_end = None;
+    let mut answered = 0;
+    for _ in 0..600 {
+        while let Some((_, deliver)) = world.delivered.get(answered).cloned() {
+            answered += 1;
+            let result = if taken(&deliver) { Ok(Receipt::Sent) } else { Err(Failure::permanent("413")) };
+            let (delivery, attempt) = (deliver.delivery, deliver.attempt);
+            world.input(Input::Outcome(Outcome { delivery, attempt, result, took_ms: 1, led: true }));
+        }
+        world.wait(10_000);
+    }
+    answered
+}
+
+/// A world with an action of so many attempts a minute.
+fn with_limit(per_minute: u32) -> World {
+    let mut limited = action("ops", "hook");
+    limited.max_per_minute = Some(per_minute);
+    World::new(config(vec![limited], each()))
+}
+
+/// A hundred occurrences of five alerts.
+fn a_hundred_happen(world: &mut World) {
+    world.far_end = None;
+    for number in 0..100 {
+        let host = format!("{}", number % 5);
+        world.send(&[("event", "E"), ("host", &host)], Some(&format!("{number}")), None);
+    }
+}
+
+/// The positions that a far end took, in order.
+fn taken(world: &World, taken: impl Fn(&Deliver) -> bool) -> Vec<Position> {
+    let told = world.delivered.iter().filter(|(_, deliver)| taken(deliver));
+    told.flat_map(|(_, d)| d.notifications.iter().flat_map(|n| n.alerts.iter().map(|a| a.position))).collect()
+}
+
+#[test]
+fn a_digest_that_is_refused_as_a_whole_is_told_in_parts_in_order() {
+    let mut world = with_limit(2);
+    a_hundred_happen(&mut world);
+    let small = |deliver: &Deliver| deliver.notifications.len() <= 13;
+    let attempts = answer_all(&mut world, small);
+    assert_eq!(world.machine.totals().dead_lettered, 0, "each would have been taken by itself");
+    let told = taken(&world, small);
+    assert_eq!(told.len(), 100);
+    for host in 0..5 {
+        let of_host = told.iter().filter(|position| position.seq() % 5 == host);
+        assert!(of_host.is_sorted(), "occurrences of one alert are told in their order: {told:?}");
+    }
+    assert!((10..40).contains(&attempts), "{attempts} attempts, with halves of halves until they are taken");
+    for of_minute in world.delivered.windows(3) {
+        assert!(of_minute[2].0.since(of_minute[0].0) >= 60_000, "a part counts as an attempt");
+    }
+    let splits: Vec<usize> = world
+        .records()
+        .filter_map(|what| match what {
+            Decided::Split { deliveries, .. } => Some(deliveries.len()),
+            _ => None,
+        })
+        .collect();
+    let digest = world.records().find_map(|what| match what {
+        Decided::Digested { deliveries, .. } => Some(deliveries.len()),
+        _ => None,
+    });
+    let digest = digest.expect("what is over the limit is a digest");
+    assert_eq!(splits[..2], [digest.div_ceil(2), digest / 2], "{splits:?}");
+    assert_eq!(world.machine.sizes().2, 0);
+}
+
+#[test]
+fn of_a_digest_only_what_is_refused_by_itself_is_a_dead_letter() {
+    let mut world = with_limit(3);
+    a_hundred_happen(&mut world);
+    let poison = Position::arrived(world.machine.next_seq() - 40);
+    let well = |deliver: &Deliver| {
+        !deliver.notifications.iter().any(|n| n.alerts.iter().any(|a| a.position == poison))
+    };
+    answer_all(&mut world, well);
+    let dead: Vec<_> = world.machine.deliveries().collect();
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert_eq!(dead[0].positions, [poison]);
+    assert_eq!((taken(&world, well).len(), world.machine.totals().dead_lettered), (99, 1));
+    let alone = world.delivered.iter().rfind(|(_, d)| !well(d)).expect("it was attempted");
+    assert_eq!(alone.1.digest_of, [], "told as if it never was in company");
+}
+
+#[test]
+fn parts_of_a_digest_leave_every_other_attempt_to_what_happens_meanwhile() {
+    let mut world = with_limit(2);
+    a_hundred_happen(&mut world);
+    // The far end refuses whatever is older.
+    let newest = world.machine.next_seq();
+    let new = |deliver: &Deliver| {
+        deliver.notifications.iter().any(|n| n.alerts.iter().any(|a| a.position.seq() >= newest))
+    };
+    world.far_end = Some(Err(Failure::permanent("413")));
+    world.wait(180_000);
+    assert!(world.records().any(|what| matches!(what, Decided::Split { .. })));
+    let began = world.now;
+    world.send(&[("event", "E"), ("host", "new")], Some("new"), None);
+    world.wait(70_000);
+    let told = world.delivered.iter().find(|(_, deliver)| new(deliver));
+    let said: Vec<_> = world.delivered.iter().map(|(at, d)| (at.0, d.notifications.len())).collect();
+    let told = told.unwrap_or_else(|| panic!("the new one has no turn: {said:?}"));
+    assert!(told.0.since(began) <= 60_000, "it waits no longer than the limit has it wait");
+}
+
+#[test]
+fn parts_of_a_digest_outlast_a_crash_and_a_snapshot() {
+    let mut world = with_limit(2);
+    a_hundred_happen(&mut world);
+    let small = |deliver: &Deliver| deliver.notifications.len() <= 30;
+    world.far_end = Some(Err(Failure::permanent("413")));
+    world.outcome_of_last(Err(Failure::transient("later")));
+    world.wait(65_000);
+    assert!(world.records().any(|what| matches!(what, Decided::Split { .. })));
+    world.far_end = None;
+    world.wait(60_000);
+    let under_way = world.delivered.len();
+    let mut world = world.restored();
+    world.start();
+    world.delivered.drain(..under_way);
+    answer_all(&mut world, small);
+    assert!(world.delivered.iter().any(|(_, deliver)| deliver.maybe_duplicate));
+    let told = taken(&world, small);
+    let dead = world.machine.totals().dead_lettered as usize;
+    assert_eq!((told.len() + dead, world.machine.sizes().2), (100, dead));
+    assert!(dead <= 1, "only what was refused by itself before the far end was well");
+}
+
+#[test]
+fn a_digest_has_no_more_alerts_than_fit_into_memory() {
+    let mut limited = action("ops", "hook");
+    limited.max_per_minute = Some(1);
+    let mut world = World::new(config(vec![limited], grouped()));
+    world.far_end = None;
+    for event in ["A", "B", "C", "D"] {
+        let mut builder = BatchBuilder::default();
+        for host in 0..9_000 {
+            builder.label("event", event);
+            builder.label("host", &format!("{host}"));
+            builder.finish_alert(AlertTimes { starts_at: None, ends_at: None }, None, None).expect("valid");
+        }
+        let batch = builder.finish().into();
+        world.input(Input::Alerts(Arrival { client: "test".into(), batch }));
+    }
+    world.wait(40_000);
+    answer_all(&mut world, |_| true);
+    let sizes: Vec<Vec<usize>> = world
+        .delivered
+        .iter()
+        .map(|(_, d)| d.notifications.iter().map(|n| n.alerts.len()).collect())
+        .collect();
+    assert_eq!(sizes[..2], [[9_000, 9_000], [9_000, 9_000]]);
+}

@@ -267,7 +267,7 @@ fn untold(world: &World) -> Vec<String> {
         if machine.out_of_time(group.route, wall).is_some() {
             continue;
         }
-        for row in &group.members {
+        for row in group.members.iter() {
             let alert = &machine.state.alerts[*row];
             let held = machine.inhibited(alert).is_some() || machine.silenced(alert, wall).is_some();
             for lane in 0..group.lanes.len() {

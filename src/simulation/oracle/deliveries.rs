@@ -88,7 +88,15 @@ impl Oracle {
     /// An attempt is to be made.
     pub(super) fn deliver(&mut self, deliver: &Deliver) {
         let id = deliver.delivery;
-        let parts = if deliver.digest_of.is_empty() { vec![id] } else { deliver.digest_of.clone() };
+        let parts = match (&deliver.digest_of[..], &self.deliveries[&id].parts[..]) {
+            ([], []) => vec![id],
+            // What is left alone in a digest is told as if it never was in company.
+            ([], [alone]) => vec![*alone],
+            (told, parts) => {
+                assert_eq!(told, parts);
+                parts.to_vec()
+            }
+        };
         assert_eq!(parts.len(), deliver.notifications.len(), "{id}: one notification a part");
         for (part, told) in parts.iter().zip(&deliver.notifications) {
             let known = &self.deliveries[part];
@@ -117,7 +125,6 @@ impl Oracle {
         }
         let delivery = self.deliveries.get_mut(&id).expect("it was made before it is attempted");
         assert_eq!(delivery.standing, Standing::Open, "{id} is attempted again");
-        assert_eq!(delivery.parts, deliver.digest_of);
         assert!(
             !delivery.may_be_known || deliver.maybe_duplicate,
             "{id} may be a duplicate and does not say so"
@@ -202,6 +209,12 @@ impl Oracle {
         for (other, earlier) in self.waits_behind(id) {
             let same_call = earlier.train == known.train && earlier.place < known.place && under_way(other);
             assert!(same_call, "{action} is told {id} before {other}, of {:?}", known.lane);
+        }
+        for part in &known.parts {
+            for (other, earlier) in self.waits_behind(*part) {
+                let together = earlier.standing == Standing::InDigest(id);
+                assert!(together, "{action} is told {part}, in {id}, before {other}, {earlier:?}");
+            }
         }
     }
 
@@ -289,6 +302,27 @@ impl Oracle {
             known.standing = Standing::InDigest(digest);
         }
         self.deliveries.insert(digest, delivery);
+    }
+
+    /// A digest was refused as a whole, and a part of it is told by itself.
+    pub(super) fn split(
+        &mut self,
+        old: DeliveryId,
+        half: DeliveryId,
+        parts: &[DeliveryId],
+        action: &ActionId,
+    ) {
+        let known = &self.deliveries[&old];
+        assert_eq!(known.parts[..parts.len()], *parts, "{old} is split in its order");
+        for part in parts {
+            self.leaves_digest(*part);
+        }
+        self.digested(half, parts, action);
+    }
+
+    /// What a far end is told with a delivery: those that a digest carries.
+    pub fn told_with(&self, id: DeliveryId) -> Vec<DeliveryId> {
+        self.deliveries[&id].parts.clone()
     }
 
     pub(super) fn superseded(&mut self, old: DeliveryId, by: DeliveryId) {
