@@ -757,10 +757,11 @@ impl Machine {
         let leaves = |work: &Work| matches!(work, Work::Sweep { group: known, .. } if *known == group);
         let is_empty = self.state.groups.find(group).is_some_and(|group| group.members.is_empty());
         // Alerts that are still to leave it point to it.
-        if is_empty && !self.works.iter().any(leaves) {
-            if let Some(mut row) = self.remove_group(group) {
-                self.log_group(&mut row);
-            }
+        if is_empty
+            && !self.works.iter().any(leaves)
+            && let Some(mut row) = self.remove_group(group)
+        {
+            self.log_group(&mut row);
         }
     }
 
