@@ -174,6 +174,46 @@ async fn each_recipient_has_an_outcome_of_its_own() {
 }
 
 #[tokio::test]
+async fn whatever_is_said_of_one_recipient_keeps_the_mail_from_nobody_else() {
+    // RFC 5321 section 4.2.1, but for what speaks of us (RFC 4954 section 6) and 552 (RFC 5321 section 4.5.3.1.10).
+    let rows = [
+        ("450 4.2.0 greylisted\r\n", true),
+        ("454 4.7.1 relay access denied\r\n", true),
+        ("503 5.5.1 not now\r\n", true),
+        ("530 5.7.0 log in first\r\n", true),
+        ("534 5.7.9 log in better\r\n", true),
+        ("535 5.7.8 not you\r\n", true),
+        ("538 5.7.11 encrypt\r\n", true),
+        ("552 5.5.3 too many recipients\r\n", true),
+        ("550 5.1.1 no such user\r\n", false),
+        ("553 5.1.3 no such name\r\n", false),
+        ("554 5.7.1 relay access denied\r\n", false),
+    ];
+    let b = recipient(&"b@example.com".parse().expect("an address"));
+    for (answer, is_for_now) in rows {
+        let refuses = move |told: &str| match told {
+            "RCPT TO:<b@example.com>" => Say(answer),
+            _ => friendly(told),
+        };
+        let server = Scripted::start(refuses).await;
+        let email = server.email("");
+        let told = tell(&email, &sample::delivery()).await;
+        let Ok(Receipt::Delivered { unfinished, refused, .. }) = told else {
+            panic!("{answer}: {told:?}");
+        };
+        let refused: Vec<Recipient> = refused.into_iter().map(|(recipient, _)| recipient).collect();
+        let expected = if is_for_now { (vec![b], vec![]) } else { (vec![], vec![b]) };
+        assert_eq!((unfinished, refused), expected, "{answer}");
+        // Alone it is no word on the server either.
+        let alone = Delivery { unfinished: Some(vec![b]), ..sample::delivery() };
+        let failure = tell(&email, &alone).await.expect_err(answer);
+        let kind = if is_for_now { FailureKind::Deferred } else { FailureKind::Permanent };
+        assert_eq!(failure.kind, kind, "{answer}");
+        assert_eq!(server.heard("connect"), 1, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn who_is_in_the_list_no_more_is_dropped_and_the_receipt_says_so() {
     let server = Scripted::start(friendly).await;
     let email = server.email("");
