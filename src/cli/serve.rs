@@ -209,7 +209,9 @@ fn report(name: &str, sources: &Sources, checked: &Checked) {
 
 /// Asks every action's far end how it is.
 async fn probe(loaded: &config::Loaded) -> Vec<Probe> {
-    let context = ams2_handlers::BuildContext::new(&loaded.data_dir);
+    let severities = loaded.core.severities.clone();
+    let context =
+        ams2_handlers::BuildContext { severities, ..ams2_handlers::BuildContext::new(&loaded.data_dir) };
     let mut probes = Vec::new();
     for (id, settings, limits) in &loaded.actions {
         // It was built once already, when the config was read.

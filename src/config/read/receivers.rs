@@ -177,7 +177,8 @@ impl Reader<'_> {
         };
         settings.set_shared(self.templates.clone());
         if !self.is_former
-            && let Err(mistakes) = settings.build(&BuildContext::new(data_dir))
+            && let Err(mistakes) = settings
+                .build(&BuildContext { severities: self.severities.clone(), ..BuildContext::new(data_dir) })
         {
             for mistake in mistakes {
                 let field = written_key(kind, settings_node, &mistake.field);
