@@ -181,6 +181,14 @@ impl Settings {
     pub(crate) fn build(&self, context: &BuildContext) -> Result<Box<dyn Action>, Vec<SettingsError>> {
         let (file, mut errors) = (&self.target.file, Vec::new());
         self.check_presence(&mut errors);
+        if file.one_group && self.common().max_per_minute.is_some() {
+            let message = format!(
+                "what is over it becomes one message about several groups, and {} knows each by a key of its own",
+                file.name
+            );
+            let mend = "remove it: where the service is told too much it says so (429), and what is left waits; `group_by` with fewer labels makes fewer groups";
+            errors.push(SettingsError::new("max_per_minute", message, mend));
+        }
         let mut values = BTreeMap::new();
         let (mut named, mut urls, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
         let escape = file.escape_with.iter().find(|(name, _)| self.values.contains_key(*name));
@@ -374,7 +382,11 @@ impl Ready {
         let (file, parts) = (&self.target.file, self.target.parts());
         let shared = context_of(delivery, file.brief_chars);
         let settings = self.rendered(&shared, plainly);
-        let key = delivery.groups.first().map_or("", |group| &group.key);
+        // A digest belongs to none of its groups.
+        let key = match &delivery.groups[..] {
+            [_, _, ..] if !file.one_group => "",
+            groups => groups.first().map_or("", |group| &group.key),
+        };
         let none = || Json::String(String::new());
         let memo: BTreeMap<&String, Json> =
             file.memo.keys().map(|name| (name, memo.get(name).cloned().unwrap_or_else(none))).collect();

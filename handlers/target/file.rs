@@ -57,6 +57,9 @@ pub(crate) struct File {
     /// there already is kept, and all of it goes when the group has ended.
     #[serde(default)]
     pub(crate) memo: BTreeMap<String, String>,
+    /// Whether a message is about one group, which the service knows by its key: opens it, or closes it. No digest can be told.
+    #[serde(default)]
+    pub(crate) one_group: bool,
     /// What resolving does, for people.
     pub(crate) resolve: String,
     /// Answers of the service, from its documentation, and what becomes of a delivery with each.
