@@ -214,6 +214,75 @@ async fn whatever_is_said_of_one_recipient_keeps_the_mail_from_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_mail_that_nobody_has_is_a_failure_though_one_is_given_up() {
+    // One is refused for good; then the mail as a whole is refused for now, or the answer to it is lost.
+    let rows: [(fn() -> Next, FailureKind, &str); 3] = [
+        (|| Say("452 disk full\r\n"), FailureKind::Transient, "452 disk full"),
+        (|| Say("421 enough\r\n"), FailureKind::Transient, "421 enough"),
+        (|| Close, FailureKind::Uncertain, "it may have the mail"),
+    ];
+    let of = |text: &str| recipient(&text.parse().expect("an address"));
+    for (then, kind, words) in rows {
+        let server = Scripted::start(move |told| match told {
+            "RCPT TO:<b@example.com>" => Say("550 5.1.1 no such user\r\n"),
+            "mail" => then(),
+            _ => friendly(told),
+        })
+        .await;
+        match tell(&server.email(""), &sample::delivery()).await {
+            // Where the dialogue broke off, everybody is asked for again.
+            Err(failure) if words != "452 disk full" => {
+                assert_eq!(failure.kind, kind, "{failure:?}");
+                assert!(failure.reason.contains(words), "{failure:?}");
+            }
+            Ok(Receipt::Partial { failure, unfinished, refused }) => {
+                assert_eq!(failure.kind, kind, "{failure:?}");
+                assert!(failure.reason.contains(words), "{failure:?}");
+                assert_eq!(unfinished, [of("a@example.com"), of("c@example.com")]);
+                assert_eq!(
+                    refused,
+                    [(of("b@example.com"), "b@example.com: 550 5.1.1 no such user".to_owned())]
+                );
+            }
+            told => panic!("{words}: {told:?}"),
+        }
+    }
+    // One is put off, one is given up, the third is not asked for.
+    let server = Scripted::start(|told| match told {
+        "RCPT TO:<b@example.com>" => Say("550 5.1.1 no such user\r\n"),
+        "RCPT TO:<c@example.com>" => Say("451 4.7.1 greylisted\r\n"),
+        _ => friendly(told),
+    })
+    .await;
+    let two =
+        Delivery { unfinished: Some(vec![of("b@example.com"), of("c@example.com")]), ..sample::delivery() };
+    let Ok(Receipt::Partial { failure, unfinished, refused }) = tell(&server.email(""), &two).await else {
+        panic!("somebody has it");
+    };
+    assert_eq!(failure.kind, FailureKind::Deferred);
+    assert_eq!((unfinished, refused.len()), (vec![of("c@example.com")], 1));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_behind_the_first_hundred_may_be_a_duplicate() {
+    let mails = Mutex::new(0);
+    let server = Scripted::start(move |told| {
+        let mut mails = mails.lock().expect("no panic");
+        *mails += i32::from(told == "mail");
+        if told == "mail" && *mails == 2 { Close } else { friendly(told) }
+    })
+    .await;
+    let mut email = server.email("");
+    email.letters.to = (0..250).map(|n| format!("p{n}@example.com").parse().expect("a mailbox")).collect();
+    let Ok(Receipt::Partial { failure, unfinished, refused }) = tell(&email, &sample::delivery()).await
+    else {
+        panic!("the second hundred may have it");
+    };
+    assert_eq!((failure.kind, unfinished.len(), refused), (FailureKind::Uncertain, 150, vec![]));
+    assert!(failure.reason.starts_with("250 2.0.0 queued as 4711; "), "{failure:?}");
+}
+
+#[tokio::test]
 async fn who_is_in_the_list_no_more_is_dropped_and_the_receipt_says_so() {
     let server = Scripted::start(friendly).await;
     let email = server.email("");

@@ -33,7 +33,7 @@ fn run(yaml: &str) -> Result<String, Failure> {
     let mut results = runtime.block_on(action.deliver(&[delivery()], Duration::from_secs(60)));
     results.remove(0).map(|receipt| match receipt {
         Receipt::Delivered { reply, .. } => reply,
-        Receipt::Sent => unreachable!("a program answers"),
+        Receipt::Sent | Receipt::Partial { .. } => unreachable!("a program answers"),
     })
 }
 

@@ -19,7 +19,7 @@ use ams2_core::{
     AlertBatch, Position,
     config::ActionId,
     effect::Deliver,
-    input::{Failure, MEMO_BYTES_MAX, Outcome, REPLY_BYTES_MAX, Receipt},
+    input::{Failure, MEMO_BYTES_MAX, Outcome, REPLY_BYTES_MAX, Receipt, Recipient},
 };
 use ams2_handlers::{Action, Delivery};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -397,16 +397,25 @@ fn bounded(receipt: Receipt) -> Receipt {
                 fits
             }),
             unfinished,
-            refused: refused.into_iter().map(|(recipient, words)| (recipient, cut(words))).collect(),
+            refused: bounded_words(refused),
+        },
+        Receipt::Partial { failure, unfinished, refused } => Receipt::Partial {
+            failure: bounded_failure(failure),
+            unfinished,
+            refused: bounded_words(refused),
         },
         Receipt::Sent => Receipt::Sent,
     }
 }
 
-fn bounded_failure(failure: Failure) -> Failure {
-    Failure { reason: cut(failure.reason), ..failure }
+fn bounded_words(refused: Vec<(Recipient, String)>) -> Vec<(Recipient, String)> {
+    refused.into_iter().map(|(recipient, words)| (recipient, cut(words))).collect()
 }
 
+}
+
+fn bounded_failure(failure: Failure) -> Failure {
+    Failure { reason: cut(failure.reason), ..failure }
 fn cut(mut words: String) -> String {
     if words.len() > REPLY_BYTES_MAX {
         let end = (0..=REPLY_BYTES_MAX).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);

@@ -3,6 +3,10 @@
 use alloc::collections::{BTreeMap, VecDeque};
 
 use super::*;
+use crate::{
+    effect::{AttemptResult, Next},
+    input::FailureKind,
+};
 
 #[test]
 fn transient_failures_are_tried_again_and_given_up_by_age() {
@@ -242,6 +246,40 @@ fn who_is_put_off_keeps_nobody_else_waiting() {
     world.far_end = Some(Err(Failure::deferred("450 mailbox full")));
     world.wait(600_000);
     assert_eq!(breaker(&world), Some(false));
+}
+
+/// One recipient is refused for good and the others for now: that is a failure, and the one is given up.
+#[test]
+fn who_is_refused_is_given_up_while_nobody_has_it_yet() {
+    let mut world = World::new(config(vec![action("ops", "mail")], grouped()));
+    let [left, gone] = ["left@example.com", "gone@example.com"].map(Recipient::of);
+    let refused = vec![(gone, "550 no such user".to_owned())];
+    let partly = |failure| Receipt::Partial { failure, unfinished: vec![left], refused: refused.clone() };
+    world.far_end = Some(Ok(partly(Failure::uncertain("452 disk full"))));
+    world.alert(A, Some(1000 * HOUR));
+    while world.delivered.is_empty() {
+        world.wait(1_000);
+    }
+    let dead: Vec<&DeadReason> = world
+        .records()
+        .filter_map(|what| match what {
+            Decided::DeadLetter { reason, .. } => Some(reason),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(dead, [&DeadReason::Permanent("550 no such user".into())]);
+    assert!(world.records().any(|what| matches!(
+        what,
+        Decided::Attempt { result: AttemptResult::Failed(FailureKind::Uncertain, words), next: Next::Retry(_), .. } if words == "452 disk full"
+    )));
+    world.far_end = Some(Ok(Receipt::delivered("250")));
+    world.wait(10_000);
+    let told: Vec<_> = world
+        .delivered
+        .iter()
+        .map(|(_, deliver)| (deliver.attempt, deliver.maybe_duplicate, deliver.unfinished.clone()))
+        .collect();
+    assert_eq!(told, [(1, false, None), (2, true, Some(vec![left]))]);
 }
 
 #[test]
