@@ -83,21 +83,34 @@ pub struct GroupName {
 pub struct Noted {
     /// Where its text stands.
     pub position: Position,
-    /// How long before the decision it began, coded.
+    /// How long before the decision it began, coded; and [`NEW`].
     pub(crate) start: u32,
     /// 0 while firing, else 1 + how long before the decision it ended, coded.
     pub(crate) end: u32,
 }
 
-/// Below this many milliseconds a time before the decision is kept to the millisecond (12 days), above to the
-/// second.
-const FINE: u32 = 1 << 30;
+/// Below this many milliseconds a time before the decision is kept to the millisecond (6 days), above to the
+/// second (51 years).
+const FINE: u32 = 1 << 29;
+/// The bit that says that the alert's state is news.
+const NEW: u32 = 1 << 31;
 
 impl Noted {
     /// An alert that began so long before the decision, and ended so long before it, if it ended.
     pub(crate) fn new(position: Position, began_before_ms: u64, ended_before_ms: Option<u64>) -> Noted {
         let end = ended_before_ms.map_or(0, |ms| code(ms).min(u32::MAX - 1) + 1);
         Noted { position, start: code(began_before_ms), end }
+    }
+
+    /// The same, marked as news or not.
+    pub(crate) fn marked(self, is_new: bool) -> Noted {
+        Noted { start: if is_new { self.start | NEW } else { self.start & !NEW }, ..self }
+    }
+
+    /// Whether the notification is about this alert: nobody was told before that it fires, or that it ended. The others are
+    /// told of again with it.
+    pub fn is_new(&self) -> bool {
+        self.start & NEW != 0
     }
 
     /// Whether the alert was firing when this was decided.
@@ -107,7 +120,7 @@ impl Noted {
 
     /// How long before the decision the alert began, in milliseconds; 0 for one that is to begin later.
     pub fn began_before_ms(&self) -> u64 {
-        decode(self.start)
+        decode(self.start & !NEW)
     }
 
     /// How long before the decision a resolved alert ended, in milliseconds; `None` while firing.
@@ -119,7 +132,7 @@ impl Noted {
 fn code(ms: u64) -> u32 {
     match ms.checked_sub(u64::from(FINE)) {
         None => ms as u32,
-        Some(rest) => u32::try_from(rest / 1000).unwrap_or(u32::MAX).saturating_add(FINE),
+        Some(rest) => u32::try_from(rest / 1000).unwrap_or(u32::MAX).saturating_add(FINE).min(NEW - 1),
     }
 }
 
@@ -561,6 +574,12 @@ mod tests {
             assert!(noted.began_before_ms().abs_diff(ms) <= within, "{ms}");
             assert!(noted.ended_before_ms().is_some_and(|ended| ended.abs_diff(ms) <= within), "{ms}");
             assert!(!noted.is_firing());
+        }
+        for ms in [0, u64::from(FINE), u64::MAX] {
+            let noted = Noted::new(Position::arrived(1), ms, None);
+            assert!(!noted.is_new() && noted.marked(true).is_new(), "{ms}");
+            assert_eq!(noted.marked(true).began_before_ms(), noted.began_before_ms(), "{ms}");
+            assert_eq!(noted.marked(true).marked(false), noted);
         }
         assert!(Noted::new(Position::arrived(1), u64::MAX, None).is_firing());
         assert!(!Noted::new(Position::arrived(1), 0, Some(u64::MAX)).is_firing());

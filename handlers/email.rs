@@ -255,7 +255,8 @@ impl Settings {
         }
         match from {
             Some(from) if errors.is_empty() => {
-                Ok(Letters { from, reply_to, to, subject, text, html, headers })
+                let is_html_ours = !matches!(self.html, Some(Html::Template(_)));
+                Ok(Letters { from, reply_to, to, subject, text, html, is_html_ours, headers })
             }
             _ => Err(errors),
         }

@@ -86,6 +86,7 @@ fn delivery() -> Delivery {
         fingerprint: ams2_core::Fingerprint::of([("event", "Virus Found")].into_iter()),
         sequence: 1,
         firing: true,
+        new: true,
         labels: vec![label("event", "Virus Found")],
         annotations: Vec::new(),
         starts_at: Wall(0),
@@ -102,6 +103,7 @@ fn delivery() -> Delivery {
         decided: Wall(0),
         decided_at: At(0),
         alerts: vec![alert],
+        overview: None,
         firing: 1,
         resolved: 0,
     };

@@ -6,6 +6,8 @@
 
 mod texts;
 
+#[cfg(test)]
+use texts::SURVEYED_MAX;
 pub(crate) use texts::delivery;
 pub use texts::{StoredAlert, TextError, Texts};
 
@@ -412,10 +414,10 @@ fn bounded_words(refused: Vec<(Recipient, String)>) -> Vec<(Recipient, String)> 
     refused.into_iter().map(|(recipient, words)| (recipient, cut(words))).collect()
 }
 
-}
-
 fn bounded_failure(failure: Failure) -> Failure {
     Failure { reason: cut(failure.reason), ..failure }
+}
+
 fn cut(mut words: String) -> String {
     if words.len() > REPLY_BYTES_MAX {
         let end = (0..=REPLY_BYTES_MAX).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);

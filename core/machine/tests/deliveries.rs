@@ -282,6 +282,28 @@ fn who_is_refused_is_given_up_while_nobody_has_it_yet() {
     assert_eq!(told, [(1, false, None), (2, true, Some(vec![left]))]);
 }
 
+/// Each notification says which of its alerts it is about.
+#[test]
+fn what_an_action_was_not_told_of_before_is_marked_as_news() {
+    let mut world = World::new(config(vec![action("ops", "mail")], grouped()));
+    world.alert(A, Some(1000 * HOUR));
+    world.wait(HOUR as u64);
+    world.alert(B, Some(1000 * HOUR));
+    world.wait(HOUR as u64);
+    world.alert(A, Some(0));
+    world.wait(HOUR as u64);
+    world.wait(100 * HOUR as u64);
+    let told: Vec<Vec<(bool, bool)>> = world
+        .delivered
+        .iter()
+        .flat_map(|(_, deliver)| &deliver.notifications)
+        .map(|told| told.alerts.iter().map(|noted| (noted.is_firing(), noted.is_new())).collect())
+        .collect();
+    let (news, known, ended) = ((true, true), (true, false), (false, true));
+    assert_eq!(told[..3], [vec![news], vec![known, news], vec![ended, known]]);
+    assert!(told.len() > 3 && told[3..].iter().all(|told| *told == [known]), "repeats: {told:?}");
+}
+
 #[test]
 fn who_may_have_been_told_is_told_again_and_knows_it() {
     let mut world = World::new(config(vec![action("ops", "mail")], grouped()));
