@@ -253,7 +253,7 @@ fn who_is_put_off_keeps_nobody_else_waiting() {
 fn who_is_refused_is_given_up_while_nobody_has_it_yet() {
     let mut world = World::new(config(vec![action("ops", "mail")], grouped()));
     let [left, gone] = ["left@example.com", "gone@example.com"].map(Recipient::of);
-    let refused = vec![(gone, "550 no such user".to_owned())];
+    let refused = vec![(gone, String::from("550 no such user"))];
     let partly = |failure| Receipt::Partial { failure, unfinished: vec![left], refused: refused.clone() };
     world.far_end = Some(Ok(partly(Failure::uncertain("452 disk full"))));
     world.alert(A, Some(1000 * HOUR));
