@@ -128,6 +128,7 @@ fn delivery(number: usize) -> Delivery {
         fingerprint: Fingerprint::of(labels.into_iter()),
         sequence: number as u64,
         firing: true,
+        new: true,
         labels: labels.map(|(name, value)| (name.into(), value.into())).into(),
         annotations: vec![(
             "summary".into(),
@@ -147,6 +148,7 @@ fn delivery(number: usize) -> Delivery {
         decided: Wall(1_795_515_302_000),
         decided_at: At(5000),
         alerts: vec![alert],
+        overview: None,
         firing: 1,
         resolved: 0,
     };

@@ -85,58 +85,86 @@ pub struct Noted {
     pub position: Position,
     /// When it began, coded against the decision.
     pub(crate) start: u32,
-    /// 0 while firing, else 1 + when it ended, coded against the decision.
+    /// 0 while firing, else 1 + when it ended, coded against the decision; and [`NEW`].
     pub(crate) end: u32,
 }
 
-/// Codes below this are milliseconds before the decision (12 days).
-const FINE: u32 = 1 << 30;
-/// Codes from here on are whole seconds behind the decision (34 years), those between whole seconds before it (68 years).
-const LATER: u32 = 3 << 30;
+/// The bit of `end` that says that the alert's state is news.
+const NEW: u32 = 1 << 31;
+
+/// How moments are coded: below `fine` in milliseconds before the decision, up to `later` in whole seconds before it, up to
+/// `top` in whole seconds behind it.
+struct Scale {
+    fine: u32,
+    later: u32,
+    top: u32,
+}
+
+/// 12 days, 68 years, 34 years.
+const START: Scale = Scale { fine: 1 << 30, later: 3 << 30, top: u32::MAX };
+/// 6 days, 34 years, 17 years.
+const END: Scale = Scale { fine: 1 << 29, later: 3 << 29, top: NEW - 1 };
 
 impl Noted {
     /// An alert of a notification that is decided at `decided`, with its beginning, and its end if it ended.
     pub(crate) fn new(position: Position, decided: Wall, began: Wall, ended: Option<Wall>) -> Noted {
-        let end = ended.map_or(0, |ended| code(decided, ended).min(u32::MAX - 1) + 1);
-        Noted { position, start: code(decided, began), end }
+        let end = ended.map_or(0, |ended| END.code(decided, ended) + 1);
+        Noted { position, start: START.code(decided, began), end }
+    }
+
+    /// The same, marked as news or not.
+    pub(crate) fn marked(self, is_new: bool) -> Noted {
+        Noted { end: if is_new { self.end | NEW } else { self.end & !NEW }, ..self }
+    }
+
+    /// Whether the notification is about this alert: nobody was told before that it fires, or that it ended. The others are
+    /// told of again with it.
+    pub fn is_new(&self) -> bool {
+        self.end & NEW != 0
     }
 
     /// Whether the alert was firing when this was decided.
     pub fn is_firing(&self) -> bool {
-        self.end == 0
+        self.end & !NEW == 0
     }
 
     /// When it began, in a notification that was decided at `decided`: to the millisecond within twelve days before that, to
     /// the second of the beginning otherwise.
     pub fn began(&self, decided: Wall) -> Wall {
-        decode(decided, self.start)
+        START.decode(decided, self.start)
     }
 
     /// When a resolved alert ended, to the same precision; `None` while firing.
     pub fn ended(&self, decided: Wall) -> Option<Wall> {
-        self.end.checked_sub(1).map(|code| decode(decided, code))
+        (self.end & !NEW).checked_sub(1).map(|code| END.decode(decided, code))
     }
 }
 
-/// Far away only the second counts, so that every notification shows the same beginning whenever it was decided.
-fn code(decided: Wall, moment: Wall) -> u32 {
-    let before_ms = decided.0.saturating_sub(moment.0);
-    if (0..i64::from(FINE)).contains(&before_ms) {
-        return before_ms as u32;
+impl Scale {
+    /// Far away only the second counts, so that every notification shows the same beginning whenever it was decided.
+    fn code(&self, decided: Wall, moment: Wall) -> u32 {
+        let before_ms = decided.0.saturating_sub(moment.0);
+        if (0..i64::from(self.fine)).contains(&before_ms) {
+            return before_ms as u32;
+        }
+        let before_s = decided.0.div_euclid(1000) - moment.0.div_euclid(1000);
+        let (from, span) = match before_ms > 0 {
+            true => (self.fine, self.later - self.fine),
+            false => (self.later, self.top - self.later),
+        };
+        from + u32::try_from(before_s.unsigned_abs()).unwrap_or(u32::MAX).min(span - 1)
     }
-    let before_s = decided.0.div_euclid(1000) - moment.0.div_euclid(1000);
-    let span = if before_ms > 0 { LATER - FINE } else { u32::MAX - LATER };
-    let seconds = u32::try_from(before_s.unsigned_abs()).unwrap_or(u32::MAX).min(span - 1);
-    if before_ms > 0 { FINE + seconds } else { LATER + seconds }
-}
 
-fn decode(decided: Wall, code: u32) -> Wall {
-    let second =
-        |seconds: i64| Wall((decided.0.div_euclid(1000).saturating_add(seconds)).saturating_mul(1000));
-    match code {
-        ..FINE => Wall(decided.0.saturating_sub(i64::from(code))),
-        FINE..LATER => second(-i64::from(code - FINE)),
-        LATER.. => second(i64::from(code - LATER)),
+    fn decode(&self, decided: Wall, code: u32) -> Wall {
+        let second =
+            |seconds: i64| Wall((decided.0.div_euclid(1000).saturating_add(seconds)).saturating_mul(1000));
+        if code < self.fine {
+            Wall(decided.0.saturating_sub(i64::from(code)))
+        } else if code < self.later {
+            second(-i64::from(code - self.fine))
+        } else {
+            second(i64::from(code - self.later))
+        }
     }
 }
 
@@ -581,23 +609,26 @@ mod tests {
         let decided = Wall(1_700_000_000_250);
         let year_ms: i64 = 365 * 86_400_000;
         let second = |wall: Wall| wall.0.div_euclid(1000) * 1000;
-        let fine = i64::from(FINE) - 1;
+        let fine = i64::from(END.fine) - 1;
         for (before_ms, exact) in [
             (0, true),
             (1, true),
             (86_400_000, true),
             (fine, true),
-            (fine + 1, false),
-            (50 * year_ms + 333, false),
+            (i64::from(START.fine), false),
+            (30 * year_ms + 333, false),
             (-1, false),
             (-900, false),
-            (-30 * year_ms - 333, false),
+            (-15 * year_ms - 333, false),
         ] {
             let moment = Wall(decided.0 - before_ms);
             let shown = if exact { moment } else { Wall(second(moment)) };
             let noted = Noted::new(Position::arrived(1), decided, moment, Some(moment));
             assert_eq!((noted.began(decided), noted.ended(decided)), (shown, Some(shown)), "{before_ms}");
-            assert!(!noted.is_firing());
+            assert!(!noted.is_firing() && !noted.is_new());
+            let marked = noted.marked(true);
+            assert!(marked.is_new() && !marked.is_firing() && marked.marked(false) == noted);
+            assert_eq!((marked.began(decided), marked.ended(decided)), (shown, Some(shown)), "{before_ms}");
         }
         // Every notification shows the same.
         for (years, later_ms) in [(1, 1), (1, 777), (50, 999), (-1, 5), (-30, 86_400_000)] {
@@ -606,7 +637,8 @@ mod tests {
             assert_eq!(again, Wall(second(moment)), "{years} years, decided {later_ms} ms later");
         }
         for far in [Wall(i64::MIN), Wall(i64::MAX)] {
-            assert!(Noted::new(Position::arrived(1), decided, far, None).is_firing());
+            let firing = Noted::new(Position::arrived(1), decided, far, None);
+            assert!(firing.is_firing() && firing.marked(true).is_firing() && firing.marked(true).is_new());
             assert!(!Noted::new(Position::arrived(1), decided, decided, Some(far)).is_firing());
         }
     }

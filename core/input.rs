@@ -170,6 +170,15 @@ pub enum Receipt {
         /// Recipients it refused for good, with its words: dead letters of their own.
         refused: Vec<(Recipient, String)>,
     },
+    /// It is to be told still, as after a failure, but not to everybody.
+    Partial {
+        /// Why.
+        failure: Failure,
+        /// Recipients that are left; they alone are tried again. Never empty.
+        unfinished: Vec<Recipient>,
+        /// Recipients it refused for good, with its words: dead letters of their own.
+        refused: Vec<(Recipient, String)>,
+    },
 }
 
 impl Receipt {

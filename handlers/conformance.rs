@@ -66,6 +66,30 @@ fn every_kind_takes_the_common_settings_and_no_unknown_one() {
     }
 }
 
+/// An incident is one group's: a digest of several would open or close the first one's alone.
+#[test]
+fn services_that_know_each_group_by_its_key_take_no_digest() {
+    let mut refusing = Vec::new();
+    for target in target::TARGETS.iter() {
+        let file = &target.file;
+        let key = "{{ key | sha256 }}";
+        let knows = file.body.to_string().contains(&format!("\"{key}\"")) || file.url.contains(key);
+        assert_eq!(knows, file.one_group, "{}", file.name);
+        let example = target.kind.examples[0].replacen("{ ", "{ max_per_minute: 5, ", 1);
+        let settings: ActionSettings = serde_saphyr::from_str(&example).expect("an example");
+        match settings.build(&BuildContext::new("/nowhere")) {
+            Ok(_) => assert!(!file.one_group, "{}", file.name),
+            Err(errors) => {
+                assert_eq!(errors.len(), 1, "{errors:?}");
+                assert_eq!(errors[0].field, "max_per_minute");
+                refusing.push(file.name.as_str());
+            }
+        }
+    }
+    refusing.sort_unstable();
+    assert_eq!(refusing, ["incidentio", "opsgenie", "pagerduty", "victorops"]);
+}
+
 #[test]
 fn common_settings_out_of_range_are_named() {
     let rows = [

@@ -50,12 +50,30 @@ pub struct Group {
     pub decided: Wall,
     /// When it was decided, on the journal's clock.
     pub decided_at: At,
-    /// The alerts in Alertmanager's order; at most the action's `max_alerts`, unless the action asks for all.
+    /// The alerts that are shown: all, in Alertmanager's order; where the action has a `max_alerts`, that many at most, what is
+    /// new before what was told before, then what fires, then the highest severity, then in that order.
     pub alerts: Vec<Alert>,
+    /// What all alerts have in common, where they are not all shown.
+    pub overview: Option<Overview>,
     /// How many alerts fire in all, shown or not.
     pub firing: u32,
     /// How many resolved in all, shown or not.
     pub resolved: u32,
+}
+
+/// What all alerts of a group have in common, shown or not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overview {
+    /// The highest severity among those that fire.
+    pub firing_severity: Option<Severity>,
+    /// The highest severity among all.
+    pub severity: Option<Severity>,
+    /// The name of what happened, where it is the same for every alert, else `""`.
+    pub event: SmolStr,
+    /// Labels that every alert has with the same value, sorted by name.
+    pub labels: Vec<(SmolStr, SmolStr)>,
+    /// Annotations that every alert has with the same value, sorted by name.
+    pub annotations: Vec<(SmolStr, SmolStr)>,
 }
 
 /// What a digest stands for.
@@ -74,6 +92,8 @@ pub struct Alert {
     pub sequence: u64,
     /// Whether it fires; else it is resolved.
     pub firing: bool,
+    /// Whether the action was not told of that before: it is what the notification is about.
+    pub new: bool,
     /// Labels, sorted by name.
     pub labels: Vec<(SmolStr, SmolStr)>,
     /// Annotations, sorted by name.
@@ -116,10 +136,17 @@ impl Delivery {
         self.groups.iter().flat_map(|group| &group.alerts)
     }
 
-    /// The highest severity among the alerts that fire, else among all.
+    /// The highest severity among the alerts that fire, else among all, shown or not.
     pub fn severity(&self) -> Option<Severity> {
-        let firing = self.alerts().filter(|alert| alert.firing).filter_map(|alert| alert.severity).max();
-        firing.or_else(|| self.alerts().filter_map(|alert| alert.severity).max())
+        let highest = |of: fn(&Overview) -> Option<Severity>, firing: bool| {
+            let of_group = |group: &Group| match &group.overview {
+                Some(overview) => of(overview),
+                None => highest_severity(&group.alerts, firing),
+            };
+            self.groups.iter().filter_map(of_group).max()
+        };
+        highest(|overview| overview.firing_severity, true)
+            .or_else(|| highest(|overview| overview.severity, false))
     }
 
     /// Whether anything fires.
@@ -147,21 +174,57 @@ impl Delivery {
         (self.firing() + self.resolved()).saturating_sub(self.alerts().count() as u64)
     }
 
-    /// The name of what happened when it is the same for every alert, else `""`.
+    /// The name of what happened when it is the same for every alert, shown or not, else `""`.
     pub fn event(&self) -> &str {
-        let mut events = self.alerts().map(Alert::event);
-        let first = events.next().unwrap_or("");
-        if events.all(|event| event == first) { first } else { "" }
+        let mut groups = self.groups.iter().filter(|group| group.has_any()).map(Group::event);
+        let first = groups.next().unwrap_or("");
+        if groups.all(|event| event == first) { first } else { "" }
     }
 
-    /// Labels that every alert has with the same value, sorted by name.
+    /// Labels that every alert, shown or not, has with the same value, sorted by name.
     pub fn common_labels(&self) -> Vec<(&SmolStr, &SmolStr)> {
-        common(self.alerts().map(|alert| &alert.labels[..]))
+        self.common(|alert| &alert.labels, |overview| &overview.labels)
     }
 
-    /// Annotations that every alert has with the same value, sorted by name.
+    /// Annotations that every alert, shown or not, has with the same value, sorted by name.
     pub fn common_annotations(&self) -> Vec<(&SmolStr, &SmolStr)> {
-        common(self.alerts().map(|alert| &alert.annotations[..]))
+        self.common(|alert| &alert.annotations, |overview| &overview.annotations)
+    }
+
+    fn common(
+        &self,
+        of: fn(&Alert) -> &[(SmolStr, SmolStr)],
+        of_all: fn(&Overview) -> &[(SmolStr, SmolStr)],
+    ) -> Vec<(&SmolStr, &SmolStr)> {
+        common(self.groups.iter().flat_map(|group| {
+            let shown = if group.overview.is_none() { &group.alerts[..] } else { &[] };
+            group.overview.iter().map(of_all).chain(shown.iter().map(of))
+        }))
+    }
+
+    /// The same with no more than the first `count` alerts shown.
+    pub(crate) fn showing(&self, count: usize) -> Delivery {
+        let mut room = count;
+        let group = |group: &Group| {
+            let shown = room.min(group.alerts.len());
+            room -= shown;
+            if shown == group.alerts.len() {
+                return group.clone();
+            }
+            let overview = group.overview.clone().unwrap_or_else(|| Overview::of(&group.alerts));
+            let alerts = group.alerts[..shown].to_vec();
+            Group { alerts, overview: Some(overview), ..group.without_alerts() }
+        };
+        let groups = self.groups.iter().map(group).collect();
+        Delivery {
+            groups,
+            digest: self.digest.clone(),
+            unfinished: self.unfinished.clone(),
+            memo: self.memo.clone(),
+            receiver: self.receiver.clone(),
+            external_url: self.external_url.clone(),
+            ..*self
+        }
     }
 
     /// Labels that make the group; for a digest of several groups those that all of them share.
@@ -173,6 +236,56 @@ impl Delivery {
     pub fn decided(&self) -> Wall {
         self.groups.iter().map(|group| group.decided).max().unwrap_or_default()
     }
+}
+
+impl Group {
+    fn event(&self) -> &str {
+        match &self.overview {
+            Some(overview) => &overview.event,
+            None => common_event(&self.alerts),
+        }
+    }
+
+    fn has_any(&self) -> bool {
+        self.overview.is_some() || !self.alerts.is_empty()
+    }
+
+    fn without_alerts(&self) -> Group {
+        Group {
+            key: self.key.clone(),
+            labels: self.labels.clone(),
+            alerts: Vec::new(),
+            overview: None,
+            ..*self
+        }
+    }
+}
+
+impl Overview {
+    /// Of these alerts.
+    pub fn of(alerts: &[Alert]) -> Overview {
+        let owned = |pairs: Vec<(&SmolStr, &SmolStr)>| {
+            pairs.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        Overview {
+            firing_severity: highest_severity(alerts, true),
+            severity: highest_severity(alerts, false),
+            event: common_event(alerts).into(),
+            labels: owned(common(alerts.iter().map(|alert| &alert.labels[..]))),
+            annotations: owned(common(alerts.iter().map(|alert| &alert.annotations[..]))),
+        }
+    }
+}
+
+/// The highest severity among those that fire, or among all.
+fn highest_severity(alerts: &[Alert], firing_alone: bool) -> Option<Severity> {
+    alerts.iter().filter(|alert| alert.firing || !firing_alone).filter_map(|alert| alert.severity).max()
+}
+
+fn common_event(alerts: &[Alert]) -> &str {
+    let mut events = alerts.iter().map(Alert::event);
+    let first = events.next().unwrap_or("");
+    if events.all(|event| event == first) { first } else { "" }
 }
 
 /// `firing` or `resolved`.
@@ -212,6 +325,31 @@ pub(crate) fn written<T>(delivery: &Delivery, write: impl FnOnce() -> T) -> T {
 mod tests {
     use super::*;
     use crate::sample;
+
+    #[test]
+    fn what_is_not_shown_counts_all_the_same() {
+        let warning = |number: usize| {
+            let labels =
+                [("event", "Disk"), ("n", &number.to_string()), ("severity", "warning"), ("site", "boston")];
+            Alert { severity: Some(Severity::Warning), ..sample::alert_of(&labels, &[("summary", "full")]) }
+        };
+        let mut alerts: Vec<Alert> = (0..4).map(warning).collect();
+        alerts.push(sample::alert());
+        let whole = sample::delivery_of(1, alerts);
+        let part = whole.showing(2);
+        assert_eq!((part.alerts().count(), part.hidden()), (2, 3));
+        assert_eq!(part.severity(), Some(Severity::Critical));
+        assert_eq!((part.event(), whole.event()), ("", ""));
+        assert_eq!(part.common_labels(), whole.common_labels());
+        assert_eq!(part.common_labels().len(), 1);
+        assert_eq!(part.common_annotations(), []);
+        assert_eq!(part.showing(1).common_labels(), whole.common_labels());
+        let ended = Alert { firing: false, ..sample::alert() };
+        let mixed = sample::delivery_of(1, vec![warning(1), ended.clone()]);
+        assert_eq!(mixed.showing(1).severity(), Some(Severity::Warning), "the critical one has ended");
+        assert_eq!(sample::delivery_of(1, vec![ended]).showing(0).severity(), Some(Severity::Critical));
+        assert_eq!(whole.showing(9), whole);
+    }
 
     /// One worker: whoever holds it holds up all.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

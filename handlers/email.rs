@@ -194,7 +194,7 @@ impl Settings {
             let read = text.parse::<Mailbox>();
             let clean = !text.contains(crate::text::leaves_the_line);
             match read {
-                Ok(mailbox) if clean => Some(mailbox),
+                Ok(mailbox) if clean => Some(Mailbox { email: in_ascii(mailbox.email), ..mailbox }),
                 _ => {
                     let mend = "write it like secops@example.com or 'Night desk <night@example.com>'";
                     errors.push(SettingsError::new(field, format!("{text:?} is no mail address"), mend));
@@ -255,7 +255,8 @@ impl Settings {
         }
         match from {
             Some(from) if errors.is_empty() => {
-                Ok(Letters { from, reply_to, to, subject, text, html, headers })
+                let is_html_ours = !matches!(self.html, Some(Html::Template(_)));
+                Ok(Letters { from, reply_to, to, subject, text, html, is_html_ours, headers })
             }
             _ => Err(errors),
         }
@@ -412,6 +413,18 @@ impl Email {
     }
 }
 
+/// The address with its domain as DNS has it (RFC 5891), which every server takes; unless what stands before the `@` needs SMTPUTF8
+/// all the same.
+fn in_ascii(address: Address) -> Address {
+    if address.domain().is_ascii() || !address.user().is_ascii() {
+        return address;
+    }
+    // Hosts of web addresses are written so, too.
+    let url = reqwest::Url::parse(&format!("http://{}/", address.domain()));
+    let domain = url.ok().and_then(|url| url.host_str().map(str::to_owned));
+    domain.and_then(|domain| Address::new(address.user(), &domain).ok()).unwrap_or(address)
+}
+
 /// Who has this address. Domains are the same in capitals; what stands before the `@` is the domain's own business.
 fn recipient(address: &Address) -> Recipient {
     Recipient::of(&format!("{}@{}", address.user(), address.domain().to_ascii_lowercase()))
@@ -455,23 +468,24 @@ impl Sum {
     /// A mail that nobody has is a failure; else some have it, and each of the others has a fate of its own.
     fn outcome(self, place: &HostPort, memo: Vec<u8>) -> Result<Receipt, Failure> {
         let Sum { reply, unfinished, refused, words, of_the_server, is_lost, gone: gone_count } = self;
+        let failure = match (is_lost, of_the_server) {
+            (true, _) => Failure::uncertain,
+            (false, true) => Failure::transient,
+            (false, false) => Failure::deferred,
+        };
         match reply {
-            None if refused.is_empty() => {
-                let words = format!("{place}: {words}");
-                Err(match (is_lost, of_the_server) {
-                    (true, _) => Failure::uncertain(words),
-                    (false, true) => Failure::transient(words),
-                    (false, false) => Failure::deferred(words),
-                })
-            }
             None if unfinished.is_empty() => Err(Failure::permanent(format!("{place}: {words}"))),
-            reply => {
-                let reply = match reply {
-                    None => format!("{place}: {words}"),
-                    // Who is tried again wants to know why.
-                    Some(reply) if !unfinished.is_empty() => format!("{reply}; {words}"),
-                    Some(reply) => reply,
-                };
+            None if refused.is_empty() => Err(failure(format!("{place}: {words}"))),
+            None => {
+                Ok(Receipt::Partial { failure: failure(format!("{place}: {words}")), unfinished, refused })
+            }
+            // Some have it; whether the others do nobody knows.
+            Some(reply) if is_lost => {
+                Ok(Receipt::Partial { failure: failure(format!("{reply}; {words}")), unfinished, refused })
+            }
+            Some(reply) => {
+                // Who is tried again wants to know why.
+                let reply = if unfinished.is_empty() { reply } else { format!("{reply}; {words}") };
                 let reply = if gone_count == 0 { reply } else { format!("{reply}; {}", gone(gone_count)) };
                 Ok(Receipt::Delivered { reply, memo: Some(memo), unfinished, refused })
             }

@@ -29,7 +29,7 @@ pub mod snmp_trap;
 pub mod webhook;
 
 pub use ams2_core::input::{Failure, FailureKind, Receipt, Recipient};
-pub use delivery::{Alert, Delivery, Digest, Group};
+pub use delivery::{Alert, Delivery, Digest, Group, Overview};
 pub use json::notification;
 pub use secret::Secret;
 pub use settings::{BuildContext, Clock, Common, Defaults, FileSetting, Kind, Limits, SettingsError};

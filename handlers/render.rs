@@ -21,8 +21,9 @@
 //! | `title`, `text` | what ams2 says by itself: one line, and all of it |
 //! | `alert` | in templates for one alert only (the lines of an event log): that alert |
 //!
-//! Beside minijinja's own filters: `time(format, zone)` (strftime, IANA zone name), `json`, `truncate(length)`; the test
-//! `is http` for links.
+//! Beside minijinja's own filters: `time(format, zone)` (strftime, IANA zone name), `json`, `truncate(length)`, `one_line` and
+//! `safe_lines` (control characters and those that reorder text escaped, in all of it or in each line); the test `is http` for
+//! links.
 //! A missing label is an error unless `default` takes care of it, or an `if` only asks whether it is there.
 //! `docs/templates.md` says the same to those who write templates.
 
@@ -128,9 +129,10 @@ const VARIABLES: [(&str, &[&str]); 24] = [
     ("alert", &ALERT_FIELDS),
 ];
 
-const ALERT_FIELDS: [&str; 13] = [
+const ALERT_FIELDS: [&str; 14] = [
     "status",
     "firing",
+    "new",
     "event",
     "severity",
     "rank",
@@ -326,6 +328,8 @@ fn environment(scope: Scope) -> Environment<'static> {
     environment.add_filter("time", time);
     environment.add_filter("json", json);
     environment.add_filter("truncate", truncate);
+    environment.add_filter("one_line", |text: &str| text::one_line(text).into_owned());
+    environment.add_filter("safe_lines", safe_lines);
     environment.add_test("http", is_http);
     if let Scope::Message(how) | Scope::Each(how) | Scope::Target(how) = scope {
         escape::install(&mut environment, how);
@@ -360,6 +364,12 @@ pub(crate) fn json(value: &Value) -> Result<String, Error> {
 fn is_http(value: &str) -> bool {
     let scheme = value.split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|scheme| ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)))
+}
+
+/// Each line by itself as `one_line` has it.
+fn safe_lines(value: &str) -> String {
+    let lines: Vec<_> = value.lines().map(text::one_line).collect();
+    lines.join("\n")
 }
 
 /// The first `length` characters, with `…` in place of what is cut.
@@ -496,7 +506,7 @@ mod tests {
         }
         let error = Template::compile("{{ event }}\n{{ alert.lables }}", Scope::Alert).expect_err("a typo");
         assert_eq!(error.line, Some(2));
-        assert!(error.message.contains("status, firing, event"), "{}", error.message);
+        assert!(error.message.contains("status, firing, new, event"), "{}", error.message);
         assert!(Template::compile(&"x".repeat(SOURCE_BYTES_MAX + 1), Scope::Alert).is_err());
     }
 

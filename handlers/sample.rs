@@ -28,6 +28,7 @@ pub(crate) fn alert_of(labels: &[(&str, &str)], annotations: &[(&str, &str)]) ->
         fingerprint: Fingerprint::of(labels.iter().copied()),
         sequence: 17,
         firing: true,
+        new: false,
         labels: pairs(labels),
         annotations: pairs(annotations),
         starts_at: Wall(DECIDED.0 - 2000),
@@ -54,6 +55,7 @@ pub(crate) fn delivery_of(id: u128, alerts: Vec<Alert>) -> Delivery {
         resolved: alerts.len() as u32 - firing,
         firing,
         alerts,
+        overview: None,
     };
     Delivery {
         id: DeliveryId(id),

@@ -128,6 +128,8 @@ pub struct BuildContext {
     pub hostname: String,
     /// The wall clock; only the age of files asks it.
     pub clock: Clock,
+    /// Which severity words have which rank.
+    pub severities: ams2_core::Severities,
 }
 
 /// Longest time for one attempt that can be set.
@@ -147,6 +149,7 @@ impl BuildContext {
             launcher: "/proc/self/exe".into(),
             hostname: hostname.trim().to_owned(),
             clock: Arc::new(system_clock),
+            severities: ams2_core::Severities::default(),
         }
     }
 }

@@ -2,20 +2,26 @@
 //!
 //! A trap is sent and nobody says whether it arrived; an inform is delivered once the manager has answered it. v3 always
 //! authenticates and encrypts. What the manager does not take (an unknown user, another password) waits for whoever mends
-//! the setting, as does everything else that fails. A delivery of which only some alerts went out is told again whole: its
-//! varbinds carry the delivery's id, by which a manager sees a repetition.
+//! the setting, as does everything else that fails. Informs go out several at once, those about one alert one after the other; what
+//! the manager answered is not told again. Traps of which only some went out are told again whole: their varbinds carry the
+//! delivery's id, by which a manager sees a repetition.
 
 mod access;
 mod engine;
 mod fit;
 pub mod mib;
+mod progress;
 mod sender;
 mod varbinds;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use ams2_core::{
-    Severities,
+    Fingerprint, Severities,
     matcher::{Compiled, Matcher},
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -30,7 +36,7 @@ use crate::{
 };
 pub use access::{Authentication, Privacy, SnmpVersion};
 use mib::ENTERPRISE_DEFAULT;
-use sender::{MESSAGE_BYTES_MAX, Sender};
+use sender::{MESSAGE_BYTES_MAX, Sender, Trouble};
 use varbinds::{Notification, Notifications, Trap};
 
 /// The entry in the table.
@@ -153,7 +159,7 @@ impl Settings {
             let mend = format!("use 1KiB to {MESSAGE_BYTES_MAX}B");
             errors.push(SettingsError::new("message_bytes_max", message, mend));
         }
-        let traps = self.traps().map_err(|found| errors.extend(found));
+        let traps = self.traps(&context.severities).map_err(|found| errors.extend(found));
         let mut template = |field: &str, source: &Option<String>| {
             let compile = |source| Template::compile_with(source, Scope::Alert, &self.templates);
             let compiled = source.as_deref().map(compile).transpose();
@@ -178,7 +184,7 @@ impl Settings {
         Ok(Box::new(SnmpTrap { notifications, sender: Arc::new(sender), inform }))
     }
 
-    fn traps(&self) -> Result<Vec<Trap>, Vec<SettingsError>> {
+    fn traps(&self, severities: &Severities) -> Result<Vec<Trap>, Vec<SettingsError>> {
         let (mut traps, mut errors) = (Vec::new(), Vec::new());
         let settings = self.traps.as_deref().unwrap_or_default();
         if settings.len() > TRAPS_MAX {
@@ -188,7 +194,7 @@ impl Settings {
         for (position, setting) in settings.iter().enumerate().take(TRAPS_MAX) {
             let mut matchers: Vec<Compiled> = Vec::new();
             for (number, text) in setting.matchers.iter().enumerate() {
-                match Matcher::parse(text).and_then(|matcher| matcher.compile(&Severities::default())) {
+                match Matcher::parse(text).and_then(|matcher| matcher.compile(severities)) {
                     Ok(matcher) => matchers.push(matcher),
                     Err(error) => {
                         let field = format!("traps[{position}].matchers[{number}]");
@@ -261,34 +267,7 @@ impl Action for SnmpTrap {
 
     async fn deliver(&self, batch: &[Delivery], deadline: Duration) -> Vec<Result<Receipt, Failure>> {
         let end = Instant::now() + deadline;
-        let at_once = if self.inform { INFORMS_AT_ONCE } else { 1 };
-        let mut results = Vec::with_capacity(batch.len());
-        let mut down: Option<String> = None;
-        for some in batch.chunks(at_once) {
-            if let Some(words) = &down {
-                // No better luck with the rest of them.
-                results.extend(some.iter().map(|_| Err(Failure::transient(words.clone()))));
-                continue;
-            }
-            let told = match some {
-                [one] => {
-                    let notifications = written(one, || self.notifications.of(one));
-                    vec![tell(&self.sender, notifications, end).await]
-                }
-                some => self.tell_together(some, end).await,
-            };
-            for told in told {
-                results.push(match told {
-                    Ok(count) => Ok(self.receipt(count)),
-                    Err(words) => {
-                        let words = format!("{}: {words}", self.sender.place);
-                        down = Some(words.clone());
-                        Err(Failure::transient(words))
-                    }
-                });
-            }
-        }
-        results
+        if self.inform { self.inform(batch, end).await } else { self.trap(batch, end).await }
     }
 
     async fn probe(&self, deadline: Duration) -> Result<String, String> {
@@ -298,42 +277,167 @@ impl Action for SnmpTrap {
 }
 
 impl SnmpTrap {
-    /// Several deliveries at once, each in order: an answer from far away takes its time.
-    async fn tell_together(&self, some: &[Delivery], end: Instant) -> Vec<Result<usize, String>> {
-        let mut under_way = JoinSet::new();
-        for (position, delivery) in some.iter().enumerate() {
-            let notifications = written(delivery, || self.notifications.of(delivery));
-            let sender = self.sender.clone();
-            under_way.spawn(async move { (position, tell(&sender, notifications, end).await) });
-        }
-        let mut told = vec![Err("it was given up".to_owned()); some.len()];
-        while let Some(joined) = under_way.join_next().await {
-            if let Ok((position, result)) = joined {
-                told[position] = result;
+    /// One trap after the other, until one does not leave.
+    async fn trap(&self, batch: &[Delivery], end: Instant) -> Vec<Result<Receipt, Failure>> {
+        let mut results = Vec::with_capacity(batch.len());
+        let mut down: Option<Failure> = None;
+        for delivery in batch {
+            if let Some(failure) = &down {
+                // No better luck with the rest of them.
+                results.push(Err(failure.clone()));
+                continue;
             }
+            let notifications = written(delivery, || self.notifications.of(delivery));
+            let count = notifications.len();
+            let mut result = Ok(Receipt::Sent);
+            for (done, notification) in notifications.into_iter().enumerate() {
+                if let Err(trouble) = self.sender.send(notification, end).await {
+                    let words = format!("{}: {}", self.sender.place, trouble.words());
+                    let of_several = || format!("{words} ({done} of {count} alerts are told)");
+                    result = Err(Failure::transient(if count == 1 { words.clone() } else { of_several() }));
+                    down = Some(Failure::transient(words));
+                    break;
+                }
+            }
+            results.push(result);
         }
-        told
+        results
     }
 
-    fn receipt(&self, count: usize) -> Receipt {
-        match (self.inform, count) {
-            (false, _) => Receipt::Sent,
-            (true, 1) => Receipt::delivered(format!("{} answered", self.sender.place)),
-            (true, count) => Receipt::delivered(format!("{} answered {count} informs", self.sender.place)),
+    /// Informs, several at once: an answer from far away takes its time. Those about one alert go one after the other, in order.
+    async fn inform(&self, batch: &[Delivery], end: Instant) -> Vec<Result<Receipt, Failure>> {
+        let mut informs = Vec::new();
+        for (position, delivery) in batch.iter().enumerate() {
+            let notifications = written(delivery, || self.notifications.of(delivery));
+            let told =
+                progress::wanted(delivery).into_iter().zip(progress::alerts(delivery)).zip(notifications);
+            informs.extend(told.map(|((is_wanted, (_, alert)), notification)| Inform {
+                delivery: position,
+                alert: alert.fingerprint,
+                notification: is_wanted.then_some(notification),
+                fate: if is_wanted { Fate::Waits } else { Fate::Known },
+            }));
         }
+        let down = self.tell(&mut informs, end).await;
+        let answers = informs.iter().filter(|inform| inform.fate == Fate::Answered).count();
+        let why = match down {
+            Some(words) => words,
+            None => format!("no time was left: the manager answered {answers} in this attempt"),
+        };
+        let mut rest = &informs[..];
+        let outcome = |(position, delivery): (usize, &Delivery)| {
+            let count = rest.iter().take_while(|inform| inform.delivery == position).count();
+            let (own, others) = rest.split_at(count);
+            rest = others;
+            self.outcome(delivery, own, &why, answers > 0)
+        };
+        batch.iter().enumerate().map(outcome).collect()
+    }
+
+    /// Tells what can be told. Where the manager says nothing at all that ends, with the words for it.
+    async fn tell(&self, informs: &mut [Inform], end: Instant) -> Option<String> {
+        // Each waits for the one before it that is about the same alert.
+        let mut after = vec![None; informs.len()];
+        let (mut ready, mut last) = (BTreeSet::new(), HashMap::new());
+        for (at, inform) in informs.iter().enumerate().filter(|(_, inform)| inform.fate == Fate::Waits) {
+            match last.insert(inform.alert, at) {
+                Some(before) => after[before] = Some(at),
+                None => _ = ready.insert(at),
+            }
+        }
+        let (mut under_way, mut down, mut late) = (JoinSet::new(), None, None);
+        loop {
+            while under_way.len() < INFORMS_AT_ONCE
+                && down.is_none()
+                && Instant::now() < end
+                && let Some(at) = ready.pop_first()
+                && let Some(notification) = informs[at].notification.take()
+            {
+                let sender = self.sender.clone();
+                under_way.spawn(async move { (at, sender.send(notification, end).await) });
+            }
+            let (at, result) = match under_way.join_next().await {
+                Some(Ok(ended)) => ended,
+                // It panicked: it stays untold.
+                Some(Err(_)) => continue,
+                None if informs.iter().any(|inform| inform.fate == Fate::Answered) => return down,
+                None => return down.or(late),
+            };
+            match result {
+                Ok(()) => {
+                    informs[at].fate = Fate::Answered;
+                    ready.extend(after[at]);
+                }
+                // No better luck with the rest of them.
+                Err(Trouble::Down(words)) => down = down.or(Some(words)),
+                Err(Trouble::Late(words)) => late = Some(words),
+                Err(Trouble::Alone(words)) => {
+                    let mut waits = Some(at);
+                    while let Some(at) = waits {
+                        informs[at].fate = Fate::Failed(words.clone());
+                        waits = after[at];
+                    }
+                }
+            }
+        }
+    }
+
+    /// What became of a delivery; `why` it is not what it could be where its informs have no words of their own.
+    fn outcome(
+        &self,
+        delivery: &Delivery,
+        informs: &[Inform],
+        why: &str,
+        is_answering: bool,
+    ) -> Result<Receipt, Failure> {
+        let place = &self.sender.place;
+        let of = |fate: Fate| informs.iter().filter(|inform| inform.fate == fate).count();
+        let (answered, count) = (of(Fate::Answered), informs.len() - of(Fate::Known));
+        if answered == count {
+            let what = if count == 1 { String::new() } else { format!(" {count} informs") };
+            return Ok(Receipt::delivered(format!("{place} answered{what}")));
+        }
+        let own = informs.iter().find_map(|inform| match &inform.fate {
+            Fate::Failed(words) => Some(words.as_str()),
+            _ => None,
+        });
+        let why = own.unwrap_or(why);
+        if answered > 0 {
+            let is_told: Vec<bool> =
+                informs.iter().map(|inform| matches!(inform.fate, Fate::Answered | Fate::Known)).collect();
+            return Ok(Receipt::Delivered {
+                reply: format!("{place} answered {answered} of {count} informs; {why}"),
+                memo: None,
+                unfinished: progress::left(delivery, &is_told),
+                refused: Vec::new(),
+            });
+        }
+        // A manager that answers others is well.
+        let failure = if is_answering { Failure::deferred } else { Failure::transient };
+        Err(failure(format!("{place}: {why}")))
     }
 }
 
-/// One notification after the other; how many they were.
-async fn tell(sender: &Sender, notifications: Vec<Notification>, end: Instant) -> Result<usize, String> {
-    let count = notifications.len();
-    for (done, notification) in notifications.into_iter().enumerate() {
-        let sent = sender.send(notification, end).await;
-        sent.map_err(|words| {
-            if count == 1 { words } else { format!("{words} ({done} of {count} alerts are told)") }
-        })?;
-    }
-    Ok(count)
+/// One alert of a delivery on its way.
+struct Inform {
+    /// Which delivery of the call.
+    delivery: usize,
+    alert: Fingerprint,
+    /// What is to be said, until it is.
+    notification: Option<Notification>,
+    fate: Fate,
+}
+
+/// What became of an inform.
+#[derive(PartialEq)]
+enum Fate {
+    /// It was answered in an earlier attempt.
+    Known,
+    /// It is not told yet.
+    Waits,
+    Answered,
+    /// It alone, or one before it about the same alert, was not taken, with these words.
+    Failed(String),
 }
 
 #[cfg(test)]

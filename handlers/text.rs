@@ -57,11 +57,13 @@ pub fn plain(delivery: &Delivery) -> String {
     let mut text = title(delivery);
     text.push('\n');
     let mut shown = 0;
+    // Where all of it is news, none is marked.
+    let marks = delivery.alerts().any(|alert| alert.new) && delivery.alerts().any(|alert| !alert.new);
     for alert in delivery.alerts() {
         if text.len() > PLAIN_BYTES_MAX {
             break;
         }
-        plain_alert(&mut text, alert);
+        plain_alert(&mut text, alert, marks && alert.new);
         shown += 1;
     }
     let hidden = (delivery.firing() + delivery.resolved()).saturating_sub(shown);
@@ -76,11 +78,12 @@ pub fn plain(delivery: &Delivery) -> String {
     text
 }
 
-fn plain_alert(text: &mut String, alert: &Alert) {
+fn plain_alert(text: &mut String, alert: &Alert, is_marked: bool) {
     let event = if alert.event().is_empty() { "an alert" } else { alert.event() };
     _ = write!(
         text,
-        "\n{}  {}",
+        "\n{}{}  {}",
+        if is_marked { "NEW: " } else { "" },
         state_word(alert.firing).to_uppercase(),
         one_line(&cut(event, VALUE_BYTES_MAX))
     );
@@ -239,6 +242,20 @@ mod tests {
         delivery.test = true;
         assert_eq!(title(&delivery), "[TEST] [FIRING:7 RESOLVED:1] several events, critical: site=boston");
         assert!(plain(&delivery).contains("... and 6 more.\n"), "{}", plain(&delivery));
+    }
+
+    #[test]
+    fn what_is_new_is_marked_where_something_is_not() {
+        let mut delivery = sample::delivery_of(1, vec![sample::alert(), sample::alert()]);
+        assert!(!plain(&delivery).contains("NEW"));
+        delivery.groups[0].alerts[0].new = true;
+        let text = plain(&delivery);
+        assert!(
+            text.contains("\nNEW: FIRING  Virus Found") && text.contains("\nFIRING  Virus Found"),
+            "{text}"
+        );
+        delivery.groups[0].alerts[1].new = true;
+        assert!(!plain(&delivery).contains("NEW"));
     }
 
     #[test]

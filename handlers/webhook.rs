@@ -8,6 +8,7 @@
 pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod guard;
+mod hide;
 pub(crate) mod oauth;
 pub(crate) mod post;
 pub(crate) mod sign;

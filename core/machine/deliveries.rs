@@ -1,6 +1,12 @@
 //! Deliveries: whose turn it is, what an outcome means, when to try again and when to give up.
 
-use alloc::{boxed::Box, format, string::ToString, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 
 use super::{
     Machine,
@@ -358,6 +364,12 @@ impl Machine {
         let number = self.state.deliveries[delivery].action;
         self.state.actions[number as usize].in_flight -= 1;
         match &outcome.result {
+            Ok(Receipt::Partial { failure, unfinished, refused }) => {
+                self.noted_failure(number, failure, outcome);
+                self.give_up_refused(delivery, refused);
+                self.state.deliveries[delivery].rare().unfinished = Some(unfinished.as_slice().into());
+                self.failed(delivery, failure, outcome.took_ms);
+            }
             Ok(receipt) => {
                 self.far_end_answered(number, true);
                 if self.came_too_early(delivery) {
@@ -367,16 +379,19 @@ impl Machine {
                 }
             }
             Err(failure) => {
-                match failure.kind {
-                    FailureKind::Permanent | FailureKind::Deferred => self.far_end_answered(number, false),
-                    FailureKind::Transient | FailureKind::Uncertain => {
-                        self.far_end_failed(number, failure, outcome);
-                    }
-                }
+                self.noted_failure(number, failure, outcome);
                 self.failed(delivery, failure, outcome.took_ms);
             }
         }
         self.schedule(number);
+    }
+
+    /// What a failure says of the far end.
+    fn noted_failure(&mut self, action: u32, failure: &Failure, outcome: &Outcome) {
+        match failure.kind {
+            FailureKind::Permanent | FailureKind::Deferred => self.far_end_answered(action, false),
+            FailureKind::Transient | FailureKind::Uncertain => self.far_end_failed(action, failure, outcome),
+        }
     }
 
     /// Whether one before it in its lane, which went into the same call, is still to be told.
@@ -398,11 +413,7 @@ impl Machine {
     fn answered(&mut self, delivery: u32, receipt: &Receipt, took_ms: u32) {
         let is_digest = self.state.digests.contains_key(&delivery);
         if let Receipt::Delivered { refused, .. } = receipt {
-            for (recipient, words) in refused {
-                if !self.each_part(delivery, Fate::Refused(*recipient, words.clone())) {
-                    self.refused(delivery, *recipient, words);
-                }
-            }
+            self.give_up_refused(delivery, refused);
         }
         if is_digest {
             let receipt = receipt.clone();
@@ -412,11 +423,20 @@ impl Machine {
         }
     }
 
+    fn give_up_refused(&mut self, delivery: u32, refused: &[(Recipient, String)]) {
+        for (recipient, words) in refused {
+            if !self.each_part(delivery, Fate::Refused(*recipient, words.clone())) {
+                self.refused(delivery, *recipient, words);
+            }
+        }
+    }
+
     /// Who was refused for good is seen to: what the answer says of the others.
     pub(super) fn answer_counts(&mut self, delivery: u32, receipt: &Receipt, took_ms: u32) {
         let (unfinished, memo) = match receipt {
             Receipt::Sent => (&[][..], None),
             Receipt::Delivered { memo, unfinished, .. } => (&unfinished[..], memo.as_deref()),
+            Receipt::Partial { .. } => unreachable!("that is a failure"),
         };
         let result = result_of(receipt);
         if unfinished.is_empty() {
@@ -835,6 +855,7 @@ fn result_of(receipt: &Receipt) -> AttemptResult {
     match receipt {
         Receipt::Sent => AttemptResult::Sent,
         Receipt::Delivered { reply, .. } => AttemptResult::Delivered(reply.clone()),
+        Receipt::Partial { failure, .. } => AttemptResult::Failed(failure.kind, failure.reason.clone()),
     }
 }
 

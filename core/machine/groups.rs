@@ -329,13 +329,17 @@ impl Machine {
         let short = self.short(group, lane, sets);
         match decided.clone() {
             Ok(reason) => {
+                let noted = self.marked(group, lane, sets);
                 let same = |(known, row): &&(NotifyReason, u32)| {
-                    *known == reason && self.state.notifications[*row].rows().eq(sets.rows.iter().copied())
+                    let row = &self.state.notifications[*row];
+                    *known == reason
+                        && row.rows().eq(sets.rows.iter().copied())
+                        && row.alerts().eq(noted.iter().copied())
                 };
                 let notification = match made.iter().find(same) {
                     Some((_, notification)) => *notification,
                     None => {
-                        let notification = self.notification(group, reason, sets);
+                        let notification = self.notification(group, reason, &noted, &sets.rows);
                         made.push((reason, notification));
                         notification
                     }
@@ -487,6 +491,16 @@ impl Machine {
         let offset = self.state.wall_offset();
         let ended = (!alert.firing).then(|| alert.ends.min(self.now).wall(offset));
         Noted::new(alert.position, self.now.wall(offset), alert.starts, ended)
+    }
+
+    /// The alerts of a notification for one action: what it does not know yet is marked as news.
+    fn marked(&self, group: u32, lane: usize, sets: &Sets) -> Vec<Noted> {
+        let base = self.base(group, lane);
+        let is_new = |noted: &Noted, row: u32| {
+            let known = if noted.is_firing() { &base.firing } else { &base.resolved };
+            known.binary_search(&self.state.alerts[row].identity).is_err()
+        };
+        sets.noted.iter().zip(&sets.rows).map(|(noted, row)| noted.marked(is_new(noted, *row))).collect()
     }
 
     /// Alertmanager's `needsUpdate`, with the newest pending notification standing in for the log.
@@ -644,12 +658,12 @@ impl Machine {
     }
 
     /// Makes a notification of a group, used by nobody yet.
-    fn notification(&mut self, group: u32, reason: NotifyReason, sets: &Sets) -> u32 {
+    fn notification(&mut self, group: u32, reason: NotifyReason, noted: &[Noted], rows: &[u32]) -> u32 {
         let row = &mut self.state.groups[group];
         row.number += 1;
         let (name, number) = (row.name.clone(), row.number);
         let lane_key = self.lane_key(&name.key);
-        let told = Told::group(&sets.noted, &sets.rows);
+        let told = Told::group(noted, rows);
         self.add_notification(name, number, reason, told, lane_key)
     }
 
@@ -814,7 +828,7 @@ impl Machine {
         let node = &self.routing.nodes[route as usize];
         let (name, actions) = (node.each.clone(), node.actions.clone());
         let alert = &self.state.alerts[row];
-        let (identity, noted) = (alert.identity, self.noted(alert));
+        let (identity, noted) = (alert.identity, self.noted(alert).marked(true));
         let fingerprint = alert.fingerprint;
         if actions.is_empty() {
             let reason = HoldReason::NobodyToTell;

@@ -174,6 +174,115 @@ async fn each_recipient_has_an_outcome_of_its_own() {
 }
 
 #[tokio::test]
+async fn whatever_is_said_of_one_recipient_keeps_the_mail_from_nobody_else() {
+    // RFC 5321 section 4.2.1, but for what speaks of us (RFC 4954 section 6) and 552 (RFC 5321 section 4.5.3.1.10).
+    let rows = [
+        ("450 4.2.0 greylisted\r\n", true),
+        ("454 4.7.1 relay access denied\r\n", true),
+        ("503 5.5.1 not now\r\n", true),
+        ("530 5.7.0 log in first\r\n", true),
+        ("534 5.7.9 log in better\r\n", true),
+        ("535 5.7.8 not you\r\n", true),
+        ("538 5.7.11 encrypt\r\n", true),
+        ("552 5.5.3 too many recipients\r\n", true),
+        ("550 5.1.1 no such user\r\n", false),
+        ("553 5.1.3 no such name\r\n", false),
+        ("554 5.7.1 relay access denied\r\n", false),
+    ];
+    let b = recipient(&"b@example.com".parse().expect("an address"));
+    for (answer, is_for_now) in rows {
+        let refuses = move |told: &str| match told {
+            "RCPT TO:<b@example.com>" => Say(answer),
+            _ => friendly(told),
+        };
+        let server = Scripted::start(refuses).await;
+        let email = server.email("");
+        let told = tell(&email, &sample::delivery()).await;
+        let Ok(Receipt::Delivered { unfinished, refused, .. }) = told else {
+            panic!("{answer}: {told:?}");
+        };
+        let refused: Vec<Recipient> = refused.into_iter().map(|(recipient, _)| recipient).collect();
+        let expected = if is_for_now { (vec![b], vec![]) } else { (vec![], vec![b]) };
+        assert_eq!((unfinished, refused), expected, "{answer}");
+        // Alone it is no word on the server either.
+        let alone = Delivery { unfinished: Some(vec![b]), ..sample::delivery() };
+        let failure = tell(&email, &alone).await.expect_err(answer);
+        let kind = if is_for_now { FailureKind::Deferred } else { FailureKind::Permanent };
+        assert_eq!(failure.kind, kind, "{answer}");
+        assert_eq!(server.heard("connect"), 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_nobody_has_is_a_failure_though_one_is_given_up() {
+    // One is refused for good; then the mail as a whole is refused for now, or the answer to it is lost.
+    let rows: [(fn() -> Next, FailureKind, &str); 3] = [
+        (|| Say("452 disk full\r\n"), FailureKind::Transient, "452 disk full"),
+        (|| Say("421 enough\r\n"), FailureKind::Transient, "421 enough"),
+        (|| Close, FailureKind::Uncertain, "it may have the mail"),
+    ];
+    let of = |text: &str| recipient(&text.parse().expect("an address"));
+    for (then, kind, words) in rows {
+        let server = Scripted::start(move |told| match told {
+            "RCPT TO:<b@example.com>" => Say("550 5.1.1 no such user\r\n"),
+            "mail" => then(),
+            _ => friendly(told),
+        })
+        .await;
+        match tell(&server.email(""), &sample::delivery()).await {
+            // Where the dialogue broke off, everybody is asked for again.
+            Err(failure) if words != "452 disk full" => {
+                assert_eq!(failure.kind, kind, "{failure:?}");
+                assert!(failure.reason.contains(words), "{failure:?}");
+            }
+            Ok(Receipt::Partial { failure, unfinished, refused }) => {
+                assert_eq!(failure.kind, kind, "{failure:?}");
+                assert!(failure.reason.contains(words), "{failure:?}");
+                assert_eq!(unfinished, [of("a@example.com"), of("c@example.com")]);
+                assert_eq!(
+                    refused,
+                    [(of("b@example.com"), "b@example.com: 550 5.1.1 no such user".to_owned())]
+                );
+            }
+            told => panic!("{words}: {told:?}"),
+        }
+    }
+    // One is put off, one is given up, the third is not asked for.
+    let server = Scripted::start(|told| match told {
+        "RCPT TO:<b@example.com>" => Say("550 5.1.1 no such user\r\n"),
+        "RCPT TO:<c@example.com>" => Say("451 4.7.1 greylisted\r\n"),
+        _ => friendly(told),
+    })
+    .await;
+    let two =
+        Delivery { unfinished: Some(vec![of("b@example.com"), of("c@example.com")]), ..sample::delivery() };
+    let Ok(Receipt::Partial { failure, unfinished, refused }) = tell(&server.email(""), &two).await else {
+        panic!("somebody has it");
+    };
+    assert_eq!(failure.kind, FailureKind::Deferred);
+    assert_eq!((unfinished, refused.len()), (vec![of("c@example.com")], 1));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_behind_the_first_hundred_may_be_a_duplicate() {
+    let mails = Mutex::new(0);
+    let server = Scripted::start(move |told| {
+        let mut mails = mails.lock().expect("no panic");
+        *mails += i32::from(told == "mail");
+        if told == "mail" && *mails == 2 { Close } else { friendly(told) }
+    })
+    .await;
+    let mut email = server.email("");
+    email.letters.to = (0..250).map(|n| format!("p{n}@example.com").parse().expect("a mailbox")).collect();
+    let Ok(Receipt::Partial { failure, unfinished, refused }) = tell(&email, &sample::delivery()).await
+    else {
+        panic!("the second hundred may have it");
+    };
+    assert_eq!((failure.kind, unfinished.len(), refused), (FailureKind::Uncertain, 150, vec![]));
+    assert!(failure.reason.starts_with("250 2.0.0 queued as 4711; "), "{failure:?}");
+}
+
+#[tokio::test]
 async fn who_is_in_the_list_no_more_is_dropped_and_the_receipt_says_so() {
     let server = Scripted::start(friendly).await;
     let email = server.email("");

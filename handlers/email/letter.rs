@@ -4,6 +4,8 @@
 //! same) and in the bodies, and those always go out as quoted-printable (RFC 2045 section 6.7): no line of theirs can
 //! end the message or begin a command. [`check`] looks at the finished bytes once more.
 
+use std::borrow::Cow;
+
 use ams2_core::Severity;
 use lettre::{
     Address, Message,
@@ -15,7 +17,7 @@ use lettre::{
 
 use crate::{
     Delivery,
-    render::Template,
+    render::{OUTPUT_BYTES_MAX, Template},
     text::{self, TITLE_BYTES_MAX},
 };
 
@@ -26,6 +28,8 @@ const LINE_BYTES_MAX: usize = 998;
 /// Longest value of a header that an admin wrote, rendered, in bytes: one word of that length fits into a line with a name
 /// of 76 characters before it.
 const HEADER_BYTES_MAX: usize = 900;
+/// Longest HTML of ours, in bytes: Gmail hides what is behind the first 102 KB.
+const HTML_BYTES_MAX: usize = 90_000;
 /// Longest thread name that is taken back, in bytes: a Message-ID of ours.
 const THREAD_BYTES_MAX: usize = 320;
 
@@ -39,6 +43,8 @@ pub(super) struct Letters {
     pub(super) text: Option<Template>,
     /// `None` for mails in plain text alone.
     pub(super) html: Option<Template>,
+    /// Whether that is our own, which shows what fits; an admin's is the admin's.
+    pub(super) is_html_ours: bool,
     pub(super) headers: Vec<(HeaderName, Template)>,
 }
 
@@ -63,7 +69,10 @@ impl Letters {
         let subject = rendered("subject", self.subject.as_ref()).unwrap_or_else(|| text::title(delivery));
         let subject = text::cut(&text::one_line(subject.trim()), TITLE_BYTES_MAX).into_owned();
         let plain = rendered("text", self.text.as_ref()).unwrap_or_else(|| text::plain(delivery));
-        let html = rendered("html", self.html.as_ref());
+        let html = match &self.html {
+            Some(ours) if self.is_html_ours => fitting(ours, delivery),
+            own => rendered("html", own.as_ref()),
+        };
         let mut headers = Vec::new();
         for (name, template) in &self.headers {
             if let Some(value) = rendered("headers", Some(template)) {
@@ -141,6 +150,26 @@ impl Letters {
     }
 }
 
+/// Our HTML with as many alerts as fit; none where not even their number does, and the mail is in plain text.
+fn fitting(ours: &Template, delivery: &Delivery) -> Option<String> {
+    let mut count = delivery.alerts().count();
+    let mut shown = Cow::Borrowed(delivery);
+    loop {
+        let html = ours.render(&shown);
+        let bytes = match html {
+            Ok(html) if html.len() <= HTML_BYTES_MAX => return Some(html),
+            Ok(html) => html.len(),
+            // It was longer than any template may give.
+            Err(_) => OUTPUT_BYTES_MAX,
+        };
+        if count == 0 {
+            return None;
+        }
+        count = (count * HTML_BYTES_MAX / bytes).min(count - 1);
+        shown = Cow::Owned(delivery.showing(count));
+    }
+}
+
 /// A body part as quoted-printable, whatever is in it. No line of it begins with a dot, so that nothing hangs on who
 /// doubles dots and takes what for the end of a line.
 fn part(kind: ContentType, content: String) -> SinglePart {
@@ -148,11 +177,11 @@ fn part(kind: ContentType, content: String) -> SinglePart {
     let body = Body::new_with_encoding(content, ENCODING);
     let lines = body.expect("any text can be written as quoted-printable").into_vec();
     let mut safe = Vec::with_capacity(lines.len() + 64);
-    for (position, byte) in lines.iter().enumerate() {
+    for byte in lines {
         match byte {
-            // With a soft line break behind it the line stays within 76 characters.
-            b'.' if position == 0 || lines[position - 1] == b'\n' => safe.extend_from_slice(b"=2E=\r\n"),
-            byte => safe.push(*byte),
+            // With a soft line break behind it the line stays within 76 characters. Another dot begins a line then.
+            b'.' if safe.last().is_none_or(|last| *last == b'\n') => safe.extend_from_slice(b"=2E=\r\n"),
+            byte => safe.push(byte),
         }
     }
     SinglePart::builder().header(kind).body(Body::dangerous_pre_encoded(safe, ENCODING))

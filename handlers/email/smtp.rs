@@ -279,6 +279,17 @@ impl Trouble {
             Some(_) => Trouble::ForGood(words),
         }
     }
+
+    /// The same of an answer to `RCPT`. But for 421 it concerns this recipient alone: relays deny one with 454 or 530 that take the
+    /// others. What a setting can mend waits; so does 552, which here says "too many" (RFC 5321 section 4.5.3.1.10).
+    fn of_recipient(error: &lettre::transport::smtp::Error) -> Trouble {
+        let words = words(error);
+        match error.status().map(u16::from) {
+            Some(421) | None => Trouble::Server(words),
+            Some(400..=499 | 503 | 530 | 534 | 535 | 538 | 552) => Trouble::ForNow(words),
+            Some(_) => Trouble::ForGood(words),
+        }
+    }
 }
 
 /// One step of the dialogue, by the deadline.
@@ -326,7 +337,7 @@ async fn transact(
         }
         match step(end, "RCPT TO", connection.command(Rcpt::new(to.clone(), Vec::new()))).await? {
             Ok(_) => told.taken.push(*recipient),
-            Err(error) => match Trouble::of(&error) {
+            Err(error) => match Trouble::of_recipient(&error) {
                 trouble @ (Trouble::Server(_) | Trouble::Lost(_)) => return Err(trouble),
                 Trouble::ForNow(words) => {
                     told.words = format!("{to}: {words}");

@@ -172,6 +172,98 @@ fn the_default_mail_after_a_bad_night() {
 }
 
 #[test]
+fn a_domain_in_any_script_is_written_as_dns_has_it() {
+    let yaml = "{to: ['Büro <büro@bücher.example>', 'x@BÜCHER.example', x@例え.example, y@plain.example], from: ams2@bücher.example, smtp: 'smtp://127.0.0.1'}";
+    let letters = settings(yaml).letters().expect("right");
+    let to: Vec<String> = letters.to.iter().map(|to| to.email.to_string()).collect();
+    let expected =
+        ["büro@bücher.example", "x@xn--bcher-kva.example", "x@xn--r8jz45g.example", "y@plain.example"];
+    assert_eq!(to, expected);
+    assert_eq!(letters.from.email.to_string(), "ams2@xn--bcher-kva.example");
+}
+
+#[test]
+fn no_character_in_the_html_part_controls_or_reorders_what_is_read() {
+    let odd = "a\u{202e}b\0c\u{7}d\u{1b}[2Je\u{2066}f\u{200f}g\u{85}h\rj";
+    for delivery in sample::hostile().into_iter().chain([sample::delivery_of(
+        9,
+        vec![sample::alert_of(
+            &[("event", odd), ("severity", odd), (odd, odd)],
+            &[
+                ("summary", odd),
+                ("description", "one\u{202e}\ntwo\u{7}"),
+                ("link", "https://x.example/\u{202e}"),
+                (odd, odd),
+            ],
+        )],
+    )]) {
+        let mut delivery = delivery;
+        for group in &mut delivery.groups {
+            group.labels = [(odd.into(), odd.into())].into();
+        }
+        delivery.receiver = odd.into();
+        let mail = written(&letters(""), &delivery);
+        let (_, html) = parts(&mail);
+        let html = html.replace("\r\n", "\n");
+        let found = html.chars().find(|c| *c != '\n' && text::leaves_the_line(*c));
+        assert_eq!(found, None, "{:?}", html.split_once(found.unwrap_or('-')));
+    }
+    let described = sample::alert_of(&[("event", "E")], &[("description", "one\u{202e}\ntwo")]);
+    let (_, html) = parts(&written(&letters(""), &sample::delivery_of(9, vec![described])));
+    assert!(html.replace("\r\n", "\n").contains("one\\u{202e}\ntwo"), "a description keeps its lines");
+}
+
+#[test]
+fn the_html_part_shows_as_many_alerts_as_mail_programs_show_and_counts_the_rest() {
+    let alert = |number: usize, rows: usize| {
+        let text = "0123456789".repeat(8);
+        let labels: Vec<(String, String)> =
+            (0..rows).map(|row| (format!("l{row:04}"), format!("{number}-{row}-{text}"))).collect();
+        let mut labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        labels.push(("event", "Disk"));
+        sample::alert_of(&labels, &[("description", &text), ("runbook", &text), ("summary", &text)])
+    };
+    for (count, rows) in [(100, 10), (1, 3000), (20, 200), (3, 3)] {
+        let delivery = sample::delivery_of(1, (0..count).map(|number| alert(number, rows)).collect());
+        let mail = written(&letters(""), &delivery);
+        assert!(mail.contains("multipart/alternative"), "{count} alerts: the HTML part is lost");
+        let (plain, html) = parts(&mail);
+        assert!(html.len() <= 95_000, "{count} alerts: {} bytes", html.len());
+        assert!(!plain.contains("template"), "the admin wrote none");
+        let shown = html.matches("since <span").count();
+        assert!(shown >= 1, "{count} alerts");
+        assert_eq!(
+            shown < count,
+            html.contains(&format!("and {} more that are not shown here", count - shown))
+        );
+        if count <= 3 {
+            assert_eq!(shown, count);
+        }
+        assert_eq!(rows > 50, html.contains("more labels"), "{rows} labels");
+    }
+}
+
+#[test]
+fn what_is_new_is_marked_and_the_highest_severity_of_all_is_the_mails() {
+    let warning = |number: usize| crate::Alert {
+        severity: Some(ams2_core::Severity::Warning),
+        ..sample::alert_of(
+            &[("event", "Virus Found"), ("n", &number.to_string()), ("severity", "warning")],
+            &[],
+        )
+    };
+    let mut alerts: Vec<crate::Alert> = (0..5).map(warning).collect();
+    alerts.insert(0, crate::Alert { new: true, ..sample::alert() });
+    let delivery = sample::delivery_of(1, alerts).showing(3);
+    let mail = written(&letters(""), &delivery);
+    assert_eq!(header(&mail, "Importance").as_deref(), Some("high"));
+    assert_eq!(header(&mail, "X-AMS2-Severity").as_deref(), Some("critical"));
+    let (plain, html) = parts(&mail);
+    assert_eq!((plain.matches("NEW: ").count(), html.matches("NEW · ").count()), (1, 1), "{plain}");
+    assert!(html.contains("and 3 more"), "{html}");
+}
+
+#[test]
 fn a_group_is_one_thread_from_its_first_mail_to_its_end() {
     let letters = letters("");
     let first = letters.write(&sample::delivery()).expect("written");

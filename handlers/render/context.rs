@@ -74,6 +74,7 @@ pub(super) struct Context<'a> {
 pub(super) struct AlertContext<'a> {
     status: &'static str,
     firing: bool,
+    new: bool,
     event: &'a str,
     severity: &'a str,
     rank: &'static str,
@@ -140,6 +141,7 @@ impl<'a> AlertContext<'a> {
         AlertContext {
             status: state_word(alert.firing),
             firing: alert.firing,
+            new: alert.new,
             event: alert.event(),
             severity: alert.label("severity"),
             rank: alert.severity.map_or("", |severity| severity.word()),

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -82,8 +82,27 @@ struct Open {
     address: SocketAddr,
     /// Where a v1 trap says that it comes from; zeros for IPv6 (RFC 3584 section 3.2).
     agent: [u8; 4],
-    /// Whether it has ever acknowledged: then silence is a loss, not a refusal.
-    acknowledged: AtomicBool,
+    /// How often it has acknowledged. Where it ever did, silence is a loss, not a refusal.
+    acknowledged: AtomicU64,
+}
+
+/// Why a notification was not taken.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The manager is not there, or does not take us: the next one has no better luck.
+    Down(String),
+    /// The manager answers others: it is about this one.
+    Alone(String),
+    /// The attempt was over before it had had its time: whether the manager is there others know.
+    Late(String),
+}
+
+impl Trouble {
+    pub(super) fn words(self) -> String {
+        match self {
+            Trouble::Down(words) | Trouble::Alone(words) | Trouble::Late(words) => words,
+        }
+    }
 }
 
 impl std::fmt::Debug for Open {
@@ -118,8 +137,8 @@ impl Sender {
     }
 
     /// Sends a trap, or an inform and waits for its answer. The error says why not, in words for an operator.
-    pub(super) async fn send(&self, notification: Notification, end: Instant) -> Result<(), String> {
-        let open = self.opened(end).await?;
+    pub(super) async fn send(&self, notification: Notification, end: Instant) -> Result<(), Trouble> {
+        let open = self.opened(end).await.map_err(Trouble::Down)?;
         let Notification { oid, values } = notification;
         let oid = Oid::from_slice(&oid);
         let varbinds = self.objects.iter().cloned().zip(values);
@@ -136,21 +155,34 @@ impl Sender {
                 Access::V2c(_) | Access::V3(_) => open.client.send_trap(&oid, uptime(), varbinds).await,
             }
         };
-        let before = open.client.stats();
+        let (before, acknowledged) = (open.client.stats(), open.acknowledged.load(Ordering::Relaxed));
         let sent = timeout_at(end, sending).await;
         if let Ok(Ok(())) = sent {
-            open.acknowledged.store(true, Ordering::Relaxed);
+            open.acknowledged.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
-        self.give_up(&open).await;
         let after = open.client.stats();
         let heard = after.correlated_datagrams + after.discarded_datagrams + after.malformed_datagrams
             > before.correlated_datagrams + before.discarded_datagrams + before.malformed_datagrams;
-        let is_heard = heard && !open.acknowledged.load(Ordering::Relaxed);
-        Err(match sent {
-            Ok(Err(error)) => self.words(&error, is_heard),
+        let acknowledged_now = open.acknowledged.load(Ordering::Relaxed);
+        let is_heard = heard && acknowledged_now == 0;
+        let words = match &sent {
+            Ok(Err(error)) => self.words(error, is_heard),
             _ => self.silence(is_heard),
-        })
+        };
+        let concerns_us = |error: &Error| {
+            matches!(error.exchange_source(), Error::Snmp { .. } | Error::OutboundMessageTooLarge { .. })
+        };
+        match &sent {
+            Ok(Err(error)) if concerns_us(error) => Err(Trouble::Alone(words)),
+            Err(_) if acknowledged_now > 0 => Err(Trouble::Late(words)),
+            // Others were acknowledged meanwhile.
+            _ if acknowledged_now > acknowledged => Err(Trouble::Alone(words)),
+            _ => {
+                self.give_up(&open).await;
+                Err(Trouble::Down(words))
+            }
+        }
     }
 
     /// Asks a manager that takes v3 informs for its engine id; of any other only the name is looked up, because nothing
@@ -243,7 +275,7 @@ impl Sender {
             IpAddr::V4(local) => local.octets(),
             IpAddr::V6(_) => [0; 4],
         };
-        Ok(Open { client, address, agent, acknowledged: AtomicBool::new(false) })
+        Ok(Open { client, address, agent, acknowledged: AtomicU64::new(0) })
     }
 
     /// The next attempt begins anew: another address, another socket, another discovery.

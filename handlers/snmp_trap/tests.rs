@@ -92,6 +92,19 @@ fn each_mistake_is_named_with_its_setting() {
 }
 
 #[test]
+fn matchers_of_traps_know_the_words_that_the_config_adds() {
+    let text = "{to: h, community: c, traps: [{matchers: ['severity >= disaster'], oid: 1.3.6.1.4.1.9.1}]}";
+    let mut severities = Severities::default();
+    let matches = |severities: &Severities, word: &str| {
+        let traps = settings(text).traps(severities).expect("right");
+        traps[0].matchers[0].matches(word, &Severities::default())
+    };
+    assert!(!matches(&severities, "critical"), "nobody knows the word");
+    severities.extra.insert("disaster".into(), ams2_core::Severity::Critical);
+    assert!(matches(&severities, "critical") && !matches(&severities, "major"));
+}
+
+#[test]
 fn oids_of_notifications_are_read() {
     let long = format!("1.3.6{}", ".1".repeat(37));
     let rows = [
@@ -253,6 +266,224 @@ async fn a_silent_manager_costs_one_wait_for_the_whole_batch() {
     manager.set_nonblocking(true).expect("set");
     let sent = std::iter::from_fn(|| manager.recv(&mut [0; 2048]).ok()).count();
     assert!((1..=3 * INFORMS_AT_ONCE).contains(&sent), "{sent} messages: the rest is not tried");
+}
+
+/// An inform as a manager reads it.
+struct Heard {
+    request: i32,
+    delivery: String,
+    alert: String,
+    bytes: Vec<u8>,
+    from: std::net::SocketAddr,
+}
+
+/// A manager that reads informs of the community `example`, and answers those that it is told to.
+struct Reader(tokio::net::UdpSocket);
+
+impl Reader {
+    fn new() -> (Reader, String) {
+        let (manager, place) = manager();
+        manager.set_nonblocking(true).expect("set");
+        (Reader(tokio::net::UdpSocket::from_std(manager).expect("a socket")), place)
+    }
+
+    async fn hear(&self) -> Heard {
+        let mut bytes = vec![0; 65_536];
+        let received = tokio::time::timeout(AMPLE, self.0.recv_from(&mut bytes)).await;
+        let (length, from) = received.expect("an inform in time").expect("received");
+        bytes.truncate(length);
+        let decoded = CommunityMessage::decode(bytes.clone().into(), Default::default()).expect("SNMP").value;
+        let pdu = decoded.into_pdu().expect("an inform");
+        let text = |at: usize| {
+            let bytes = pdu.varbinds()[at].value.as_bytes().expect("octets");
+            String::from_utf8(bytes.to_vec()).expect("UTF-8")
+        };
+        let (delivery, alert) = (text(2), text(3));
+        Heard { request: pdu.request_id(), delivery, alert, bytes, from }
+    }
+
+    /// The answer to an inform is the inform itself under another tag (RFC 3416 section 4.2.7).
+    async fn answer(&self, heard: &Heard) {
+        let mut bytes = heard.bytes.clone();
+        let community = bytes.windows(7).position(|window| window == b"example").expect("the community");
+        assert_eq!(bytes[community + 7], 0xa6, "an inform");
+        bytes[community + 7] = 0xa2;
+        self.0.send_to(&bytes, heard.from).await.expect("sent");
+    }
+}
+
+fn numbered(number: usize) -> crate::Alert {
+    sample::alert_of(&[("event", "Down"), ("n", &number.to_string())], &[])
+}
+
+#[tokio::test]
+async fn what_happens_to_one_alert_is_told_in_order_and_different_alerts_at_once() {
+    let (manager, place) = Reader::new();
+    let action = build(&format!("{{to: '{place}', inform: true, community: example, timeout: 1s}}"));
+    let each = |id: u128, number: usize| sample::delivery_of(id, vec![numbered(number)]);
+    // Three times the first alert; between them others.
+    let batch = [each(1, 1), each(2, 1), each(3, 2), each(4, 1), each(5, 3)];
+    let telling = tokio::spawn(async move { action.deliver(&batch, AMPLE).await });
+    let (mut open, mut told) = (Vec::<Heard>::new(), Vec::new());
+    while told.len() < 5 {
+        let heard = manager.hear().await;
+        if let Some(at) = open.iter().position(|known| known.request == heard.request) {
+            // It asks again: whatever else could have been sent has been.
+            let first = open.remove(at);
+            manager.answer(&first).await;
+            told.push(u128::from_str_radix(&first.delivery, 16).expect("an id"));
+        } else {
+            assert!(open.iter().all(|known| known.alert != heard.alert), "two informs of one alert at once");
+            open.push(heard);
+            assert!(open.len() <= 3);
+        }
+    }
+    let of_the_first: Vec<u128> = told.iter().copied().filter(|id| [1, 2, 4].contains(id)).collect();
+    assert_eq!(of_the_first, [1, 2, 4]);
+    assert!(telling.await.expect("no panic").iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn the_alerts_of_one_delivery_are_told_at_once_and_what_was_told_is_not_told_again() {
+    let (manager, place) = Reader::new();
+    let action = build(&format!("{{to: '{place}', inform: true, community: example, timeout: 2s}}"));
+    let action: Arc<dyn Action> = action.into();
+    let mut delivery = sample::delivery_of(7, (0..500).map(numbered).collect());
+    let mut told = Vec::new();
+    // It takes a hundred in each attempt, then falls silent. None is answered before as many wait as may.
+    for attempt in 1..=5 {
+        let (action, of_attempt) = (action.clone(), delivery.clone());
+        let mut telling = tokio::spawn(async move { action.deliver(&[of_attempt], AMPLE).await });
+        let (mut open, mut answered) = (std::collections::BTreeMap::new(), BTreeSet::new());
+        let results = loop {
+            tokio::select! {
+                results = &mut telling => break results.expect("no panic"),
+                heard = manager.hear() => match answered.contains(&heard.request) {
+                    // The answer came late.
+                    true => manager.answer(&heard).await,
+                    false => _ = open.insert(heard.request, heard),
+                },
+            }
+            let (count, waiting) = (answered.len(), open.len());
+            if count < 100 && (waiting == INFORMS_AT_ONCE || count + waiting == 100) {
+                for (request, heard) in std::mem::take(&mut open) {
+                    manager.answer(&heard).await;
+                    told.push(heard.alert);
+                    answered.insert(request);
+                }
+            }
+        };
+        let Ok(Receipt::Delivered { reply, unfinished, refused, .. }) = &results[0] else {
+            panic!("attempt {attempt}: {results:?}");
+        };
+        assert_eq!(refused, &[]);
+        assert!(unfinished.len() <= INFORMS_AT_ONCE + 1, "{} recipients", unfinished.len());
+        match attempt {
+            5 => assert_eq!(
+                (reply.as_str(), unfinished.len()),
+                (format!("{place} answered 100 informs").as_str(), 0)
+            ),
+            _ => assert!(
+                reply.starts_with(&format!("{place} answered 100 of {} informs; ", 600 - 100 * attempt)),
+                "{reply}"
+            ),
+        }
+        (delivery.unfinished, delivery.attempt) = (Some(unfinished.clone()), attempt as u32 + 1);
+    }
+    let distinct: BTreeSet<&String> = told.iter().collect();
+    assert_eq!((told.len(), distinct.len()), (500, 500), "each once");
+}
+
+#[tokio::test]
+async fn a_manager_that_answers_slowly_is_told_all_in_several_attempts() {
+    let (manager, place) = Reader::new();
+    let action = build(&format!("{{to: '{place}', inform: true, community: example, timeout: 10s}}"));
+    let answers = tokio::spawn(async move {
+        loop {
+            let heard = manager.hear().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            manager.answer(&heard).await;
+        }
+    });
+    let mut delivery = sample::delivery_of(7, (0..200).map(numbered).collect());
+    let mut attempts = 0;
+    let last = loop {
+        attempts += 1;
+        assert!(attempts < 100, "it does not end");
+        let mut results = action.deliver(std::slice::from_ref(&delivery), Duration::from_millis(400)).await;
+        match results.remove(0) {
+            Ok(Receipt::Delivered { reply, unfinished, .. }) if !unfinished.is_empty() => {
+                assert!(reply.contains("no time was left") && !reply.contains("no answer"), "{reply}");
+                delivery.unfinished = Some(unfinished);
+            }
+            Ok(Receipt::Delivered { reply, .. }) => break reply,
+            // A machine that is very busy.
+            other => assert!(other.is_err(), "{other:?}"),
+        }
+    };
+    assert!(attempts > 1 && last.contains("answered"), "{attempts}: {last}");
+    answers.abort();
+}
+
+#[tokio::test]
+async fn an_alert_that_the_manager_does_not_take_keeps_back_no_other() {
+    let (manager, place) = Reader::new();
+    let action = build(&format!("{{to: '{place}', inform: true, community: example, timeout: 300ms}}"));
+    // More than may be under way at once, and before the others.
+    let odd: Vec<String> =
+        (0..2 * INFORMS_AT_ONCE).map(|number| numbered(number).fingerprint.to_string()).collect();
+    let answers = tokio::spawn(async move {
+        loop {
+            let mut heard = manager.hear().await;
+            if odd.contains(&heard.alert) {
+                // error-status is the integer behind the request's number.
+                let community =
+                    heard.bytes.windows(7).position(|window| window == b"example").expect("it is there");
+                let pdu = community + 7;
+                let head = if heard.bytes[pdu + 1] & 0x80 == 0 {
+                    2
+                } else {
+                    2 + usize::from(heard.bytes[pdu + 1] & 0x7f)
+                };
+                let status = pdu + head + 2 + usize::from(heard.bytes[pdu + head + 1]);
+                assert_eq!(heard.bytes[status..status + 2], [2, 1]);
+                heard.bytes[status + 2] = 5;
+            }
+            manager.answer(&heard).await;
+        }
+    });
+    let count = 2 * INFORMS_AT_ONCE + 10;
+    let delivery = sample::delivery_of(7, (0..count).map(numbered).collect());
+    let results = action.deliver(&[delivery.clone()], AMPLE).await;
+    let Ok(Receipt::Delivered { reply, unfinished, .. }) = &results[0] else { panic!("{results:?}") };
+    assert!(reply.starts_with(&format!("{place} answered 10 of {count} informs; ")), "{reply}");
+    assert!(reply.contains("genErr"), "{reply}");
+    let rest = Delivery { unfinished: Some(unfinished.clone()), ..delivery };
+    let results = action.deliver(&[rest], AMPLE).await;
+    let failure = results[0].as_ref().expect_err("the others are told");
+    assert!(failure.reason.contains("genErr"), "{failure:?}");
+    answers.abort();
+}
+
+#[test]
+fn what_is_left_of_a_delivery_is_found_again_and_what_is_unknown_is_told_whole() {
+    let delivery = sample::delivery_of(7, (0..9).map(numbered).collect());
+    let rows: [&[usize]; 5] =
+        [&[3, 4, 5, 6, 7, 8], &[0, 3, 7, 8], &[8], &[2, 5], &[0, 1, 2, 3, 4, 5, 6, 7, 8]];
+    for left in rows {
+        let is_told: Vec<bool> = (0..9).map(|at| !left.contains(&at)).collect();
+        let kept = progress::left(&delivery, &is_told);
+        let again = Delivery { unfinished: Some(kept), ..delivery.clone() };
+        let found: Vec<usize> =
+            (0..9).zip(progress::wanted(&again)).filter(|(_, is)| *is).map(|(at, _)| at).collect();
+        assert_eq!(found, left);
+    }
+    let known = progress::left(&delivery, &[true; 4].into_iter().chain([false; 5]).collect::<Vec<_>>());
+    assert_eq!(known.len(), 1, "that it goes on from there is all that is kept");
+    let mut other = Delivery { unfinished: Some(known), ..delivery.clone() };
+    other.groups[0].alerts.remove(4);
+    assert_eq!(progress::wanted(&other), [true; 8]);
+    assert_eq!(progress::wanted(&delivery), [true; 9]);
 }
 
 #[tokio::test]

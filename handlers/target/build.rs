@@ -39,6 +39,14 @@ impl Settings {
     pub(crate) fn build(&self, context: &BuildContext) -> Result<Box<dyn Action>, Vec<SettingsError>> {
         let (file, mut errors) = (&self.target.file, Vec::new());
         self.check_presence(&mut errors);
+        if file.one_group && self.common().max_per_minute.is_some() {
+            let message = format!(
+                "what is over it becomes one message about several groups, and {} knows each by a key of its own",
+                file.name
+            );
+            let mend = "remove it: where the service is told too much it says so (429), and what is left waits; `group_by` with fewer labels makes fewer groups";
+            errors.push(SettingsError::new("max_per_minute", message, mend));
+        }
         let (mut settings, mut given) = (BTreeMap::new(), BTreeMap::new());
         let (mut named, mut urls, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
         let escape = file.escape_with.iter().find(|(name, _)| self.values.contains_key(*name));

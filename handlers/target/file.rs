@@ -83,6 +83,9 @@ pub(crate) struct File {
     /// Whether what is there already is replaced by what a later answer says; else it is kept.
     #[serde(default)]
     pub(crate) memo_latest: bool,
+    /// Whether a message is about one group, which the service knows by its key: opens it, or closes it. No digest can be told.
+    #[serde(default)]
+    pub(crate) one_group: bool,
     /// What resolving does, for people.
     pub(crate) resolve: String,
     /// Answers of the service, from its documentation, and what becomes of a delivery with each.

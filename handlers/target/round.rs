@@ -267,7 +267,11 @@ impl<'a> Round<'a> {
         let memo =
             self.file.memo.keys().map(|name| (name, self.memo.get(name).cloned().unwrap_or_else(nothing)));
         let memo: BTreeMap<&String, Json> = memo.collect();
-        let key = self.delivery.groups.first().map_or("", |group| &group.key);
+        // A digest belongs to none of its groups.
+        let key = match &self.delivery.groups[..] {
+            [_, _, ..] if !self.file.one_group => "",
+            groups => groups.first().map_or("", |group| &group.key),
+        };
         let follows = &self.ready.follows;
         minijinja::context! {
             settings => words,

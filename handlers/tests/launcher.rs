@@ -33,7 +33,7 @@ fn run(yaml: &str) -> Result<String, Failure> {
     let mut results = runtime.block_on(action.deliver(&[delivery()], Duration::from_secs(60)));
     results.remove(0).map(|receipt| match receipt {
         Receipt::Delivered { reply, .. } => reply,
-        Receipt::Sent => unreachable!("a program answers"),
+        Receipt::Sent | Receipt::Partial { .. } => unreachable!("a program answers"),
     })
 }
 
@@ -86,6 +86,7 @@ fn delivery() -> Delivery {
         fingerprint: ams2_core::Fingerprint::of([("event", "Virus Found")].into_iter()),
         sequence: 1,
         firing: true,
+        new: true,
         labels: vec![label("event", "Virus Found")],
         annotations: Vec::new(),
         starts_at: Wall(0),
@@ -102,6 +103,7 @@ fn delivery() -> Delivery {
         decided: Wall(0),
         decided_at: At(0),
         alerts: vec![alert],
+        overview: None,
         firing: 1,
         resolved: 0,
     };

@@ -47,6 +47,17 @@ impl OAuth {
         OAuth { url, client_id, client_secret, scopes, in_body, kept: Mutex::new(None) }
     }
 
+    /// What is secret in a request for a token, as it is sent.
+    pub(crate) fn secrets(&self) -> [Secret; 2] {
+        [Secret::new(form(self.client_secret.expose())), Secret::new(self.login())]
+    }
+
+    /// RFC 6749 section 2.3.1: both are encoded before they are put together.
+    fn login(&self) -> String {
+        let login = format!("{}:{}", form(&self.client_id), form(self.client_secret.expose()));
+        format!("Basic {}", BASE64_STANDARD.encode(login))
+    }
+
     /// The token that is kept, or a new one. `refused` was sent and not taken: it is not used again. Whoever asks meanwhile
     /// waits for the same token.
     pub(crate) async fn token(
@@ -114,9 +125,7 @@ impl OAuth {
             fields.push(("client_id", self.client_id.clone()));
             fields.push(("client_secret", self.client_secret.expose().to_owned()));
         } else {
-            // RFC 6749 section 2.3.1: both are encoded before they are put together.
-            let login = format!("{}:{}", form(&self.client_id), form(self.client_secret.expose()));
-            headers.insert(AUTHORIZATION, secret_header(&format!("Basic {}", BASE64_STANDARD.encode(login))));
+            headers.insert(AUTHORIZATION, secret_header(&self.login()));
         }
         let body: Vec<String> =
             fields.iter().map(|(name, value)| format!("{name}={}", form(value))).collect();

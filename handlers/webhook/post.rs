@@ -1,15 +1,18 @@
 //! A request as it leaves: with the delivery's id, who we are and, if wanted, a signature; and nothing secret in what is said
 //! of it afterwards.
 
+use std::sync::Mutex;
+
 use ams2_core::Wall;
 use reqwest::{
     Url,
-    header::{AUTHORIZATION, HeaderName, HeaderValue},
+    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
 };
 use tokio::time::Instant;
 
 use super::{
     client::{Answer, Client, Request},
+    hide::hide,
     oauth::{OAuth, secret_header},
     sign::Signer,
 };
@@ -32,6 +35,8 @@ pub(crate) struct Poster {
     signer: Option<Signer>,
     clock: ClockBox,
     hidden: Vec<Secret>,
+    /// The newest logins that were sent.
+    logins: Mutex<Vec<Secret>>,
 }
 
 /// A clock that can be shown.
@@ -43,11 +48,9 @@ impl std::fmt::Debug for ClockBox {
     }
 }
 
-/// Shorter texts are part of too much else to be hidden in what far ends say.
-const HIDDEN_BYTES_MIN: usize = 8;
-/// What stands for a secret.
-const HIDDEN: &str = "[hidden]";
-/// Longest failure words, so that [`HIDDEN`] in place of something shorter fits.
+/// Most logins that are kept to be hidden: tokens change while requests are under way.
+const LOGINS_MAX: usize = 8;
+/// Longest failure words, so that `[hidden]` in place of something shorter fits.
 const WORDS_BYTES_MAX: usize = ams2_core::input::REPLY_BYTES_MAX - 64;
 
 impl Poster {
@@ -57,9 +60,12 @@ impl Poster {
         auth: Auth,
         signer: Option<Signer>,
         clock: Clock,
-        hidden: Vec<Secret>,
+        mut hidden: Vec<Secret>,
     ) -> Poster {
-        Poster { client, auth, signer, clock: ClockBox(clock), hidden }
+        if let Auth::Tokens(oauth) = &auth {
+            hidden.extend(oauth.secrets());
+        }
+        Poster { client, auth, signer, clock: ClockBox(clock), hidden, logins: Mutex::default() }
     }
 
     /// Makes one request, known by `id`. With OAuth a token that is refused is fetched anew once: it may have been withdrawn.
@@ -77,9 +83,13 @@ impl Poster {
             set(&mut request, "webhook-signature", &signature);
         }
         let oauth = match &self.auth {
-            Auth::None => return self.client.send(request, end).await,
+            Auth::None => {
+                self.remember(&request.headers);
+                return self.client.send(request, end).await;
+            }
             Auth::Header(value) => {
                 request.headers.insert(AUTHORIZATION, value.clone());
+                self.remember(&request.headers);
                 return self.client.send(request, end).await;
             }
             Auth::Tokens(oauth) => oauth,
@@ -87,6 +97,7 @@ impl Poster {
         let with = |token: &Secret| {
             let mut headers = request.headers.clone();
             headers.insert(AUTHORIZATION, secret_header(&format!("Bearer {}", token.expose())));
+            self.remember(&headers);
             let (method, url, body) = (request.method.clone(), request.url.clone(), request.body.clone());
             Request { method, url, headers, body }
         };
@@ -119,23 +130,31 @@ impl Poster {
             Ok(Receipt::Delivered { reply, memo, unfinished, refused }) => {
                 Ok(Receipt::Delivered { reply: self.hide(more, reply), memo, unfinished, refused })
             }
-            Ok(Receipt::Sent) => Ok(Receipt::Sent),
+            Ok(other) => Ok(other),
             Err(failure) => Err(Failure { reason: self.hide(more, failure.reason), ..failure }),
         }
     }
 
     fn hide(&self, more: &[Secret], words: String) -> String {
-        let texts = self.hidden.iter().chain(more).map(Secret::expose);
-        let texts = texts.filter(|text| text.len() >= HIDDEN_BYTES_MIN);
-        let hidden = texts.fold(words, |words, text| match words.contains(text) {
-            true => words.replace(text, HIDDEN),
-            false => words,
-        });
-        crate::text::cut(&hidden, WORDS_BYTES_MAX).into_owned()
+        let logins = self.logins.lock().unwrap_or_else(|e| e.into_inner());
+        let secrets = self.hidden.iter().chain(logins.iter()).chain(more).map(Secret::expose);
+        crate::text::cut(&hide(words, secrets), WORDS_BYTES_MAX).into_owned()
+    }
+
+    /// Keeps the login of a request as it is sent.
+    fn remember(&self, headers: &HeaderMap) {
+        let Some(login) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) else { return };
+        let mut logins = self.logins.lock().unwrap_or_else(|e| e.into_inner());
+        if logins.iter().all(|known| known.expose() != login) {
+            if logins.len() == LOGINS_MAX {
+                logins.remove(0);
+            }
+            logins.push(Secret::new(login));
+        }
     }
 }
 
-/// The parts of a URL that may be secret: all behind the host.
-pub(crate) fn secret_parts(url: &Url) -> [Secret; 2] {
-    [url.path(), url.query().unwrap_or_default()].map(Secret::new)
+/// What of a URL may be secret: all behind the host, whole and in parts.
+pub(crate) fn secret_parts(url: &Url) -> [Secret; 3] {
+    [url.as_str(), url.path(), url.query().unwrap_or_default()].map(Secret::new)
 }

@@ -162,10 +162,62 @@ async fn what_a_far_end_repeats_of_a_secret_is_hidden() {
     );
     let action = build(&text);
     let failure = tell(&*action, sample::delivery()).await.expect_err("404");
-    let expected = format!("{}: 404 Not Found: no [hidden] for Bearer [hidden]", server.address);
+    let expected = format!("{}: 404 Not Found: no [hidden] for [hidden]", server.address);
     assert_eq!(failure.reason, expected);
     for shown in [format!("{action:?}"), format!("{:?}", settings(&text))] {
         assert!(!shown.contains("T0") && !shown.contains("token-of"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn no_part_of_a_secret_is_repeated_however_it_was_sent() {
+    // It says what it was sent in pieces: the last part of the path, the query's values, the login without its kind.
+    let server = Server::start(|_, asked: &Asked| {
+        let login =
+            asked.header("authorization").unwrap_or_default().split(' ').next_back().unwrap_or_default();
+        let (path, query) = asked.path.split_once('?').unwrap_or_default();
+        let part = path.rsplit('/').next().unwrap_or_default();
+        let value = query.split('=').next_back().unwrap_or_default();
+        let custom = asked.header("x-key").unwrap_or_default().split(' ').next_back().unwrap_or_default();
+        answer(404, &[], &format!("part {part} value {value} login {login} custom {custom}"))
+    })
+    .await;
+    for login in [
+        "basic_auth: { username: ann, password: 'canary pass' }",
+        "bearer_token: canary-token",
+        "headers: { X-Key: 'Key canary-of-a-header' }",
+    ] {
+        let text = format!(
+            "webhook: {{ url: 'http://{}/services/T0/canary-part?a=canary-value', {login} }}",
+            server.address
+        );
+        let failure = tell(&*build(&text), sample::delivery()).await.expect_err("404");
+        assert!(failure.reason.contains("part [hidden] value [hidden] login"), "{login}: {}", failure.reason);
+        assert!(!failure.reason.contains("canary"), "{login}: {}", failure.reason);
+        assert!(!failure.reason.contains("YW5u"), "{login}: {}", failure.reason);
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_were_fetched_and_the_login_for_them_are_hidden_too() {
+    let server = Server::start(|_, asked: &Asked| match asked.path.as_str() {
+        "/token" => answer(200, &[], r#"{"access_token":"canary-token","token_type":"bearer"}"#),
+        "/none" => {
+            let login = asked.header("authorization").unwrap_or_default().replace("Basic ", "");
+            answer(401, &[], &format!(r#"{{"error":"invalid_client","error_description":"not {login}"}}"#))
+        }
+        _ => answer(403, &[], &asked.header("authorization").unwrap_or_default().replace("Bearer ", "no ")),
+    })
+    .await;
+    for (path, words) in
+        [("token", "403 Forbidden: no [hidden]"), ("none", "401 invalid_client not [hidden]")]
+    {
+        let text = format!(
+            "webhook: {{ url: 'http://{0}/', oauth2: {{ client_id: us, client_secret: canary-secret, token_url: 'http://{0}/{path}' }} }}",
+            server.address
+        );
+        let failure = tell(&*build(&text), sample::delivery()).await.expect_err("refused");
+        assert!(failure.reason.ends_with(words), "{}", failure.reason);
     }
 }
 

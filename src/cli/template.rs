@@ -134,6 +134,7 @@ fn sample(render: &TemplateRender, severities: &Severities) -> Result<Alert, Cli
         fingerprint: Fingerprint::of(labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
         sequence: 17,
         firing: !render.resolved,
+        new: true,
         labels,
         annotations,
         starts_at,
@@ -164,6 +165,7 @@ fn real(row: &views::Alert, severities: &Severities) -> Result<Alert, CliError> 
         fingerprint: Fingerprint::of(labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
         sequence: row.sequence,
         firing,
+        new: true,
         labels,
         annotations: pairs(&row.annotations),
         starts_at: wall(&row.starts_at).ok_or_else(|| odd("beginning"))?,
@@ -205,6 +207,7 @@ fn delivery(alerts: Vec<Alert>, group_by: &[String], external_url: SmolStr) -> D
         firing,
         resolved: alerts.len() as u32 - firing,
         alerts,
+        overview: None,
     };
     Delivery {
         id: DeliveryId(0x2a),

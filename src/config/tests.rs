@@ -735,6 +735,44 @@ fn a_line_with_a_secret_in_it_is_never_shown() {
 }
 
 #[test]
+fn a_login_in_a_header_or_a_url_does_not_stand_in_the_config() {
+    let load = |inner: &str| {
+        let text = format!("receivers: [{{name: a, actions: [{{{inner}}}]}}]\nroute: {{receiver: a}}\n");
+        match load_text("f", &text, Path::new("."), &Overrides::default()) {
+            Ok(loaded) => lines(&loaded.warnings),
+            Err(wrong) => lines(&wrong.found),
+        }
+    };
+    let hook = |more: &str| format!("webhook: {{url: 'https://hooks.example.com/'{more}}}");
+    let secret = "canaryA1b2C3d4E5f6G7h8";
+    for name in ["Authorization", "authorization", "Cookie", "X-Api-Key", "X-Auth-Token", "PRIVATE-TOKEN"] {
+        let found = load(&hook(&format!(", headers: {{{name}: 'Bearer {secret}'}}")));
+        assert!(found.contains(&format!("`{name}` may not stand in the config itself")), "{name}: {found}");
+        assert!(found.contains("${env:NAME}") && !found.contains("canary"), "{found}");
+        let right = load(&hook(&format!(", headers: {{{name}: 'Bearer ${{env:CARGO_PKG_NAME}}'}}")));
+        assert!(!right.contains("may not stand"), "{name}: {right}");
+    }
+    assert!(!load(&hook(", headers: {X-Team: noc}")).contains("may not stand"));
+    let url = |url: &str| load(&format!("webhook: {{url: '{url}'}}"));
+    for secret in [
+        format!("https://hooks.example.com/services/T0/{secret}"),
+        format!("https://hooks.example.com/?token={secret}"),
+        "https://hooks.example.com/hook/3f0c51aa-9d1b-4c57-8f4e-0d6f5f0a7b11".into(),
+    ] {
+        let found = url(&secret);
+        assert!(found.contains("`url` looks like a secret") && found.contains("`url_file`"), "{found}");
+        assert!(!found.contains("canary"), "{found}");
+    }
+    for plain in [
+        "https://hooks.example.com/",
+        "https://hooks.example.com/alerts-of-the-night-desk/v2",
+        "https://a1b2c3d4e5f6a7b8c9d0e1.example.com/x",
+    ] {
+        assert!(!url(plain).contains("looks like a secret"), "{plain}");
+    }
+}
+
+#[test]
 fn a_former_config_keeps_its_words_when_a_variable_is_gone() {
     let text = "receivers: [{name: a, actions: [{email: {to: ['${env:AMS2_NOT_SET}'], from: b@example.com, smtp: 'smtp://${env:AMS2_NOT_SET}:25', subject: 'old words'}}]}]\nroute: {receiver: a}\n";
     let former = former(text, Path::new("."));

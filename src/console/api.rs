@@ -740,7 +740,7 @@ async fn test_action(
     let (outcome, reply) = match result {
         Ok(Receipt::Sent) => ("sent", "nobody will confirm".to_owned()),
         Ok(Receipt::Delivered { reply, .. }) => ("delivered", reply),
-        Err(failure) => ("failed", failure.reason),
+        Ok(Receipt::Partial { failure, .. }) | Err(failure) => ("failed", failure.reason),
     };
     Ok(Json(TestAnswer { outcome: outcome.into(), reply }).into_response())
 }

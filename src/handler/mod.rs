@@ -6,6 +6,8 @@
 
 mod texts;
 
+#[cfg(test)]
+use texts::SURVEYED_MAX;
 pub(crate) use texts::delivery;
 pub use texts::{StoredAlert, TextError, Texts};
 
@@ -19,7 +21,7 @@ use ams2_core::{
     AlertBatch, Position,
     config::ActionId,
     effect::Deliver,
-    input::{Failure, MEMO_BYTES_MAX, Outcome, REPLY_BYTES_MAX, Receipt},
+    input::{Failure, MEMO_BYTES_MAX, Outcome, REPLY_BYTES_MAX, Receipt, Recipient},
 };
 use ams2_handlers::{Action, Delivery};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -402,10 +404,19 @@ fn bounded(receipt: Receipt) -> Receipt {
                 fits
             }),
             unfinished,
-            refused: refused.into_iter().map(|(recipient, words)| (recipient, cut(words))).collect(),
+            refused: bounded_words(refused),
+        },
+        Receipt::Partial { failure, unfinished, refused } => Receipt::Partial {
+            failure: bounded_failure(failure),
+            unfinished,
+            refused: bounded_words(refused),
         },
         Receipt::Sent => Receipt::Sent,
     }
+}
+
+fn bounded_words(refused: Vec<(Recipient, String)>) -> Vec<(Recipient, String)> {
+    refused.into_iter().map(|(recipient, words)| (recipient, cut(words))).collect()
 }
 
 fn bounded_failure(failure: Failure) -> Failure {

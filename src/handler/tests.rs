@@ -335,6 +335,55 @@ async fn a_test_fails_while_its_caller_still_listens() {
     assert_eq!(words(second), "every slot of the action is taken by other attempts");
 }
 
+/// Alerts of which the last is critical, and the others are warnings.
+struct Ranked(u64);
+
+impl Texts for Ranked {
+    fn alert(&self, position: Position) -> Result<StoredAlert, TextError> {
+        let mut builder = BatchBuilder::default();
+        builder.label("event", "E");
+        builder.label("seq", &position.seq().to_string());
+        builder.label("severity", if position.seq() == self.0 { "critical" } else { "warning" });
+        builder.finish_alert(AlertTimes::default(), None, None).expect("valid");
+        Ok(StoredAlert { client: "test".into(), at: At(0), batch: builder.finish() })
+    }
+}
+
+#[test]
+fn what_is_new_and_then_what_is_severe_is_shown_and_what_is_not_shown_counts() {
+    const NEW: u32 = 1 << 31;
+    let noted = |number: u64, start: u32| {
+        let position = number << 18;
+        let text = format!(r#"{{"position":{position},"start":{start},"end":0}}"#);
+        serde_json::from_str(&text).expect("a noted alert")
+    };
+    let of = |count: u64, new: &[u64], max_alerts: usize| {
+        let mut attempt = attempt("well", 1);
+        let told = Arc::make_mut(&mut attempt.deliver.notifications[0]);
+        told.alerts = (1..=count).map(|n| noted(n, if new.contains(&n) { NEW } else { 0 })).collect();
+        let site = Site { severities: ams2_core::Severities::default(), ..Site::default() };
+        delivery(&attempt, &Ranked(count), max_alerts, &site).expect("readable")
+    };
+    let numbers =
+        |delivery: &Delivery| -> Vec<u64> { delivery.alerts().map(|alert| alert.sequence).collect() };
+    let told = of(121, &[7, 121], 100);
+    let expected: Vec<u64> = [121, 7].into_iter().chain((1..100).filter(|n| *n != 7)).collect();
+    assert_eq!(numbers(&told), expected);
+    assert_eq!((told.hidden(), told.firing()), (21, 121));
+    assert_eq!(told.alerts().filter(|alert| alert.new).count(), 2);
+    // The critical one is not shown where it is not new.
+    let told = of(121, &(1..=100).collect::<Vec<u64>>(), 100);
+    assert!(told.alerts().all(|alert| alert.label("severity") == "warning"));
+    assert_eq!(told.severity(), Some(ams2_core::Severity::Critical));
+    assert_eq!((told.event(), told.common_labels().len()), ("E", 1), "no severity is common to all");
+    assert_eq!(numbers(&of(5, &[4], 0)), [1, 2, 3, 4, 5], "all are in Alertmanager's order");
+    assert_eq!(numbers(&of(5, &[4], 9)), [4, 5, 1, 2, 3]);
+    // Of very many the new ones are read before others.
+    let many = of(SURVEYED_MAX as u64 + 5, &[SURVEYED_MAX as u64 + 4], 3);
+    assert_eq!(numbers(&many), [SURVEYED_MAX as u64 + 4, 1, 2]);
+    assert_eq!(many.hidden(), SURVEYED_MAX as u64 + 2);
+}
+
 #[test]
 fn a_digest_shows_as_many_alerts_as_the_action_takes_in_all() {
     let mut attempt = attempt("well", 1);

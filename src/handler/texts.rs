@@ -1,12 +1,12 @@
 //! Texts: a pending delivery keeps positions, and what stands there is read back when it is attempted.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use ams2_core::{
     AlertBatch, AlertRef, At, Position, Severities, Wall,
     effect::{Noted, Notification},
 };
-use ams2_handlers::{Alert, Delivery, Digest, Group};
+use ams2_handlers::{Alert, Delivery, Digest, Group, Overview};
 use smol_str::SmolStr;
 
 use super::{Attempt, Site};
@@ -39,6 +39,10 @@ pub trait Texts: Send + Sync {
     fn alert(&self, position: Position) -> Result<StoredAlert, TextError>;
 }
 
+/// Alerts of one delivery that are read at most where not all are shown: they decide which ones are, and what is said of all. The others,
+/// which were told of before, are counted. Some 10 MB and 50 ms.
+pub(super) const SURVEYED_MAX: usize = 10_000;
+
 /// Puts together what an action sees. Every alert's times come from the decision, so that retries send the same.
 pub(crate) fn delivery(
     attempt: &Attempt,
@@ -48,12 +52,13 @@ pub(crate) fn delivery(
 ) -> Result<Delivery, TextError> {
     let deliver = &attempt.deliver;
     // Each group of a digest shows what those before it leave.
-    let mut most = if max_alerts == 0 { usize::MAX } else { max_alerts };
+    let mut room = match max_alerts {
+        0 => Room { shown: usize::MAX, read: usize::MAX },
+        shown => Room { shown, read: SURVEYED_MAX.max(shown) },
+    };
     let mut groups = Vec::with_capacity(deliver.notifications.len());
     for told in &deliver.notifications {
-        let group = group(told, attempt, texts, most, &site.severities)?;
-        most -= group.alerts.len();
-        groups.push(group);
+        groups.push(group(told, attempt, texts, &mut room, &site.severities)?);
     }
     let digest = (!deliver.digest_of.is_empty()).then(|| Digest { deliveries: deliver.digest_of.clone() });
     Ok(Delivery {
@@ -70,22 +75,40 @@ pub(crate) fn delivery(
     })
 }
 
+/// How many alerts more.
+struct Room {
+    shown: usize,
+    read: usize,
+}
+
 fn group(
     told: &Notification,
     attempt: &Attempt,
     texts: &dyn Texts,
-    most: usize,
+    room: &mut Room,
     severities: &Severities,
 ) -> Result<Group, TextError> {
-    let shown = |noted: &&Noted| noted.is_firing() || attempt.deliver.send_resolved;
+    let is_told = |noted: &&Noted| noted.is_firing() || attempt.deliver.send_resolved;
     let count = |firing: bool| told.alerts.iter().filter(|noted| noted.is_firing() == firing).count() as u32;
-    let alerts = told
-        .alerts
-        .iter()
-        .filter(shown)
-        .take(most)
-        .map(|noted| alert(noted, told, attempt, texts, severities))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut noted: Vec<&Noted> = told.alerts.iter().filter(is_told).collect();
+    let chooses = room.shown != usize::MAX;
+    if noted.len() > room.read {
+        // What the notification is about is not left out for what was told before.
+        noted.sort_by_key(|noted| !noted.is_new());
+        noted.truncate(room.read);
+    }
+    room.read -= if chooses { noted.len() } else { 0 };
+    let read = noted.into_iter().map(|noted| alert(noted, told, attempt, texts, severities));
+    let mut alerts = read.collect::<Result<Vec<_>, _>>()?;
+    let mut overview = None;
+    if chooses {
+        if alerts.len() > room.shown {
+            overview = Some(Overview::of(&alerts));
+        }
+        alerts.sort_by_key(|alert| (!alert.new, !alert.firing, Reverse(alert.severity)));
+        alerts.truncate(room.shown);
+        room.shown -= alerts.len();
+    }
     Ok(Group {
         key: told.group.key.as_str().into(),
         labels: told.group.labels.as_slice().into(),
@@ -94,6 +117,7 @@ fn group(
         decided: told.decided_wall,
         decided_at: told.decided_at,
         alerts,
+        overview,
         firing: count(true),
         resolved: if attempt.deliver.send_resolved { count(false) } else { 0 },
     })
@@ -126,6 +150,7 @@ fn alert(
         fingerprint: text.fingerprint(),
         sequence: position.seq(),
         firing: noted.is_firing(),
+        new: noted.is_new(),
         labels: own_pairs(&mut text.labels()),
         annotations: own_pairs(&mut text.annotations()),
         starts_at: noted.began(told.decided_wall),
@@ -147,6 +172,7 @@ fn lost(noted: &Noted, told: &Notification) -> Alert {
         ),
         sequence: position.seq(),
         firing: noted.is_firing(),
+        new: noted.is_new(),
         labels,
         annotations: vec![("summary".into(), summary.into())],
         starts_at: noted.began(told.decided_wall),
@@ -173,6 +199,7 @@ pub(super) fn test_delivery(
         fingerprint: ams2_core::Fingerprint::of(labels.iter().map(|(n, v)| (n.as_str(), v.as_str()))),
         sequence: 0,
         firing: true,
+        new: true,
         labels,
         annotations: vec![("summary".into(), format!("This is a test of the action {id}.").into())],
         starts_at: Wall(now),
@@ -196,6 +223,7 @@ pub(super) fn test_delivery(
             decided: Wall(now),
             decided_at: At(0),
             alerts: vec![alert],
+            overview: None,
             firing: 1,
             resolved: 0,
         }],

@@ -497,16 +497,19 @@ fn refuse(items: &mut Vec<Item>, which: impl Fn(&Item) -> bool) -> u64 {
 fn memory_bytes(input: &Input) -> usize {
     use ams2_core::input::{CarriedText, DeliverySelection, Receipt, Recipient};
     const BASE: usize = 256;
+    let recipients = |unfinished: &[Recipient], refused: &[(Recipient, String)]| {
+        let refused = refused.iter().map(|(_, words)| words.len() + 8).sum::<usize>();
+        size_of_val(unfinished) + refused
+    };
     BASE + match input {
         Input::Alerts(arrival) => arrival.batch.memory_bytes(),
         Input::Outcome(outcome) => match &outcome.result {
             Ok(Receipt::Sent) => 0,
             Ok(Receipt::Delivered { reply, memo, unfinished, refused }) => {
-                let refused = refused.iter().map(|(_, words)| words.len() + 8).sum::<usize>();
-                reply.len()
-                    + memo.as_ref().map_or(0, Vec::len)
-                    + unfinished.len() * size_of::<Recipient>()
-                    + refused
+                reply.len() + memo.as_ref().map_or(0, Vec::len) + recipients(unfinished, refused)
+            }
+            Ok(Receipt::Partial { failure, unfinished, refused }) => {
+                failure.reason.len() + recipients(unfinished, refused)
             }
             Err(failure) => failure.reason.len(),
         },

@@ -22,6 +22,9 @@ use random::Random;
 
 /// The program.
 pub const AMS2: &str = env!("CARGO_BIN_EXE_ams2");
+/// A command that runs until it is ended, and not much longer than the router that reads its output: `kill -9` leaves it alone.
+pub const ENDLESS: &str = "/bin/sh, -c, 'while sleep 1 && echo; do :; done'";
+
 /// The longest that anything may take before a test says what it waited for. Generous: machines are shared.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at a condition.

@@ -142,7 +142,7 @@ receivers:
     actions: [{{event_log: {{to: file, path: events.log}}}}]
   - name: hangs
     actions:
-      - program: {{name: sleeper, command: [/bin/sleep, '3600'], timeout: 1h}}
+      - program: {{name: sleeper, command: [{ENDLESS}], timeout: 1h}}
       - event_log: {{name: silent, to: syslog, address: 'tcp://{address}', timeout: 1h, line_bytes_max: 60KiB}}
 route:
   receiver: log

@@ -331,6 +331,28 @@ fn a_recipient_that_is_put_off_again_and_again_holds_up_no_other_mail() {
     assert_eq!(postfix.count(), 20);
 }
 
+/// Postfix's own word for a recipient that it does not relay to, `454`, keeps the mail from that one alone.
+#[test]
+fn a_recipient_that_the_server_does_not_relay_to_keeps_the_mail_from_nobody_else() {
+    let mut postfix = Postfix::start();
+    postfix.kill();
+    // What postfix asks last for everybody who is no friend of it.
+    postfix.start_again("{far@elsewhere.example = defer_unauth_destination}");
+    let site = Site::new(&config(postfix.port, "to: [far@elsewhere.example, ops@example.com]", EACH_ONE));
+    let server = site.start();
+    post_numbers(&server, "Down", 0..7);
+    let mails = postfix.until_mails(7);
+    assert!(mails.iter().all(|mail| mail.recipient() == "ops@example.com"), "{mails:?}");
+    let is_why =
+        |row: &Value| row["last_failure"].as_str().is_some_and(|why| why.contains("Relay access denied"));
+    until_true("the other waits, and says why", || {
+        let waits = deliveries(&server, "pending");
+        waits.len() == 7 && waits.iter().all(is_why)
+    });
+    assert_eq!(server.metric("ams2_action_failing{action=\"mail/email/0\"}"), Some(0));
+    assert!(postfix.log().contains("454 4.7.1 <far@elsewhere.example>: Relay access denied"));
+}
+
 /// The server has the mail and its answer is lost: it is sent again, and whoever looks sees that it may be there twice.
 #[test]
 fn a_mail_that_may_arrive_twice_is_counted_and_says_so() {

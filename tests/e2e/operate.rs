@@ -112,7 +112,7 @@ fn dead_letters_are_shown_tried_again_and_dropped() {
 
 #[test]
 fn an_order_about_an_attempt_under_way_is_refused() {
-    let config = FAILING.replace("[/bin/false]", "[/bin/sleep, '600'], timeout: 10m");
+    let config = FAILING.replace("[/bin/false]", &format!("[{ENDLESS}], timeout: 10m"));
     let site = Site::new(&config);
     let server = site.start();
     site.client(&["send", "Broken", "-l", "n=1"]).ends(0);

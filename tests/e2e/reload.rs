@@ -296,7 +296,7 @@ fn a_hanging_client_and_a_hanging_action_do_not_hold_up_the_end() {
     let address = silent.local_addr().expect("bound");
     let site = Site::new(&format!(
         "
-receivers: [{{name: far, actions: [{{event_log: {{to: syslog, address: 'tcp://{address}', timeout: 1h}}}}, {{program: {{command: [/bin/sleep, '1000'], timeout: 1h}}}}]}}]
+receivers: [{{name: far, actions: [{{event_log: {{to: syslog, address: 'tcp://{address}', timeout: 1h}}}}, {{program: {{command: [{ENDLESS}], timeout: 1h}}}}]}}]
 route: {{receiver: far, notify: each}}
 "
     ));

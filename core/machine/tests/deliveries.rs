@@ -3,6 +3,10 @@
 use alloc::collections::{BTreeMap, VecDeque};
 
 use super::*;
+use crate::{
+    effect::{AttemptResult, Next},
+    input::FailureKind,
+};
 
 #[test]
 fn transient_failures_are_tried_again_and_given_up_by_age() {
@@ -242,6 +246,62 @@ fn who_is_put_off_keeps_nobody_else_waiting() {
     world.far_end = Some(Err(Failure::deferred("450 mailbox full")));
     world.wait(600_000);
     assert_eq!(breaker(&world), Some(false));
+}
+
+/// One recipient is refused for good and the others for now: that is a failure, and the one is given up.
+#[test]
+fn who_is_refused_is_given_up_while_nobody_has_it_yet() {
+    let mut world = World::new(config(vec![action("ops", "mail")], grouped()));
+    let [left, gone] = ["left@example.com", "gone@example.com"].map(Recipient::of);
+    let refused = vec![(gone, String::from("550 no such user"))];
+    let partly = |failure| Receipt::Partial { failure, unfinished: vec![left], refused: refused.clone() };
+    world.far_end = Some(Ok(partly(Failure::uncertain("452 disk full"))));
+    world.alert(A, Some(1000 * HOUR));
+    while world.delivered.is_empty() {
+        world.wait(1_000);
+    }
+    let dead: Vec<&DeadReason> = world
+        .records()
+        .filter_map(|what| match what {
+            Decided::DeadLetter { reason, .. } => Some(reason),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(dead, [&DeadReason::Permanent("550 no such user".into())]);
+    assert!(world.records().any(|what| matches!(
+        what,
+        Decided::Attempt { result: AttemptResult::Failed(FailureKind::Uncertain, words), next: Next::Retry(_), .. } if words == "452 disk full"
+    )));
+    world.far_end = Some(Ok(Receipt::delivered("250")));
+    world.wait(10_000);
+    let told: Vec<_> = world
+        .delivered
+        .iter()
+        .map(|(_, deliver)| (deliver.attempt, deliver.maybe_duplicate, deliver.unfinished.clone()))
+        .collect();
+    assert_eq!(told, [(1, false, None), (2, true, Some(vec![left]))]);
+}
+
+/// Each notification says which of its alerts it is about.
+#[test]
+fn what_an_action_was_not_told_of_before_is_marked_as_news() {
+    let mut world = World::new(config(vec![action("ops", "mail")], grouped()));
+    world.alert(A, Some(1000 * HOUR));
+    world.wait(HOUR as u64);
+    world.alert(B, Some(1000 * HOUR));
+    world.wait(HOUR as u64);
+    world.alert(A, Some(0));
+    world.wait(HOUR as u64);
+    world.wait(100 * HOUR as u64);
+    let told: Vec<Vec<(bool, bool)>> = world
+        .delivered
+        .iter()
+        .flat_map(|(_, deliver)| &deliver.notifications)
+        .map(|told| told.alerts.iter().map(|noted| (noted.is_firing(), noted.is_new())).collect())
+        .collect();
+    let (news, known, ended) = ((true, true), (true, false), (false, true));
+    assert_eq!(told[..3], [vec![news], vec![known, news], vec![ended, known]]);
+    assert!(told.len() > 3 && told[3..].iter().all(|told| *told == [known]), "repeats: {told:?}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn silence(world: &mut World, number: u32, host: &str) {
         starts: None,
         ends: Wall(world.now.0 as i64 + OFFSET + HOUR),
         by: "ann".into(),
+        client: "".into(),
         comment: String::new(),
         annotations: Default::default(),
     };

@@ -166,6 +166,9 @@ impl Reader<'_> {
         let mut json = if json.is_null() { serde_json::json!({}) } else { json };
         let kind = ams2_handlers::kind(&key.text)?;
         self.file_settings(kind, settings_node, &mut json);
+        if !self.is_former {
+            self.inline_secrets(kind, settings_node);
+        }
         let mut json = serde_json::json!({ key.text.clone(): json });
         // Settings in whose place something stands that is not wrong.
         let mut replaced: Vec<String> = Vec::new();
@@ -190,7 +193,8 @@ impl Reader<'_> {
         };
         settings.set_shared(self.templates.clone());
         if !self.is_former
-            && let Err(mistakes) = settings.build(&BuildContext::new(data_dir))
+            && let Err(mistakes) = settings
+                .build(&BuildContext { severities: self.severities.clone(), ..BuildContext::new(data_dir) })
         {
             for mistake in mistakes {
                 // What is wrong with those is said.
@@ -282,6 +286,41 @@ impl Reader<'_> {
             let unread = if *may_stand { URL_UNREAD } else { SECRET_UNREAD };
             let value = value.or(secret.then(|| unread.to_owned()));
             json.extend(value.map(|value| (into.to_owned(), value.into())));
+        }
+    }
+
+    /// Secrets that stand where something else may: in headers, and in URLs that need not be secret.
+    fn inline_secrets(&mut self, kind: &Kind, node: &Node) {
+        let inline = |node: &Node| match &node.value {
+            Value::Text(text) if !text.contains("${env:") => Some(text.clone()),
+            _ => None,
+        };
+        if kind.key == ams2_handlers::webhook::KIND.key
+            && let Value::Map(headers) = &node.at("headers").value
+        {
+            for (name, value) in headers.iter().filter(|(name, _)| is_secret_header(&name.text)) {
+                if inline(value).is_some_and(|text| !text.is_empty()) {
+                    self.found.secret_at(value.place);
+                    let name = &name.text;
+                    let mend = format!(
+                        "write `{name}: '${{env:NAME}}'`; for a login there are `bearer_token_file` and `basic_auth`"
+                    );
+                    let message =
+                        format!("`{name}` may not stand in the config itself, which is kept for ever");
+                    self.found.error(value.place, message, mend);
+                }
+            }
+        }
+        for file in kind.files.iter().filter(|file| file.secret && file.inline) {
+            let value = node.at(file.into);
+            if inline(value).is_some_and(|text| has_random_part(&text)) {
+                let FileSetting { key, into, .. } = file;
+                let message = format!("`{into}` looks like a secret, and the config is kept for ever");
+                let mend =
+                    format!("write it into a file and name that with `{key}`, or `{into}: '${{env:NAME}}'`");
+                self.found.secret_at(value.place);
+                self.found.warning(value.place, message, mend);
+            }
         }
     }
 
@@ -484,6 +523,28 @@ fn without_mistake(settings: &mut serde_json::Value, path: &str, message: &str) 
 fn is_reference(text: &str) -> bool {
     let name = text.strip_prefix("${env:").and_then(|rest| rest.strip_suffix('}'));
     name.is_some_and(|name| !name.contains(['}', '{']))
+}
+
+/// Whether a header of this name says who we are.
+fn is_secret_header(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["authorization", "proxy-authorization", "cookie"].contains(&name.as_str())
+        || ["token", "key", "secret", "password"].iter().any(|end| name.ends_with(end))
+}
+
+/// Shortest part of a URL that may be a secret, in bytes.
+const RANDOM_BYTES_MIN: usize = 20;
+
+/// Whether a part of a URL's path, or a value of its query, is long and looks made by chance: letters and digits mixed.
+fn has_random_part(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let Some(path) = rest.find('/').map(|start| &rest[start..]) else { return false };
+    path.split(['/', '?', '&', '=', '#', ':', '.']).any(|part| {
+        let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'%' | b'~' | b'+');
+        let digits = part.bytes().filter(u8::is_ascii_digit).count();
+        let letters = part.bytes().filter(u8::is_ascii_alphabetic).count();
+        part.len() >= RANDOM_BYTES_MIN && part.bytes().all(is_word) && digits >= 3 && letters >= 3
+    })
 }
 
 /// The key that an admin wrote for a setting: `password_file` where `password` came from a file.

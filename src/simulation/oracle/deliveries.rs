@@ -232,7 +232,7 @@ impl Oracle {
         if before.into_iter().any(Delivery::is_open) {
             *self.counts.entry("too early").or_default() += 1;
             self.deliveries.get_mut(&outcome.delivery).expect("known").too_early = true;
-        } else if let Receipt::Delivered { refused, .. } = receipt {
+        } else if let Receipt::Delivered { refused, .. } | Receipt::Partial { refused, .. } = receipt {
             let delivery = &self.deliveries[&outcome.delivery];
             let parts =
                 if delivery.parts.is_empty() { vec![outcome.delivery] } else { delivery.parts.clone() };
