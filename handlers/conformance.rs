@@ -73,8 +73,10 @@ fn services_that_know_each_group_by_its_key_take_no_digest() {
     for target in target::TARGETS.iter() {
         let file = &target.file;
         let key = "{{ key | sha256 }}";
-        let knows = file.body.to_string().contains(&format!("\"{key}\"")) || file.url.contains(key);
-        assert_eq!(knows, file.one_group, "{}", file.name);
+        let body = file.body.as_ref().map(ToString::to_string).unwrap_or_default();
+        let url = file.url.as_deref().unwrap_or_default();
+        let knows = body.contains(&format!("\"{key}\"")) || url.contains(key);
+        assert!(!knows || file.one_group, "{}", file.name);
         let example = target.kind.examples[0].replacen("{ ", "{ max_per_minute: 5, ", 1);
         let settings: ActionSettings = serde_saphyr::from_str(&example).expect("an example");
         match settings.build(&BuildContext::new("/nowhere")) {

@@ -278,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn a_walk_over_many_rows_lets_others_ask_in_between() {
         let router = Router::new();
-        let panics = Panics::read(Arc::new(SimulatedDisk::new(1))).expect("an empty disk");
+        let panics = Panics::read(Arc::new(SimulatedDisk::new(1)), 1).expect("an empty disk");
         let thread =
             router.start(Folded::default(), panics, Arc::new(Nobody), Box::new(Nobody)).expect("a thread");
         const ROWS: u32 = 10_000;

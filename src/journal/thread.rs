@@ -550,7 +550,7 @@ fn memory_bytes(input: &Input) -> usize {
         Input::Own(OwnEvent::AccessDenied { from, what }) => from.len() + what.len(),
         Input::Own(OwnEvent::ConfigRefused { why }) => why.len(),
         Input::Own(OwnEvent::JournalDamaged { what }) => what.len(),
-        Input::Own(OwnEvent::DiskNearlyFull { .. })
+        Input::Own(OwnEvent::DiskNearlyFull { .. } | OwnEvent::ConfigAccepted)
         | Input::Stopping
         | Input::WallClock(_)
         | Input::Advanced => 0,
@@ -663,7 +663,7 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
         if started.is_none() && now.abs_diff(known) > WALL_CHANGE_MS {
             self.wall_offset_ms = Some(now);
             let (input, bytes) = (Input::WallClock(now), 0);
-            items.insert(0, Item { input, reply: None, bytes, client: false, makes_room: false });
+            items.insert(0, Item { input, reply: None, bytes, whose: Whose::Own });
         }
     }
 

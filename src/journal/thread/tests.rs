@@ -37,7 +37,18 @@ fn by_hand(
         true
     };
     let shared = Arc::new(Shared::new(options, Arc::new(StandingClock)));
-    (Thread { writer, shared, records: take, droppable: Box::new(|_| {}), looked: None, early: 0 }, records)
+    (
+        Thread {
+            writer,
+            shared,
+            records: take,
+            droppable: Box::new(|_| {}),
+            looked: None,
+            early: 0,
+            wall_offset_ms: None,
+        },
+        records,
+    )
 }
 
 fn item(input: Input) -> (Item, oneshot::Receiver<Result<Accepted, Refused>>) {
@@ -58,6 +69,7 @@ fn acknowledge(bytes: usize) -> Input {
 
 fn silence(bytes: usize) -> Input {
     Input::Silence(SilenceOrder::Set(Box::new(SetSilence {
+        client: "".into(),
         id: None,
         fresh: SilenceId::from_random(1),
         matchers: vec![Matcher::parse("event=\"x\"").expect("a matcher")],
