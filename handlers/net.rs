@@ -47,17 +47,20 @@ impl HostPort {
 
     /// Reads `host:port`, or `host` where there is a default port. The error says what is wrong.
     pub(crate) fn parse(text: &str, default_port: Option<u16>) -> Result<HostPort, String> {
+        if text.contains('@') {
+            return Err(format!("{:?} is no host: a login does not stand in it", shown(text)));
+        }
         let (host, port) = match text.rsplit_once(':') {
             // `::1` and `[::1]` have colons of their own.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
             _ => (text, None),
         };
         let port = match (port, default_port) {
-            (None, None) => return Err(format!("{:?} has no port", shown(text))),
+            (None, None) => return Err(format!("{text:?} has no port")),
             (None, Some(port)) => port,
             (Some(port), _) => match port.parse().ok().filter(|port| *port > 0) {
                 Some(port) => port,
-                None => return Err(format!("{:?} is no port from 1 to 65535", shown(port))),
+                None => return Err(format!("{port:?} is no port from 1 to 65535")),
             },
         };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -69,10 +72,7 @@ impl HostPort {
             }
         };
         if !is_host {
-            return Err(match host.contains('@') {
-                true => format!("{:?} is no host: a login does not stand in it", shown(host)),
-                false => format!("{host:?} is no host"),
-            });
+            return Err(format!("{host:?} is no host"));
         }
         Ok(HostPort::new(bare.unwrap_or(host), port))
     }

@@ -721,7 +721,6 @@ fn a_line_with_a_secret_in_it_is_never_shown() {
         ),
         (action("event_log: {to: syslog, address: 'tcp://me:canary@h:25'}"), "\"…@h:25\" is no host"),
         (action("event_log: {to: syslog, address: 'smtp://me:canary@h:25'}"), "is no syslog address"),
-        (action("email:\n      smtp_password:\n        canary-secret: 5"), ""),
     ];
     for (text, words) in rows {
         let wrong = load_text("f", &text, Path::new("."), &Overrides::default()).err().expect("wrong");
@@ -833,7 +832,7 @@ fn receivers_are_told_where_a_mistake_is_and_no_word_of_the_file() {
         ),
         (
             action(&format!("email: {{{email}, smtp: 'smtp://h:25', canary: 5}}\n  - emial: {{}}")),
-            "a mistake in f:4:76: `receivers[0].actions[0].email.canary`, and 1 more; `ams2 check` and the log say what",
+            "a mistake in f:4:84: `receivers[0].actions[0].email.canary`, and 1 more; `ams2 check` and the log say what",
         ),
     ] {
         let wrong = load_text("f", &text, Path::new("."), &Overrides::default()).err().expect("wrong");
