@@ -286,7 +286,7 @@ mod tests {
             record(Decided::Config { position: ams2_core::Position::default(), by: "signal".into() }),
         ];
         let rows = [
-            (DeliveryId(1).to_string(), vec!["digest", "attempt"]),
+            (DeliveryId(1).to_string(), vec!["digest", "attempt", "split"]),
             (DeliveryId(2).to_string(), vec!["digest", "attempt", "split", "attempt"]),
             (digest.to_string(), vec!["digest", "attempt", "split"]),
             (DeliveryId(3).to_string(), vec!["attempt"]),
