@@ -454,7 +454,7 @@ async fn an_alert_that_the_manager_does_not_take_keeps_back_no_other() {
     });
     let count = 2 * INFORMS_AT_ONCE + 10;
     let delivery = sample::delivery_of(7, (0..count).map(numbered).collect());
-    let results = action.deliver(&[delivery.clone()], AMPLE).await;
+    let results = action.deliver(std::slice::from_ref(&delivery), AMPLE).await;
     let Ok(Receipt::Delivered { reply, unfinished, .. }) = &results[0] else { panic!("{results:?}") };
     assert!(reply.starts_with(&format!("{place} answered 10 of {count} informs; ")), "{reply}");
     assert!(reply.contains("genErr"), "{reply}");

@@ -219,6 +219,7 @@ impl World {
         let ahead = if self.random.one_in(3) { self.random.below(HOUR) } else { 0 };
         let starts = self.wall() + ahead as i64;
         let set = SetSilence {
+            client: "".into(),
             id: None,
             fresh: SilenceId(self.random.next().into()),
             matchers: matchers.iter().map(|text| Matcher::parse(text).expect("valid")).collect(),
