@@ -352,9 +352,9 @@ impl Texts for Ranked {
 #[test]
 fn what_is_new_and_then_what_is_severe_is_shown_and_what_is_not_shown_counts() {
     const NEW: u32 = 1 << 31;
-    let noted = |number: u64, start: u32| {
-        let position = number << 18;
-        let text = format!(r#"{{"position":{position},"start":{start},"end":0}}"#);
+    let noted = |number: u64, end: u32| {
+        let position = number << 16;
+        let text = format!(r#"{{"position":{position},"start":0,"end":{end}}}"#);
         serde_json::from_str(&text).expect("a noted alert")
     };
     let of = |count: u64, new: &[u64], max_alerts: usize| {

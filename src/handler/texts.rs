@@ -91,7 +91,13 @@ fn group(
     let is_told = |noted: &&Noted| noted.is_firing() || attempt.deliver.send_resolved;
     let count = |firing: bool| told.alerts.iter().filter(|noted| noted.is_firing() == firing).count() as u32;
     let mut noted: Vec<&Noted> = told.alerts.iter().filter(is_told).collect();
-    let chooses = room.shown != usize::MAX;
+    // Whoever reads Alertmanager's web hooks reads ours: the first ones in its order, and what those share.
+    let is_theirs = attempt.deliver.action.kind == ams2_handlers::webhook::KIND.key;
+    if is_theirs && room.shown != usize::MAX {
+        noted.truncate(room.shown);
+        room.shown -= noted.len();
+    }
+    let chooses = room.shown != usize::MAX && !is_theirs;
     if noted.len() > room.read {
         // What the notification is about is not left out for what was told before.
         noted.sort_by_key(|noted| !noted.is_new());

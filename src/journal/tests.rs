@@ -544,7 +544,8 @@ async fn orders_that_wait_are_bounded_and_leave_room_for_our_own() {
     let (journal, _records) = running(&SimulatedDisk::new(1), small());
     let order = || {
         let text = "x".repeat(4 << 20);
-        Input::Own(ams2_core::input::OwnEvent::ConfigRefused { why: text })
+        let id = ams2_core::silence::SilenceId::from_random(1);
+        Input::Silence(ams2_core::silence::SilenceOrder::Expire { id, by: text.into() })
     };
     // Nobody takes the records, so that after some flushes all waits.
     let mut waiting = Vec::new();

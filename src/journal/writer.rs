@@ -165,6 +165,7 @@ impl Writer {
         // A segment names the version that wrote it.
         let is_ours = |current: &Current| current.header.by == header.by && end.rest_is_clean;
         let rest = rest_of_last(&end, key).filter(|current| is_ours(current) && has_rest(current));
+        let goes_on = rest.is_some();
         let begun = rest.map_or_else(|| begin(&*end.storage, &mut free, &options, header, key), Ok);
         let (current, last) = match begun {
             Ok(current) => (current, last),
@@ -194,8 +195,13 @@ impl Writer {
         };
         if is_new {
             writer.show_current(Vec::new());
-        } else {
-            writer.make_certain(last.as_ref())?;
+        } else if let Err(error) = writer.make_certain(last.as_ref()) {
+            if !goes_on {
+                return Err(error);
+            }
+            tracing::warn!(%error, "the last segment cannot be read again: going on in a new one");
+            writer.current = begin(&*writer.storage, &mut writer.free, &writer.options, header, key)?;
+            writer.show_current(Vec::new());
         }
         if let Some(last) = last.filter(|last| last.segment != writer.current.header.id)
             // A segment that begins behind the frame was begun once it was synced.

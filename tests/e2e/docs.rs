@@ -6,19 +6,24 @@ use std::{collections::BTreeSet, path::Path};
 fn own_alerts() -> BTreeSet<(String, String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("core/machine");
     let mut found = BTreeSet::new();
-    for file in std::fs::read_dir(folder).expect("readable").filter_map(Result::ok) {
-        if !file.file_type().expect("a type").is_file() {
-            continue;
-        }
-        let text = std::fs::read_to_string(file.path()).expect("readable");
+    let files = std::fs::read_dir(folder).expect("readable").filter_map(Result::ok);
+    let files = files.filter(|file| file.file_type().expect("a type").is_file());
+    let texts: Vec<String> =
+        files.map(|file| std::fs::read_to_string(file.path()).expect("readable")).collect();
+    let all = texts.concat();
+    for text in &texts {
         let constant = |name: &str| {
-            let value = text.split_once(&format!("const {name}: &str = \""));
+            let value = all.split_once(&format!("const {name}: &str = \""));
             value.and_then(|(_, rest)| rest.split('"').next()).map(str::to_owned)
         };
         // The first part is what stands before the first of them; the function itself names no severity.
         for made in text.split("OwnAlert::new(").skip(1) {
             let arguments: Vec<&str> = made.splitn(4, ',').map(str::trim).take(3).collect();
             let [event, id, severity] = arguments.as_slice() else { panic!("{made}") };
+            // The end of any of them, by its name.
+            if *event == "event" {
+                continue;
+            }
             let Some(severity) = severity.strip_prefix("Severity::") else { panic!("{made}") };
             let event = match event.strip_prefix('"') {
                 Some(event) => event.trim_end_matches('"').to_owned(),

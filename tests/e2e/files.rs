@@ -106,7 +106,7 @@ fn a_socket_that_a_dead_process_left_is_replaced_and_nothing_else_is() {
     }
     let long = format!("{EACH}originator: {{socket: {{path: {}}}}}\n", "x".repeat(120));
     site.configure(&long);
-    site.refused().ends(2).says("at most 107 are possible");
+    site.refused().ends(2).says("a socket's may have 107");
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn rot_that_is_met_while_it_runs_is_said_and_stops_no_snapshot() {
     });
     assert!(site.log().contains("a snapshot of the live state covers that"), "{}", site.log());
     until_true("it is counted", || server.metric("ams2_journal_damaged") >= Some(1));
-    until_true("it is an alert of its own", || has(&site.events(), "Journal Damaged"));
+    until_true("it is an alert of its own", || site.events().contains("Journal Damaged"));
     server.kill();
     let server = site.start();
     assert!(known(&server).contains(&"rotten-since".to_owned()), "the state has it");
@@ -376,7 +376,7 @@ fn starts_that_are_refused_and_orderly_ones_use_up_no_segments() {
     let site = Site::new(&far);
     let server = site.start();
     server.post(&alert("Waits", "waits")).is(200);
-    until_true("it waits", || server.metric("ams2_action_pending{action=\"log/event_log/far\"}") == Some(1));
+    until_true("it waits", || server.metric("ams2_action_pending{action=\"log/event_log/far\"}") >= Some(1));
     server.kill();
     site.configure(&config("{to: file, path: events.log}"));
     let before = data_files(&site);

@@ -288,13 +288,6 @@ impl Oracle {
 
     fn end(&mut self, id: DeliveryId, standing: Standing) {
         let delivery = self.deliveries.get_mut(&id).expect("known");
-        if delivery.is_open()
-            && !delivery.out_of_order
-            && !delivery.detached
-            && let Some(lane) = &delivery.lane
-        {
-            self.told_at.insert(lane.clone(), self.at);
-        }
         delivery.standing = standing;
         for part in std::mem::take(&mut delivery.parts) {
             self.end(part, standing);
@@ -366,9 +359,7 @@ impl Oracle {
         self.leaves_digest(id);
         match self.deliveries.get_mut(&id) {
             Some(_) => {
-                // A digest's parts are given up one by one.
-                self.deliveries.get_mut(&id).expect("known").parts.clear();
-                self.end(id, Standing::Dead);
+                self.deliveries.get_mut(&id).expect("known").standing = Standing::Dead;
             }
             None => {
                 // A recipient of its own: it says what the delivery said that was refused.
