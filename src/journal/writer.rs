@@ -260,7 +260,7 @@ impl Writer {
     }
 
     /// Writes the inputs as one frame and syncs. Answers the sequence number of the first; the others follow. On an
-    /// error nothing was kept, and the journal can take nothing any more, unless it is that of a [`FrameTooLarge`].
+    /// error nothing was kept, and the journal can take nothing any more, unless it is that of a `FrameTooLarge`.
     pub fn flush(&mut self, at: At, inputs: &[Input]) -> io::Result<u64> {
         let at = at.max(self.at);
         let first = self.next_seq;
