@@ -89,7 +89,7 @@ fn services_that_know_each_group_by_its_key_take_no_digest() {
         }
     }
     refusing.sort_unstable();
-    assert_eq!(refusing, ["incidentio", "opsgenie", "pagerduty", "victorops"]);
+    assert_eq!(refusing, ["incidentio", "jira", "opsgenie", "pagerduty", "victorops"]);
 }
 
 #[test]

@@ -498,7 +498,7 @@ mod tests {
             ("{{ debug() }}", "no variable is called `debug`"),
             ("{{ event", "syntax error"),
             ("{% for %}", "syntax error"),
-            ("{{ event | nosuchfilter }}", "unknown filter"),
+            ("{{ event | nosuchfilter }}", "no filter is called `nosuchfilter`"),
         ];
         for (source, words) in rows {
             let message = render(source).expect_err(source);

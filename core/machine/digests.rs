@@ -371,6 +371,12 @@ impl Machine {
             self.give_up(digest, reason);
             return None;
         }
+        if refused && self.unfinished_of(digest).is_some() {
+            // Some have it: halves would tell them again.
+            self.record_attempt(digest, failed.result, failed.took_ms, Next::DeadLetter);
+            self.give_up(digest, reason);
+            return None;
+        }
         if refused {
             self.record_attempt(digest, failed.result, failed.took_ms, Next::Split);
             self.state.deliveries[digest].rare().last_failure = Some(start_of(&failed.failure.reason).into());

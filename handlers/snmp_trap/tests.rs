@@ -93,14 +93,14 @@ fn each_mistake_is_named_with_its_setting() {
 
 #[test]
 fn matchers_of_traps_know_the_words_that_the_config_adds() {
-    let text = "{to: h, community: c, traps: [{matchers: ['severity >= disaster'], oid: 1.3.6.1.4.1.9.1}]}";
+    let text = "{to: h, community: c, traps: [{matchers: ['severity >= purple'], oid: 1.3.6.1.4.1.9.1}]}";
     let mut severities = Severities::default();
     let matches = |severities: &Severities, word: &str| {
         let traps = settings(text).traps(severities).expect("right");
         traps[0].matchers[0].matches(word, &Severities::default())
     };
     assert!(!matches(&severities, "critical"), "nobody knows the word");
-    severities.extra.insert("disaster".into(), ams2_core::Severity::Critical);
+    severities.extra.insert("purple".into(), ams2_core::Severity::Critical);
     assert!(matches(&severities, "critical") && !matches(&severities, "major"));
 }
 

@@ -22,7 +22,7 @@ use std::{
 use super::harness::*;
 
 /// Calls that change files.
-const CALLS: &str = "pwrite64,fdatasync,fsync,rename,unlink,ftruncate,fallocate";
+const CALLS: &str = "pwrite64,fdatasync,fsync,rename,renameat2,unlink,ftruncate,fallocate";
 /// Points that are worked on side by side: most of the time a run waits for disk and timers.
 const SIDE_BY_SIDE: usize = 6;
 /// Requests of the script. Each has three alerts of 50 KiB: segments of 1 MiB change every seven.
@@ -302,7 +302,7 @@ fn a_kill_at_each_call_of_the_journals_thread_loses_nothing() {
     let (answered, status) = run(&site, &["-e", &format!("trace={CALLS}")]);
     assert!(status.success() && answered.len() == 3 * REQUESTS, "{status}\n{}", site.log());
     let counts = counts(&fs::read_to_string(site.path().join("trace")).expect("a trace"));
-    for call in ["pwrite64", "fdatasync", "fsync", "rename"] {
+    for call in ["pwrite64", "fdatasync", "fsync", "renameat2"] {
         assert!(counts.get(call).is_some_and(|count| *count > 1), "the thread makes no {call}: {counts:?}");
     }
     sweep(&prepared, &counts, |site, inject| run(site, &["-e", &format!("trace={CALLS}"), "-e", inject]));
@@ -414,7 +414,7 @@ fn after_an_injected_error_nothing_is_answered_that_is_not_synced_and_nothing_is
         ("fdatasync", &[3, 9, 17][..]),
         ("pwrite64", &[3, 12, 20]),
         ("fsync", &[2, 3]),
-        ("rename", &[2, 3]),
+        ("renameat2", &[2, 3]),
         ("fallocate", &[1]),
     ] {
         for error in ["EIO", "ENOSPC", "EINTR"] {

@@ -81,7 +81,7 @@ templates: texts
     let mut parts: Vec<&str> = shown.stdout.trim_end().split(';').collect();
     parts.sort_unstable();
     assert_eq!(parts, ["1 is major", "2 is major", "https://ams2.example.com Real"]);
-    client(&["--alerts", "event=Other", each]).ends(1).says("no alert matches");
+    client(&["--alerts", "event=Other", "x"]).ends(1).says("no alert matches");
     let ran = run_with_input(ams2().args(["template", "render", "--file", "-"]), b"{{ firing }}\n");
     assert_eq!(ran.ends(0).stdout, "1\n");
 }
