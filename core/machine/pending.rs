@@ -66,7 +66,9 @@ struct Kept {
 /// The bit that says that an alert ended.
 const ENDED: u32 = 1 << 31;
 /// The bits of its row; all of them for none.
-const ROW: u32 = ENDED - 1;
+const ROW: u32 = NEWS - 1;
+/// The bit that says that its state is news.
+const NEWS: u32 = 1 << 30;
 
 /// One notification for one action.
 #[derive(Debug, Serialize, Deserialize)]
@@ -175,9 +177,10 @@ impl Told {
 impl Several {
     fn new(alerts: &[Noted], rows: &[u32], pins: u32) -> Several {
         let kept = |(noted, row): (&Noted, u32)| {
-            assert!(row <= ROW, "two billion alerts do not fit into memory");
+            assert!(row <= ROW, "a billion alerts do not fit into memory");
             let ended = if noted.is_firing() { 0 } else { ENDED };
-            Kept { position: noted.position, start: noted.start, row: row | ended }
+            let news = if noted.is_new() { NEWS } else { 0 };
+            Kept { position: noted.position, start: noted.start, row: row | ended | news }
         };
         // Rows are there for all of them or for none.
         let rows = rows.iter().copied().chain(core::iter::repeat(ROW));
@@ -194,7 +197,8 @@ impl Several {
         self.kept.iter().map(move |kept| {
             let ended = kept.row & ENDED != 0;
             let end = if ended { ends.next().expect("whatever ended has its end") } else { 0 };
-            Noted { position: kept.position, start: kept.start, end }
+            let noted = Noted { position: kept.position, start: kept.start, end };
+            noted.marked(kept.row & NEWS != 0)
         })
     }
 
