@@ -36,6 +36,7 @@ use crate::{
     config::{self, Loaded, Overrides},
     console::{self, Api, NotAppended, ReloadOrder},
     denied::Denied,
+    flight::Flights,
     handler::{Attempt, Handler, Texts},
     journal::{
         Clock, Health, Journal, OpenError, Options, Refused, SnapshotWriter, SystemClock,
@@ -310,6 +311,7 @@ pub async fn run(
         connections,
         busy: tokio::sync::Mutex::new(()),
     });
+    let in_flight = Flights::default();
     let api = api(&router, &journal, &handler, &reloader, Arc::new(reader.clone()))?;
     let routes = console::routes(api.clone())
         .merge(console::status_routes(console::Status {
@@ -317,6 +319,7 @@ pub async fn run(
             journal: journal.clone(),
             originator: metrics.clone(),
             counts: counts.clone(),
+            flights: in_flight.clone(),
         }))
         .merge(
             axum::Router::new().route("/api/v1/alerts", axum::routing::get(console::alerts)).with_state(api),
@@ -330,7 +333,7 @@ pub async fn run(
         settings: RwLock::new(Arc::new(settings(&loaded, connections))),
         metrics,
         on_denied: Box::new(move |from, what| denied.note(from, what)),
-        in_flight: Default::default(),
+        in_flight,
         readers: originator::Readers::new()?,
     });
     *reloader.serving.write().unwrap_or_else(|e| e.into_inner()) = Some(serving.clone());

@@ -14,6 +14,7 @@ use axum::{
 };
 
 use crate::{
+    flight::Flights,
     journal::{Health, Journal},
     originator::OriginatorMetrics,
     router::Router,
@@ -31,6 +32,8 @@ pub struct Status {
     pub originator: Arc<OriginatorMetrics>,
     /// What was decided.
     pub counts: Arc<Counts>,
+    /// Bodies and answers in memory.
+    pub flights: Flights,
 }
 
 /// The routes.
@@ -109,6 +112,8 @@ async fn metrics(State(status): State<Status>) -> Response {
         text.sample("ams2_http_refused_total", &[("reason", reason)], load(counter));
     }
     text.gauge("ams2_http_connections", "Open connections.", load(&came.connections));
+    let in_flight = status.flights.bytes() as u64;
+    text.gauge("ams2_http_bytes_in_flight", "Bytes of bodies and answers in memory.", in_flight);
     text.counter("ams2_journal_flushes", "Flushes of the journal.", load(&journal.flushes));
     text.counter("ams2_journal_flush_microseconds", "Time spent in flushes.", load(&journal.flush_micros));
     text.counter("ams2_journal_inputs", "Inputs kept.", load(&journal.inputs));
