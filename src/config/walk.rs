@@ -226,6 +226,22 @@ impl Found {
         }
     }
 
+    /// A size of the setting `name` that may not be any.
+    pub fn bytes_within(
+        &mut self,
+        node: &Node,
+        name: &str,
+        allowed: &std::ops::RangeInclusive<usize>,
+    ) -> Option<usize> {
+        let bytes = self.bytes(node)?;
+        if !allowed.contains(&bytes) {
+            let mend = format!("use {} to {} bytes", allowed.start(), allowed.end());
+            self.error(node.place, format!("{name}: {bytes} bytes"), mend);
+            return None;
+        }
+        Some(bytes)
+    }
+
     pub fn path(&mut self, node: &Node) -> Option<PathBuf> {
         self.expanded(node).filter(|path| !path.is_empty()).map(PathBuf::from)
     }

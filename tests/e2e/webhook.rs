@@ -357,19 +357,26 @@ fn pythons_server_and_we_know_each_other_by_certificates() {
     assert_eq!(received().lines().count(), 1, "{}", received());
 }
 
+/// An example whose far ends are one sink and whose groups wait as `wait` says, with a folder for its secrets.
+fn example_told_to(sink: &Sink, name: &str, wait: &str) -> Site {
+    let site = example(name);
+    let text = fs::read_to_string(site.config()).expect("readable");
+    let text = text
+        .replace("127.0.0.1:5001", &sink.address.to_string())
+        .replace("group_wait: 10s", wait)
+        .replace("127.0.0.1:9093", "127.0.0.1:0");
+    site.configure(&quietly(&text));
+    fs::create_dir(site.path().join("secrets")).expect("made");
+    site
+}
+
 #[test]
 fn the_example_of_web_hooks_tells_each() {
     let sink = Sink::start(|_, asked| match asked.path.as_str() {
         "/token" => (200, r#"{"access_token":"t"}"#.into()),
         _ => (200, String::new()),
     });
-    let site = example("webhook.yaml");
-    let text = fs::read_to_string(site.config()).expect("readable");
-    let text = text
-        .replace("127.0.0.1:5001", &sink.address.to_string())
-        .replace("group_wait: 10s", "group_wait: 0s");
-    site.configure(&quietly(&text.replace("127.0.0.1:9093", "127.0.0.1:0")));
-    fs::create_dir(site.path().join("secrets")).expect("made");
+    let site = example_told_to(&sink, "webhook.yaml", "group_wait: 0s");
     site.secret("secrets/hook.url", &format!("http://{}/secret-path", sink.address));
     site.secret("secrets/hook.signing", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     site.secret("secrets/hook.client", "of the client");
@@ -394,13 +401,7 @@ fn the_example_of_chats_tells_each() {
         };
         (200, answer.into())
     });
-    let site = example("chat.yaml");
-    let text = fs::read_to_string(site.config()).expect("readable");
-    let text = text
-        .replace("127.0.0.1:5001", &sink.address.to_string())
-        .replace("group_wait: 10s", "group_wait: 0s\n  group_interval: 1s");
-    site.configure(&quietly(&text.replace("127.0.0.1:9093", "127.0.0.1:0")));
-    fs::create_dir(site.path().join("secrets")).expect("made");
+    let site = example_told_to(&sink, "chat.yaml", "group_wait: 0s\n  group_interval: 1s");
     for name in ["slack.token", "matrix.token", "telegram.token", "pagerduty.key"] {
         site.secret(&format!("secrets/{name}"), name);
     }
@@ -453,13 +454,7 @@ fn the_example_of_tickets_tells_each() {
             _ => (200, r#"{"errcode":0,"errmsg":"ok"}"#.into()),
         }
     });
-    let site = example("tickets.yaml");
-    let text = fs::read_to_string(site.config()).expect("readable");
-    let text = text
-        .replace("127.0.0.1:5001", &sink.address.to_string())
-        .replace("group_wait: 10s", "group_wait: 0s\n  group_interval: 1s");
-    site.configure(&quietly(&text.replace("127.0.0.1:9093", "127.0.0.1:0")));
-    fs::create_dir(site.path().join("secrets")).expect("made");
+    let site = example_told_to(&sink, "tickets.yaml", "group_wait: 0s\n  group_interval: 1s");
     for name in ["jira.token", "aws.key", "wecom.secret"] {
         site.secret(&format!("secrets/{name}"), name);
     }

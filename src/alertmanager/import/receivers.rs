@@ -361,7 +361,7 @@ fn receiver(import: &mut Import, node: &Node, global: &Global, templates: &mut T
         let Some(node) = fields.take(theirs) else { continue };
         for (number, item) in import.list(node).iter().enumerate() {
             import.below(format!("{theirs}[{number}]"), |import| {
-                actions.extend(translate(import, item, &name, global, templates));
+                actions.extend(translate(services::Work::new(import, item, &name, global, templates)));
             });
         }
     }

@@ -19,14 +19,14 @@ use crate::{
 };
 
 /// Translates one integration into an action; into none, which is reported, where it would tell nobody.
-type Translate = fn(&mut Import, &Node, &str, &Global, &mut Templates) -> Option<Yaml>;
+type Translate = fn(Work<'_, '_>) -> Option<Yaml>;
 
 /// Their keys, and how each is translated.
 pub(super) const SERVICES: [(&str, Translate); 3] =
     [("jira_configs", jira), ("sns_configs", sns), ("wechat_configs", wechat)];
 
 /// What one integration is made with.
-struct Work<'w, 'n> {
+pub(super) struct Work<'w, 'n> {
     import: &'w mut Import,
     node: &'n Node,
     fields: Fields<'n>,
@@ -36,14 +36,7 @@ struct Work<'w, 'n> {
     templates: &'w mut Templates,
 }
 
-fn jira(
-    import: &mut Import,
-    node: &Node,
-    receiver: &str,
-    global: &Global,
-    templates: &mut Templates,
-) -> Option<Yaml> {
-    let mut work = Work::new(import, node, receiver, global, templates);
+fn jira(mut work: Work<'_, '_>) -> Option<Yaml> {
     work.settings(&[
         ("api_url", "api_url", GlobalPlain("jira_api_url")),
         ("api_type", "api_type", Plain),
@@ -74,14 +67,7 @@ fn jira(
     work.end("jira", true, (!has_login).then_some(missing))
 }
 
-fn sns(
-    import: &mut Import,
-    node: &Node,
-    receiver: &str,
-    global: &Global,
-    templates: &mut Templates,
-) -> Option<Yaml> {
-    let mut work = Work::new(import, node, receiver, global, templates);
+fn sns(mut work: Work<'_, '_>) -> Option<Yaml> {
     work.fixed("api_url");
     work.settings(&[
         ("topic_arn", "topic_arn", Template),
@@ -124,14 +110,7 @@ fn sns(
     work.end("sns", true, missing)
 }
 
-fn wechat(
-    import: &mut Import,
-    node: &Node,
-    receiver: &str,
-    global: &Global,
-    templates: &mut Templates,
-) -> Option<Yaml> {
-    let mut work = Work::new(import, node, receiver, global, templates);
+fn wechat(mut work: Work<'_, '_>) -> Option<Yaml> {
     work.settings(&[
         ("api_secret", "secret", GlobalSecret("wechat_api_secret")),
         ("corp_id", "corp_id", GlobalPlain("wechat_api_corp_id")),
@@ -167,7 +146,7 @@ fn wechat(
 }
 
 impl<'w, 'n> Work<'w, 'n> {
-    fn new(
+    pub(super) fn new(
         import: &'w mut Import,
         node: &'n Node,
         receiver: &'w str,

@@ -131,15 +131,8 @@ impl Reader<'_> {
             // The HTTP library reads so much at least.
             ("head_bytes", &mut limits.head_bytes, 8 << 10..=1 << 20),
         ] {
-            if let Some(node) = fields.take(name)
-                && let Some(bytes) = found.bytes(node)
-            {
-                if allowed.contains(&bytes) {
-                    *size = bytes;
-                } else {
-                    let mend = format!("use {} to {} bytes", allowed.start(), allowed.end());
-                    found.error(node.place, format!("{name}: {bytes} bytes"), mend);
-                }
+            if let Some(bytes) = fields.take(name).and_then(|node| found.bytes_within(node, name, &allowed)) {
+                *size = bytes;
             }
         }
         for (name, time) in [
@@ -185,15 +178,8 @@ impl Reader<'_> {
             // `ams2 send` makes ids of 32 bytes.
             ("id_bytes", &mut limits.id_bytes, 32..=4 << 10),
         ] {
-            if let Some(node) = fields.take(name)
-                && let Some(bytes) = found.bytes(node)
-            {
-                if allowed.contains(&bytes) {
-                    *size = bytes;
-                } else {
-                    let mend = format!("use {} to {} bytes", allowed.start(), allowed.end());
-                    found.error(node.place, format!("{name}: {bytes} bytes"), mend);
-                }
+            if let Some(bytes) = fields.take(name).and_then(|node| found.bytes_within(node, name, &allowed)) {
+                *size = bytes;
             }
         }
         for (name, count) in [("labels", &mut limits.labels), ("annotations", &mut limits.annotations)] {
