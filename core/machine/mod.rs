@@ -14,6 +14,7 @@ mod inhibition;
 mod interner;
 mod lanes;
 mod log;
+mod looks;
 mod members;
 mod muting;
 mod needed;
@@ -54,7 +55,7 @@ use crate::{
     input::{Arrival, Input, JournalRecord, Position},
 };
 use digests::Work;
-use groups::Looking;
+use looks::Looking;
 use muting::Held;
 use pieces::{Effort, Pieces};
 use queue::Queue;

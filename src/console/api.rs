@@ -1,22 +1,18 @@
-//! `/api/v1/*` but the posting of alerts: queries, acknowledgements, words on deliveries, actions, and `/-/reload`.
+//! `/api/v1/*` but the posting of alerts: what it stands on, its routes, and its queries.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use ams2_core::{
     AlertBatch, At, Machine, Position, Record, Severities,
-    config::{ActionId, Removed},
-    input::{Acknowledge, DeliveryCommand, DeliveryId, DeliverySelection, DeliveryVerb, Input},
+    config::Removed,
+    input::Input,
     machine::{DeliveryStanding, DeliveryView, GroupView},
     matcher::{Compiled, Matcher},
 };
-use ams2_handlers::text::one_line;
 use axum::{
     Extension, Json, Router as Routes,
-    extract::{
-        Query, State,
-        rejection::{JsonRejection, QueryRejection},
-    },
-    http::{Method, StatusCode, Uri, header},
+    extract::{Query, State, rejection::QueryRejection},
+    http::header,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -27,12 +23,14 @@ use super::{
     Decision,
     decisions::with_digests,
     done::{Done as Ended, done},
-    pieces::{self, Took, Unwritten, walk},
+    orders,
+    pieces::{self, Took, walk},
+    problem::{Problem, bad_matcher},
     silences, views,
 };
 use crate::{
-    alertmanager, config,
-    flight::{self, Flight, Full, Room},
+    alertmanager,
+    flight::{Flight, Full, Room},
     handler::{Handler, Texts},
     pool::Pool,
     router::{Folded, Router, Unanswered},
@@ -54,8 +52,6 @@ pub const KNOWN_FROM: &str = "x-ams2-known-from";
 const DECISIONS_SHOWN: usize = 100;
 /// Paths whose answer waits for a far end, or for files and the disk.
 pub const SLOW_PATHS: [&str; 2] = ["/api/v1/actions/test", "/-/reload"];
-/// Longest acknowledgement: a year.
-const ACKNOWLEDGE_MS_MAX: u64 = 366 * 86_400_000;
 
 /// Who asks: put into each request by whoever authenticated it.
 #[derive(Clone, Debug)]
@@ -114,12 +110,12 @@ pub fn routes(api: Api) -> Routes {
         .route("/api/v1/groups", get(groups))
         .route("/api/v1/decisions", get(decisions))
         .route("/api/v1/deliveries", get(deliveries))
-        .route("/api/v1/deliveries/retry", post(retry))
-        .route("/api/v1/deliveries/drop", post(drop_deliveries))
-        .route("/api/v1/acknowledgements", post(acknowledge))
+        .route("/api/v1/deliveries/retry", post(orders::retry))
+        .route("/api/v1/deliveries/drop", post(orders::drop_deliveries))
+        .route("/api/v1/acknowledgements", post(orders::acknowledge))
         .route("/api/v1/actions", get(actions))
-        .route("/api/v1/actions/test", post(test_action))
-        .route("/-/reload", post(reload))
+        .route("/api/v1/actions/test", post(orders::test_action))
+        .route("/-/reload", post(orders::reload))
         .with_state(api.clone())
         .merge(silences::routes(api.clone()))
         .merge(alertmanager::routes(api))
@@ -481,206 +477,6 @@ impl Told<'_> {
     }
 }
 
-/// Which deliveries: exactly one of the three.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeliveryOrder {
-    /// One delivery, by id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// Every dead letter of an action, as `receiver/kind/name`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
-    /// Every dead letter.
-    #[serde(skip_serializing_if = "is_false")]
-    pub all_dead: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-impl DeliveryOrder {
-    fn selection(&self) -> Result<DeliverySelection, Problem> {
-        match (&self.id, &self.action, self.all_dead) {
-            (Some(id), None, false) => DeliveryId::parse(id).map(DeliverySelection::One).ok_or_else(|| {
-                Problem::bad(
-                    format!("`{id}` is no delivery id"),
-                    "ids have 32 hex digits: `ams2 query deliveries` shows them",
-                )
-            }),
-            (None, Some(action), false) => Ok(DeliverySelection::DeadLettersOf(action_id(action)?)),
-            (None, None, true) => Ok(DeliverySelection::DeadLetters),
-            _ => {
-                Err(Problem::bad("which deliveries is not clear", "give exactly one of id, action, all_dead"))
-            }
-        }
-    }
-}
-
-fn action_id(text: &str) -> Result<ActionId, Problem> {
-    let mend = "write receiver/kind/name: `ams2 action list` shows them";
-    config::action_id(text).ok_or_else(|| Problem::bad(format!("`{text}` is no action"), mend))
-}
-
-async fn retry(
-    State(api): State<Api>,
-    Extension(operator): Extension<Operator>,
-    order: Result<Json<DeliveryOrder>, JsonRejection>,
-) -> Result<Response, Problem> {
-    order_deliveries(api, operator, order, DeliveryVerb::Retry).await
-}
-
-async fn drop_deliveries(
-    State(api): State<Api>,
-    Extension(operator): Extension<Operator>,
-    order: Result<Json<DeliveryOrder>, JsonRejection>,
-) -> Result<Response, Problem> {
-    order_deliveries(api, operator, order, DeliveryVerb::Drop).await
-}
-
-async fn order_deliveries(
-    api: Api,
-    operator: Operator,
-    order: Result<Json<DeliveryOrder>, JsonRejection>,
-    verb: DeliveryVerb,
-) -> Result<Response, Problem> {
-    let Json(order) = order?;
-    let which = order.selection()?;
-    let (found, under_way) = match which.clone() {
-        DeliverySelection::One(id) => {
-            let one = move |folded: &Folded| {
-                let machine = &folded.machine;
-                (usize::from(machine.delivery(id).is_some()), machine.is_being_attempted(id))
-            };
-            api.router.ask(one).await?
-        }
-        several => {
-            let of = match several {
-                DeliverySelection::DeadLettersOf(action) => Some(action),
-                _ => None,
-            };
-            let dead = move |machine: &Machine, row, count: &mut usize| {
-                *count += usize::from(machine.is_dead_letter(row, of.as_ref()));
-                Took::LOOK
-            };
-            (walk(&api.router, Machine::delivery_bound, 0, dead).await?, false)
-        }
-    };
-    if under_way {
-        return Err(Problem {
-            status: StatusCode::CONFLICT,
-            detail: "an attempt at this delivery is under way: its outcome decides".into(),
-            mend: "see `ams2 query deliveries` in a moment, and give the order again if it is still there"
-                .into(),
-            retry_after: None,
-        });
-    }
-    if found == 0 {
-        return Err(Problem {
-            status: StatusCode::NOT_FOUND,
-            detail: "no such delivery is pending or dead".into(),
-            mend: "`ams2 query deliveries` and `ams2 query dead-letters` show them".into(),
-            retry_after: None,
-        });
-    }
-    let input = Input::Deliveries(DeliveryCommand { which, verb, by: operator.0 });
-    let sequence = (api.inputs)(input).await?;
-    Ok(Json(Done { sequence, count: found }).into_response())
-}
-
-/// The answer to a command.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Done {
-    /// Its sequence number in the journal.
-    pub sequence: u64,
-    /// How many things it concerns.
-    pub count: usize,
-}
-
-/// `POST /api/v1/acknowledgements`.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AcknowledgeOrder {
-    /// Matchers, one an entry; all must match.
-    pub matchers: Vec<String>,
-    /// Who takes charge; the authenticated client when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// For how long, in seconds; until the alert changes when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<u64>,
-    /// Why.
-    pub comment: String,
-    /// Takes it back.
-    #[serde(skip_serializing_if = "is_false")]
-    pub withdraw: bool,
-}
-
-async fn acknowledge(
-    State(api): State<Api>,
-    Extension(operator): Extension<Operator>,
-    order: Result<Json<AcknowledgeOrder>, JsonRejection>,
-) -> Result<Response, Problem> {
-    let Json(order) = order?;
-    let matchers = order
-        .matchers
-        .iter()
-        .map(|text| Matcher::parse(text).map_err(bad_matcher))
-        .collect::<Result<Vec<_>, _>>()?;
-    if matchers.is_empty() {
-        return Err(Problem::bad(
-            "no matcher says which alerts",
-            "give at least one, such as `event=\"Virus Found\"`",
-        ));
-    }
-    let asked = matchers.clone();
-    let ms = order.seconds.map(|seconds| seconds.saturating_mul(1000));
-    if ms.is_some_and(|ms| ms == 0 || ms > ACKNOWLEDGE_MS_MAX) {
-        return Err(Problem::bad("the time is 0 or more than a year", "give seconds from 1 to 31622400"));
-    }
-    let compiled =
-        api.router.ask(move |folded| Ok::<_, Problem>(compile(&asked, &folded.machine)?.0)).await??;
-    let firing = move |machine: &Machine, row, count: &mut usize| {
-        let alert = machine.alert_in(row);
-        *count += usize::from(alert.is_some_and(|alert| alert.is_firing() && alert.matches(&compiled)));
-        Took::LOOK
-    };
-    let count = walk(&api.router, Machine::alert_bound, 0, firing).await?;
-    if count == 0 {
-        return Err(Problem {
-            status: StatusCode::NOT_FOUND,
-            detail: "no firing alert matches".into(),
-            mend: "`ams2 query alerts` shows what fires".into(),
-            retry_after: None,
-        });
-    }
-    for (field, text, most) in [
-        ("by", order.by.as_deref().unwrap_or(""), BY_BYTES_MAX),
-        ("comment", &order.comment, COMMENT_BYTES_MAX),
-    ] {
-        if text.len() > most {
-            return Err(Problem::bad(
-                format!("{field} has {} bytes; at most {most} are kept", text.len()),
-                "say it in fewer words",
-            ));
-        }
-    }
-    let input = Input::Acknowledge(Acknowledge {
-        matchers,
-        // Whom it names is on record beside who was let in.
-        by: match order.by.filter(|by| *by != operator.0) {
-            Some(by) => smol_str::format_smolstr!("{by} (by {})", operator.0),
-            None => operator.0,
-        },
-        until: ms.map(|ms| (api.clock)().plus(ms)),
-        comment: order.comment,
-        withdraw: order.withdraw,
-    });
-    let sequence = (api.inputs)(input).await?;
-    Ok(Json(Done { sequence, count }).into_response())
-}
-
 async fn actions(State(api): State<Api>) -> Result<Response, Problem> {
     let pending = api.router.ask(|folded| folded.machine.pending()).await?;
     let rows: Vec<views::Action> = pending
@@ -695,219 +491,4 @@ async fn actions(State(api): State<Api>) -> Result<Response, Problem> {
         })
         .collect();
     Ok(Json(rows).into_response())
-}
-
-/// Longest name and comment of an acknowledgement, in bytes.
-const BY_BYTES_MAX: usize = 256;
-const COMMENT_BYTES_MAX: usize = 4 << 10;
-
-/// `POST /api/v1/actions/test`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TestOrder {
-    /// `receiver/kind/name`.
-    pub action: String,
-}
-
-/// What the far end said to a test.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct TestAnswer {
-    /// `sent`, `delivered` or `failed`.
-    pub outcome: String,
-    /// The far end's words.
-    pub reply: String,
-}
-
-async fn test_action(
-    State(api): State<Api>,
-    Extension(operator): Extension<Operator>,
-    order: Result<Json<TestOrder>, JsonRejection>,
-) -> Result<Response, Problem> {
-    let Json(order) = order?;
-    let id = action_id(&order.action)?;
-    let Some(result) = api.handler.test(&id).await else {
-        return Err(Problem {
-            status: StatusCode::NOT_FOUND,
-            detail: format!("there is no action `{}`", order.action),
-            mend: "`ams2 action list` shows them all".into(),
-            retry_after: None,
-        });
-    };
-    // Names of the config and of clients may hold anything; of what is in neither, nothing is logged.
-    let (action, by) = (id.to_string(), one_line(&operator.0));
-    tracing::info!(action = %one_line(&action), %by, "a test was sent");
-    use ams2_core::input::Receipt;
-    let (outcome, reply) = match result {
-        Ok(Receipt::Sent) => ("sent", "nobody will confirm".to_owned()),
-        Ok(Receipt::Delivered { reply, .. }) => ("delivered", reply),
-        Ok(Receipt::Partial { failure, .. }) | Err(failure) => ("failed", failure.reason),
-    };
-    Ok(Json(TestAnswer { outcome: outcome.into(), reply }).into_response())
-}
-
-/// `POST /-/reload`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReloadQuery {
-    /// The receiver that takes deliveries whose action is gone.
-    move_to: Option<SmolStr>,
-    /// Whether they become dead letters instead.
-    #[serde(default)]
-    drop: bool,
-}
-
-async fn reload(
-    State(api): State<Api>,
-    Extension(operator): Extension<Operator>,
-    query: Result<Query<ReloadQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(query) = query?;
-    let removed = match (query.move_to, query.drop) {
-        (None, false) => None,
-        (Some(receiver), false) => Some(Removed::MoveTo(receiver)),
-        (None, true) => Some(Removed::Drop),
-        (Some(_), true) => {
-            return Err(Problem::bad("move_to and drop exclude each other", "give one of them"));
-        }
-    };
-    match (api.reload)(ReloadOrder { by: operator.0, removed }).await {
-        Ok(warnings) => Ok(warnings.into_response()),
-        Err(mistakes) => Err(Problem {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            detail: format!("the new configuration was refused, the old one stays:\n{mistakes}"),
-            mend: "mend the file and reload again; `ams2 check FILE` shows the same".into(),
-            retry_after: None,
-        }),
-    }
-}
-
-/// An error answer: problem+json (RFC 9457) with what, where and how to mend it.
-#[derive(Debug)]
-pub struct Problem {
-    status: StatusCode,
-    detail: String,
-    mend: String,
-    retry_after: Option<Duration>,
-}
-
-impl Problem {
-    /// Something has changed meanwhile.
-    pub(super) fn conflict(detail: impl Into<String>, mend: impl Into<String>) -> Problem {
-        Problem::status(StatusCode::CONFLICT, detail, mend)
-    }
-
-    pub(super) fn status(status: StatusCode, detail: impl Into<String>, mend: impl Into<String>) -> Problem {
-        Problem { status, ..Problem::bad(detail, mend) }
-    }
-
-    pub(super) fn bad(detail: impl Into<String>, mend: impl Into<String>) -> Problem {
-        Problem {
-            status: StatusCode::BAD_REQUEST,
-            detail: detail.into(),
-            mend: mend.into(),
-            retry_after: None,
-        }
-    }
-}
-
-pub(super) fn bad_matcher(error: ams2_core::matcher::MatcherError) -> Problem {
-    Problem::bad(error.to_string(), "a matcher is `name op \"value\"` with one of = != =~ !~ >= > <= <")
-}
-
-impl From<JsonRejection> for Problem {
-    fn from(rejection: JsonRejection) -> Problem {
-        Problem {
-            status: rejection.status(),
-            detail: rejection.body_text(),
-            mend: "send JSON with Content-Type: application/json".into(),
-            retry_after: None,
-        }
-    }
-}
-
-impl From<QueryRejection> for Problem {
-    fn from(rejection: QueryRejection) -> Problem {
-        Problem::bad(rejection.body_text(), "docs/http.md has the parameters of each path")
-    }
-}
-
-/// The answer on paths that are not there.
-pub async fn no_such_path(uri: Uri) -> Problem {
-    Problem {
-        status: StatusCode::NOT_FOUND,
-        detail: format!("there is no such path: `{}`", uri.path()),
-        mend: "docs/http.md has them all".into(),
-        retry_after: None,
-    }
-}
-
-/// The answer to a method that a path does not have; its `Allow` names those that it has.
-pub async fn no_such_method(method: Method, uri: Uri) -> Problem {
-    Problem {
-        status: StatusCode::METHOD_NOT_ALLOWED,
-        detail: format!("`{method}` cannot be used on `{}`", uri.path()),
-        mend: "use one of those that the header Allow names".into(),
-        retry_after: None,
-    }
-}
-
-impl From<Unanswered> for Problem {
-    fn from(why: Unanswered) -> Problem {
-        Problem {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            detail: why.to_string(),
-            mend: "try again shortly".into(),
-            retry_after: Some(Duration::from_secs(1)),
-        }
-    }
-}
-
-impl From<Full> for Problem {
-    fn from(full: Full) -> Problem {
-        Problem {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            detail: full.to_string(),
-            mend: "ask again a little later, or for fewer rows with `limit`".into(),
-            retry_after: Some(flight::RETRY_AFTER),
-        }
-    }
-}
-
-impl From<Unwritten> for Problem {
-    fn from(why: Unwritten) -> Problem {
-        match why {
-            Unwritten::Unanswered(why) => why.into(),
-            Unwritten::Full(full) => full.into(),
-        }
-    }
-}
-
-impl From<NotAppended> for Problem {
-    fn from(why: NotAppended) -> Problem {
-        Problem {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            detail: why.to_string(),
-            mend: "see `/-/ready` and the log".into(),
-            retry_after: Some(why.retry_after),
-        }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let body = serde_json::json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "mend": self.mend,
-        });
-        let mut response =
-            (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string())
-                .into_response();
-        if let Some(wait) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
-        }
-        response
-    }
 }

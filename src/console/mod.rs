@@ -4,16 +4,20 @@
 mod api;
 mod decisions;
 mod done;
+mod orders;
 mod pieces;
+mod problem;
 mod silences;
 mod status;
 pub mod views;
 
 pub use api::{
-    AcknowledgeOrder, Api, DeliveryOrder, Done, Inputs, KNOWN_FROM, NotAppended, Operator, Problem, Reload,
-    ReloadOrder, SLOW_PATHS, TRUNCATED, TestAnswer, TestOrder, alerts, no_such_method, no_such_path, routes,
+    Api, Inputs, KNOWN_FROM, NotAppended, Operator, Reload, ReloadOrder, SLOW_PATHS, TRUNCATED, alerts,
+    routes,
 };
 pub use decisions::Decision;
+pub use orders::{AcknowledgeOrder, DeliveryOrder, Done, TestAnswer, TestOrder};
 pub(crate) use pieces::{Listing, Took, Unwritten, streamed, walk};
+pub use problem::{Problem, no_such_method, no_such_path};
 pub use silences::{ExpireOrder, Preview, PreviewOrder, SetDone, SetOrder};
 pub use status::{Status, status_routes};

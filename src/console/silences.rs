@@ -25,8 +25,9 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::{
-    api::{Api, More, Operator, Problem, Written, bad_matcher, compile, newest, own_texts_of},
+    api::{Api, More, Operator, Written, compile, newest, own_texts_of},
     pieces::{Took, walk},
+    problem::{Problem, bad_matcher},
     views,
 };
 use crate::flight::Room;

@@ -105,6 +105,8 @@ mod lost_pages;
 #[cfg(test)]
 mod newer;
 #[cfg(test)]
+mod running;
+#[cfg(test)]
 mod strangers;
 #[cfg(test)]
 mod tests;

@@ -432,3 +432,6 @@ fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,11 @@
 //! What the journal promises: what was flushed is read again, whatever the disk does.
 
-use std::{
-    io,
-    sync::{Arc, mpsc},
-};
+use std::{io, sync::Arc};
 
 use ams2_core::{
     AlertBatch, At, BatchBuilder, Input, Position, Wall,
     batch::AlertTimes,
-    input::{Arrival, Carried, CarriedItem, CarriedText, JournalRecord, Started},
+    input::{Arrival, Carried, CarriedItem, CarriedText, JournalRecord},
 };
 use proptest::prelude::*;
 
@@ -16,8 +13,7 @@ use crate::handler::{TextError, Texts};
 
 use super::{
     simulated::{Failing, SimulatedDisk},
-    storage::{Folder, Storage},
-    thread::Clock,
+    storage::Storage,
     *,
 };
 
@@ -25,7 +21,7 @@ pub(super) fn small() -> Options {
     Options { segment_bytes: 64 << 10, free_bytes_min: 0, ..Options::default() }
 }
 
-fn batch(numbers: &[u64]) -> AlertBatch {
+pub(super) fn batch(numbers: &[u64]) -> AlertBatch {
     let mut builder = BatchBuilder::default();
     for number in numbers {
         builder.label("event", "Virus Found");
@@ -389,225 +385,6 @@ fn what_the_older_snapshot_needs_stays_until_there_is_another_to_fall_back_on() 
 }
 
 #[test]
-fn two_processes_cannot_use_one_folder() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let first = Folder::open(folder.path()).expect("free");
-    let error = Folder::open(folder.path()).expect_err("in use").to_string();
-    assert!(error.contains(&std::process::id().to_string()), "{error}");
-    // Nor when its file is gone: the folder itself is locked.
-    std::fs::remove_file(folder.path().join("lock")).expect("removed");
-    Folder::open(folder.path()).expect_err("in use");
-    drop(first);
-    Folder::open(folder.path()).expect("free again");
-}
-
-struct StandingClock;
-
-impl Clock for StandingClock {
-    fn now(&self) -> At {
-        At(7)
-    }
-}
-
-fn running(disk: &SimulatedDisk, options: Options) -> (Journal, mpsc::Receiver<Vec<JournalRecord>>) {
-    let opened = Opened::open(Arc::new(disk.clone()), options.clone(), [1, 2, 3]).expect("opens");
-    let (writer, ..) = opened.finish(0).expect("a segment");
-    let (sender, records) = mpsc::sync_channel(1);
-    let (journal, _) = Journal::start(
-        writer,
-        options,
-        Arc::new(StandingClock),
-        move |batch| sender.send(batch).is_ok(),
-        Box::new(|_| {}),
-    )
-    .expect("a thread");
-    (journal, records)
-}
-
-/// A clock beside a wall clock that a test sets.
-struct SetClock(std::sync::atomic::AtomicI64);
-
-impl Clock for SetClock {
-    fn now(&self) -> At {
-        At(7)
-    }
-
-    fn wall_offset_ms(&self) -> Option<i64> {
-        Some(self.0.load(std::sync::atomic::Ordering::Relaxed))
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wall_clock_that_was_set_is_kept_before_what_clients_send_by_it() {
-    let opened = Opened::open(Arc::new(SimulatedDisk::new(1)), small(), [1, 2, 3]).expect("opens");
-    let (writer, ..) = opened.finish(0).expect("a segment");
-    let (sender, records) = mpsc::channel();
-    let clock = Arc::new(SetClock(1_000.into()));
-    let take = move |batch: Vec<JournalRecord>| batch.into_iter().all(|record| sender.send(record).is_ok());
-    let (journal, _thread) =
-        Journal::start(writer, small(), clock.clone(), take, Box::new(|_| {})).expect("a thread");
-    let started = Started {
-        incarnation: 1,
-        seed: [1, 2],
-        wall_offset_ms: 1_000,
-        version: "test".into(),
-        damage: vec![],
-        install: None,
-    };
-    journal.append(Input::Started(started)).await.expect("kept");
-    journal.accept(arrival(1)).await.expect("kept");
-    // Within half a second it counts as the same.
-    clock.0.store(1_400, std::sync::atomic::Ordering::Relaxed);
-    journal.accept(arrival(2)).await.expect("kept");
-    clock.0.store(-9_000, std::sync::atomic::Ordering::Relaxed);
-    let last = journal.accept(arrival(3)).await.expect("kept");
-    assert_eq!(last.first, 5);
-    let inputs: Vec<Input> = records.iter().take(5).map(|record| record.input).collect();
-    assert!(
-        matches!(
-            inputs[..],
-            [
-                Input::Started(_),
-                Input::Alerts(_),
-                Input::Alerts(_),
-                Input::WallClock(-9_000),
-                Input::Alerts(_)
-            ]
-        ),
-        "{inputs:?}"
-    );
-    // Nobody needs to send anything for it to be seen.
-    clock.0.store(50_000, std::sync::atomic::Ordering::Relaxed);
-    let next = records.recv_timeout(Duration::from_secs(60)).expect("a record");
-    assert_eq!(next.input, Input::WallClock(50_000));
-}
-
-fn arrival(number: u64) -> Arrival {
-    Arrival { client: "test".into(), batch: Arc::new(batch(&[number])) }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_senders_share_a_flush_and_each_is_answered_its_own_number() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let options = Options { free_bytes_min: 0, ..small() };
-    let storage = Arc::new(Folder::open(folder.path()).expect("free"));
-    let (writer, ..) =
-        Opened::open(storage, options.clone(), [1, 2, 3]).expect("opens").finish(0).expect("a segment");
-    let (journal, _thread) =
-        Journal::start(writer, options, Arc::new(StandingClock), |_| true, Box::new(|_| {}))
-            .expect("a thread");
-    let mut tasks = tokio::task::JoinSet::new();
-    for number in 0..500 {
-        let journal = journal.clone();
-        tasks.spawn(async move { journal.accept(arrival(number)).await.expect("kept").first });
-    }
-    let mut numbers: Vec<u64> = tasks.join_all().await;
-    numbers.sort_unstable();
-    assert_eq!(numbers, (1..=500).collect::<Vec<_>>());
-    let flushes = journal.metrics().flushes.load(std::sync::atomic::Ordering::Relaxed);
-    assert!(flushes < 400, "{flushes} flushes for 500 senders");
-}
-
-#[tokio::test]
-async fn a_router_that_is_behind_makes_clients_wait_and_then_refuses_them() {
-    let options = Options { waiting_max: 10, ..small() };
-    let (journal, records) = running(&SimulatedDisk::new(1), options);
-    let mut answers = Vec::new();
-    // One batch is with the router, one waits in the channel, one is in the thread's hands; the rest waits here.
-    for number in 0..200 {
-        let journal = journal.clone();
-        answers.push(tokio::spawn(async move { journal.accept(arrival(number)).await }));
-        tokio::task::yield_now().await;
-    }
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    let refused = || journal.metrics().refused_busy.load(std::sync::atomic::Ordering::Relaxed);
-    while refused() == 0 && std::time::Instant::now() < deadline {
-        tokio::task::yield_now().await;
-    }
-    assert!(refused() > 0, "clients are refused, not kept waiting for ever");
-    let mut kept = 0;
-    let mut got = 0;
-    std::thread::spawn(move || while records.recv().is_ok() {});
-    for answer in answers {
-        got += 1;
-        match answer.await.expect("no panic") {
-            Ok(_) => kept += 1,
-            Err(refused) => assert!(matches!(refused, Refused::Busy { .. })),
-        }
-    }
-    assert_eq!(got, 200);
-    assert!(kept >= 10, "{kept} were kept");
-}
-
-#[tokio::test]
-async fn orders_that_wait_are_bounded_and_leave_room_for_our_own() {
-    let (journal, _records) = running(&SimulatedDisk::new(1), small());
-    let order = || {
-        let text = "x".repeat(4 << 20);
-        let id = ams2_core::silence::SilenceId::from_random(1);
-        Input::Silence(ams2_core::silence::SilenceOrder::Expire { id, by: text.into() })
-    };
-    // Nobody takes the records, so that after some flushes all waits.
-    let mut waiting = Vec::new();
-    let refused = loop {
-        let mut asked = Box::pin(journal.append(order()));
-        match asked.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
-            std::task::Poll::Ready(answer) => break answer,
-            std::task::Poll::Pending => waiting.push(asked),
-        }
-        assert!(waiting.len() < 100, "400 MiB wait");
-        tokio::task::yield_now().await;
-    };
-    assert!(matches!(refused, Err(Refused::Busy { .. })), "{refused:?}");
-    journal.keep(order()).expect("our own inputs have room");
-}
-
-#[tokio::test]
-async fn a_full_disk_refuses_clients_while_outcomes_go_on() {
-    let disk = SimulatedDisk::new(1);
-    let options = Options { segment_bytes: 1 << 20, free_bytes_min: 1, ..small() };
-    let (journal, records) = running(&disk, options);
-    std::thread::spawn(move || while records.recv().is_ok() {});
-    journal.accept(arrival(1)).await.expect("there is room");
-    disk.set_capacity(Some(1));
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while journal.health() == Health::Well && std::time::Instant::now() < deadline {
-        journal.append(Input::Advanced).await.expect("our own inputs have room");
-    }
-    assert!(matches!(journal.accept(arrival(2)).await, Err(Refused::DiskFull { .. })));
-    journal.append(Input::Advanced).await.expect("our own inputs still have room");
-    disk.set_capacity(None);
-    while journal.health() != Health::Well && std::time::Instant::now() < deadline {
-        tokio::task::yield_now().await;
-    }
-    journal.accept(arrival(3)).await.expect("there is room again");
-}
-
-#[tokio::test]
-async fn what_is_carried_forward_does_not_use_up_the_reserve() {
-    let disk = SimulatedDisk::new(1);
-    let options = Options { segment_bytes: 1 << 20, free_bytes_min: 1, ..small() };
-    let (journal, records) = running(&disk, options);
-    std::thread::spawn(move || while records.recv().is_ok() {});
-    journal.accept(arrival(1)).await.expect("there is room");
-    disk.set_capacity(Some(1));
-    let numbers: Vec<u64> = (0..500).collect();
-    let items = numbers.iter().map(|number| CarriedItem {
-        from: Position::arrived(1),
-        text: CarriedText::Alert { client: "old".into(), batch: batch(&[*number]) },
-    });
-    let carried = Input::Carried(Carried { items: items.collect() });
-    let refused = loop {
-        if let Err(refused) = journal.append(carried.clone()).await {
-            break refused;
-        }
-    };
-    assert!(matches!(refused, Refused::DiskFull { .. }), "{refused:?}");
-    assert_ne!(journal.health(), Health::Failed);
-    journal.append(Input::Advanced).await.expect("what the reserve is for has room");
-}
-
-#[test]
 fn a_read_error_is_not_taken_for_a_loss() {
     let disk = SimulatedDisk::new(1);
     let (mut writer, ..) = open(&disk);
@@ -690,17 +467,6 @@ fn an_input_that_does_not_decode_costs_no_other_of_its_flush() {
     }
 }
 
-#[tokio::test]
-async fn a_journal_that_failed_answers_nobody_with_yes() {
-    let disk = SimulatedDisk::new(1);
-    let (journal, records) = running(&disk, small());
-    std::thread::spawn(move || while records.recv().is_ok() {});
-    disk.fail_at(disk.calls() + 1, io::ErrorKind::Other, Failing::ForGood);
-    assert_eq!(journal.accept(arrival(1)).await, Err(Refused::Failed));
-    assert_eq!(journal.accept(arrival(2)).await, Err(Refused::Failed));
-    assert_eq!(journal.health(), Health::Failed);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -743,140 +509,6 @@ proptest! {
         let header = segment::SegmentHeader { journal: 1, id: 1, first_seq: 1, base_ms: 0, first_at: At(0), by: [0; 4] };
         segment::Walk::new(&bytes, header).for_each(drop);
     }
-}
-
-#[tokio::test]
-async fn what_no_frame_can_hold_is_refused_before_anything_is_written() {
-    let disk = SimulatedDisk::new(1);
-    let (journal, records) = running(&disk, Options { waiting_bytes_max: usize::MAX, ..small() });
-    std::thread::spawn(move || while records.recv().is_ok() {});
-    let acknowledge = |bytes: usize| {
-        Input::Acknowledge(ams2_core::input::Acknowledge {
-            matchers: vec![],
-            by: "test".into(),
-            until: None,
-            comment: "x".repeat(bytes),
-            withdraw: false,
-        })
-    };
-    assert!(matches!(journal.append(acknowledge(61 << 20)).await, Err(Refused::TooLarge { .. })));
-    assert_eq!(journal.health(), Health::Well);
-    // Many that fit alone do not make one frame that nobody can read.
-    let mut answers = tokio::task::JoinSet::new();
-    for _ in 0..12 {
-        let (journal, input) = (journal.clone(), acknowledge(7 << 20));
-        answers.spawn(async move { journal.append(input).await });
-    }
-    assert!(answers.join_all().await.iter().all(Result::is_ok));
-    journal.stop();
-    let mut kept = 0;
-    let mut opened = Opened::open(Arc::new(disk), small(), [1, 2, 3]).expect("opens");
-    opened
-        .replay(0, At(0), |record| kept += u64::from(matches!(record.input, Input::Acknowledge(_))))
-        .expect("readable");
-    assert_eq!((kept, opened.damage.len()), (12, 0));
-}
-
-#[test]
-fn a_folder_that_anybody_may_write_into_is_refused() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("ours");
-    let error = Folder::open(folder.path()).expect_err("refused").to_string();
-    assert!(error.contains("mode 0777") && error.contains("chmod go-w"), "{error}");
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o720)).expect("ours");
-    let error = Folder::open(folder.path()).expect_err("refused").to_string();
-    assert!(error.contains("mode 0720") && error.contains("chmod go-w"), "{error}");
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("ours");
-    drop(Folder::open(folder.path()).expect("others may look"));
-    // A folder of another owner: only root can make one.
-    if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::chown(folder.path(), Some(12_345), None).expect("root may");
-        let error = Folder::open(folder.path()).expect_err("refused").to_string();
-        assert!(error.contains("belongs to user 12345") && error.contains("chown -R 0 "), "{error}");
-    }
-}
-
-#[test]
-fn a_link_where_a_file_of_ours_is_to_be_is_not_followed() {
-    let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-    let target = other.path().join("target");
-    std::fs::write(&target, "not ours").expect("written");
-    std::os::unix::fs::symlink(&target, folder.path().join("lock")).expect("linked");
-    let error = Folder::open(folder.path()).expect_err("refused").to_string();
-    assert!(error.contains("lock: "), "{error}");
-    std::fs::remove_file(folder.path().join("lock")).expect("removed");
-    // The folder itself may be named by a link.
-    let link = other.path().join("link");
-    std::os::unix::fs::symlink(folder.path(), &link).expect("linked");
-    let storage = Folder::open(&link).expect("opens");
-    std::os::unix::fs::symlink(&target, folder.path().join("1.seg")).expect("linked");
-    let error = storage.open("1.seg").err().expect("refused").to_string();
-    assert!(error.contains("1.seg: "), "{error}");
-    assert_eq!(std::fs::read(&target).expect("readable"), b"not ours");
-}
-
-#[test]
-fn an_error_of_the_disk_names_the_file_and_keeps_its_kind() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let storage = Folder::open(folder.path()).expect("opens");
-    let name = folder.path().join("7.seg").display().to_string();
-    let missing = storage.open("7.seg").err().expect("there is none");
-    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-    assert!(missing.to_string().starts_with(&format!("{name}: ")), "{missing}");
-    let renamed = storage.rename("7.seg", "8.seg").expect_err("there is none");
-    assert!(renamed.to_string().starts_with(&format!("{name}: ")), "{renamed}");
-    assert_eq!(storage::os_error(&missing), Some(rustix::io::Errno::NOENT.raw_os_error()));
-}
-
-#[test]
-fn a_segment_takes_no_name_that_another_file_has() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (real, simulated) = (Folder::open(folder.path()).expect("opens"), SimulatedDisk::new(1));
-    let disks: [&dyn Storage; 2] = [&real, &simulated];
-    for disk in disks {
-        for (name, content) in [("1.free", b"free"), ("1.seg", b"kept")] {
-            disk.create(name, 0).expect("made").write_at(content, 0).expect("written");
-        }
-        let error = disk.rename_new("1.free", "1.seg").expect_err("it has one");
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        let mut bytes = [0; 4];
-        disk.open("1.seg").expect("there").read_at(&mut bytes, 0).expect("readable");
-        assert_eq!(&bytes, b"kept");
-        disk.rename_new("1.free", "2.seg").expect("nothing has it");
-    }
-}
-
-#[test]
-fn many_files_take_few_descriptors_and_are_read_all_the_same() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let storage = Folder::open(folder.path()).expect("opens");
-    let prefix = folder.path().to_owned();
-    let open = move || {
-        let entries = std::fs::read_dir("/proc/self/fd").expect("readable");
-        let targets = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-        targets.filter(|target| target.starts_with(&prefix)).count()
-    };
-    let files: Vec<_> = (0..100u8)
-        .map(|number| {
-            let file = storage.create(&format!("{number}.seg"), 0).expect("made");
-            file.write_at(&[number], 0).expect("written");
-            // What was written is synced on the descriptor that it was written to.
-            file.sync().expect("synced");
-            file
-        })
-        .collect();
-    assert!(open() >= 100, "{}", open());
-    files.iter().for_each(|file| file.rest());
-    assert!(open() < 24, "{}", open());
-    for (number, file) in (0..).zip(&files) {
-        let mut byte = [0];
-        assert_eq!((file.read_at(&mut byte, 0).expect("readable"), byte), (1, [number]));
-    }
-    assert!(open() < 24, "{}", open());
-    // One that another has replaced is not taken for it.
-    storage.rename("3.seg", "4.seg").expect("renamed");
-    assert_eq!(files[4].read_at(&mut [0], 0).expect_err("another file").kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
