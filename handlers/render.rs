@@ -35,7 +35,13 @@ mod shared;
 use std::{
     fmt::{self, Write as _},
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::Duration,
 };
 
 use minijinja::{
@@ -60,6 +66,13 @@ pub const FUEL_ALERT: u64 = 20_000;
 pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// Deepest nesting of blocks, macros and calls.
 const DEPTH_MAX: usize = 64;
+/// Longest that a template may take whose values may grow. Steps are counted, and a step takes as long as its values are
+/// large: `==` of a list that holds itself twice, forty times over, takes for ever.
+const TIME_MAX: Duration = Duration::from_secs(3);
+/// Stack of the thread that such a one is rendered on: values may be as deep as it has steps.
+const GROWING_STACK_BYTES: usize = 256 << 20;
+/// Priority of a thread that has run out of time and cannot be stopped.
+const STUCK_NICE: i32 = 19;
 /// Longest template, in bytes: an admin's text, not a data file.
 pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
 
@@ -86,6 +99,8 @@ pub struct Template {
     environment: Arc<Environment<'static>>,
     scope: Scope,
     wanted: Wanted,
+    /// For one whose values may grow: whether it has run out of time.
+    grows: Option<Arc<AtomicBool>>,
 }
 
 /// Why a template cannot be used, or failed.
@@ -160,19 +175,24 @@ impl Template {
     /// Compiles `source`, which may include or import those of `shared`.
     pub fn compile_with(source: &str, scope: Scope, shared: &Shared) -> Result<Template, TemplateError> {
         let named = check(source)?;
+        let mut grows = named.grows;
         let mut environment = environment(scope);
         let mut wanted = Wanted::by(source);
         for (name, source) in shared.used_by(source) {
             environment
                 .add_template_owned(name.to_owned(), source.to_owned())
                 .map_err(|error| explain(&error))?;
-            let within = check(source).and_then(|named| look_up(&environment, &named, shared));
-            within.map_err(|error| error.within(name))?;
+            let within = check(source).and_then(|named| {
+                look_up(&environment, &named, shared)?;
+                Ok(named.grows)
+            });
+            grows |= within.map_err(|error| error.within(name))?;
             wanted = wanted.and(Wanted::by(source));
         }
         look_up(&environment, &named, shared)?;
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| explain(&error))?;
-        let template = Template { environment: Arc::new(environment), scope, wanted };
+        let grows = grows.then(Arc::default);
+        let template = Template { environment: Arc::new(environment), scope, wanted, grows };
         match &template.unknown_variables()[..] {
             [] => Ok(template),
             [first, ..] => {
@@ -225,6 +245,48 @@ impl Template {
     }
 
     fn run(&self, context: Value) -> Result<String, TemplateError> {
+        match &self.grows {
+            None => self.run_here(context),
+            Some(stuck) => self.run_beside(context, stuck),
+        }
+    }
+
+    /// On a thread of its own, which is left alone when it takes too long; nor is it tried again.
+    fn run_beside(&self, context: Value, stuck: &AtomicBool) -> Result<String, TemplateError> {
+        let failed = |message: String| TemplateError { message, line: None };
+        let too_long =
+            || failed(format!("it takes more than {TIME_MAX:?}: what it makes of itself grows too much"));
+        if stuck.load(Ordering::Relaxed) {
+            return Err(too_long());
+        }
+        let (sender, answer) = mpsc::channel();
+        let (number, its_number) = mpsc::channel();
+        let template = self.clone();
+        let work = move || {
+            // Whoever waits may have given up.
+            let _gone = number.send(rustix::thread::gettid());
+            let _gone = sender.send(template.run_here(context));
+        };
+        thread::Builder::new()
+            .name("template".into())
+            .stack_size(GROWING_STACK_BYTES)
+            .spawn(work)
+            .map_err(|error| failed(format!("no thread for it: {error}")))?;
+        match answer.recv_timeout(TIME_MAX) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Disconnected) => Err(failed("it failed: this is a fault of ams2".into())),
+            Err(RecvTimeoutError::Timeout) => {
+                stuck.store(true, Ordering::Relaxed);
+                if let Ok(thread) = its_number.recv() {
+                    // Refused or not: it is the last thing that can be done.
+                    let _refused = rustix::process::setpriority_process(Some(thread), STUCK_NICE);
+                }
+                Err(too_long())
+            }
+        }
+    }
+
+    fn run_here(&self, context: Value) -> Result<String, TemplateError> {
         let context = minijinja::context! { root => context.clone(), ..context };
         let mut output = Limited::default();
         let result = self.compiled().render_captured_to(context, &mut output).map(drop);
@@ -327,6 +389,9 @@ fn environment(scope: Scope) -> Environment<'static> {
     filters::add(&mut environment);
     environment.add_filter("time", time);
     environment.add_filter("json", json);
+    // Theirs write whatever it is to its end.
+    environment.add_filter("tojson", json);
+    environment.remove_filter("pprint");
     environment.add_filter("truncate", truncate);
     environment.add_filter("one_line", |text: &str| text::one_line(text).into_owned());
     environment.add_filter("safe_lines", safe_lines);
@@ -357,7 +422,9 @@ fn time(value: &str, format: Option<&str>, options: Kwargs) -> Result<String, Er
 /// The value as JSON on one line.
 pub(crate) fn json(value: &Value) -> Result<String, Error> {
     let failed = |error| Error::new(ErrorKind::BadSerialization, "no JSON").with_source(error);
-    serde_json::to_string(value).map_err(failed)
+    let mut text = Limited::default();
+    serde_json::to_writer(&mut text, value).map_err(failed)?;
+    Ok(String::from_utf8(text.bytes).expect("JSON is text"))
 }
 
 /// `{% if alert.generator_url is http %}`: whether it is a link that does nothing but lead to a page.
@@ -460,6 +527,13 @@ mod tests {
     use super::*;
     use crate::sample;
 
+    /// A list that holds itself twice, thirty times over.
+    macro_rules! doubling {
+        () => {
+            "{% set n = namespace(s=[1], t=0) %}{% for i in range(30) %}{% set n.t = [n.s, n.s] %}{% set n.s = n.t %}{% endfor %}{% set s = n.s %}"
+        };
+    }
+
     fn render(source: &str) -> Result<String, String> {
         let template = Template::compile(source, Scope::Delivery).map_err(|error| error.to_string())?;
         template.render(&sample::delivery()).map_err(|error| error.to_string())
@@ -536,6 +610,9 @@ mod tests {
             ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
             ("{{ decided | time(zone='Mars/Base') }}", "time zone"),
             ("{{ 'noon' | time }}", "is no time"),
+            (concat!(doubling!(), "{{ s | json }}"), "no JSON"),
+            (concat!(doubling!(), "{{ s | tojson }}"), "no JSON"),
+            (concat!(doubling!(), "{{ s }}"), "more than 262144 bytes"),
         ];
         for (source, words) in rows {
             let message = render(source).expect_err(source);
@@ -543,6 +620,44 @@ mod tests {
         }
         let template = Template::compile("a\n{{ common_labels.nosuch }}", Scope::Delivery).expect("compiles");
         assert_eq!(template.render(&sample::delivery()).expect_err("missing").line, Some(2));
+    }
+
+    #[test]
+    fn what_grows_without_steps_is_given_up_and_not_tried_again() {
+        let growing = "{% set n = namespace(s=[1], t=[1], u=0) %}{% for i in range(45) %}{% set n.u = [n.s, n.s] %}\
+            {% set n.s = n.u %}{% set n.u = [n.t, n.t] %}{% set n.t = n.u %}{% endfor %}{{ n.s == n.t }}";
+        let template = Template::compile(growing, Scope::Delivery).expect("compiles");
+        for _ in 0..100 {
+            let error = template.render(&sample::delivery()).expect_err("for ever");
+            assert!(error.message.contains("takes more than 3s"), "{error}");
+        }
+        // What goes as deep as there are steps does not use up a small stack.
+        let deep = "{% set n = namespace(s=[1], t=[1]) %}{% for i in range(40000) %}{% set n.s = [n.s] %}{% endfor %}{{ n.s == [n.t] }}";
+        let render = || render(deep);
+        let shown = thread::Builder::new().stack_size(1 << 20).spawn(render).expect("a thread").join();
+        assert_eq!(shown.expect("no panic").as_deref(), Ok("False"));
+    }
+
+    #[test]
+    fn a_field_that_is_set_to_itself_twice_is_refused() {
+        for (value, is_right) in [
+            ("[n.s, n.s]", false),
+            ("n.s + n.s", false),
+            ("n.s ~ ',' ~ n.s", false),
+            ("{'a': n.s, 'b': [n.s]}", false),
+            ("n.s + [n.s2]", true),
+            ("n.s ~ (', ' if n.s else '') ~ event", true),
+            ("n.s + 1 if n.s < 5 else 0", true),
+            ("[n.t, n.t]", true),
+        ] {
+            let source = format!("a\n{{% set n = namespace(s=1, s2=2, t=3) %}}{{%- set n.s = {value} -%}}");
+            let compiled = Template::compile(&source, Scope::Delivery);
+            assert_eq!(compiled.is_ok(), is_right, "{value}: {compiled:?}");
+            if let Err(error) = compiled {
+                assert!(error.message.contains("`n.s` is set to more than one of itself"), "{error}");
+                assert_eq!(error.line, Some(2));
+            }
+        }
     }
 
     #[test]

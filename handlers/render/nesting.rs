@@ -11,6 +11,8 @@ pub(super) struct Named<'t> {
     pub filters: Vec<Name<'t>>,
     pub tests: Vec<Name<'t>>,
     pub templates: Vec<Name<'t>>,
+    /// Whether values can be made from values again and again: what that comes to, nobody knows before it is done.
+    pub grows: bool,
 }
 
 /// A name, and the line that it stands in.
@@ -28,10 +30,12 @@ const ELIF_MAX: usize = 100;
 const BRACKETS_MAX: usize = 40;
 /// Most blocks within each other.
 const BLOCKS_MAX: usize = 40;
+/// Most places that give a value a name, in a template whose values count as small.
+const NAMINGS_MAX: usize = 24;
 
 /// Refuses what would nest too deep, and gives what it names.
 pub(super) fn check(source: &str) -> Result<Named<'_>, TemplateError> {
-    let (mut elifs, mut blocks) = (0, 0_usize);
+    let (mut elifs, mut blocks, mut namings) = (0, 0_usize, 0);
     let (mut named, mut counted, mut line) = (Named::default(), 0, 1);
     let mut rest = source;
     while let Some(start) = ["{{", "{%", "{#"].iter().filter_map(|mark| rest.find(mark)).min() {
@@ -54,6 +58,15 @@ pub(super) fn check(source: &str) -> Result<Named<'_>, TemplateError> {
         if rest[start..].starts_with("{%") && matches!(tag.keyword, "include" | "import" | "from" | "extends")
         {
             named.templates.extend(tag.template.map(at));
+        }
+        namings += usize::from(matches!(tag.keyword, "set" | "with" | "for" | "macro"));
+        let text = &rest[start + 2..start + 2 + tag.bytes];
+        named.grows |= namings > NAMINGS_MAX || text.contains("namespace");
+        if let Some(name) = doubled(text, tag.keyword) {
+            let line = Some(1 + source[..begins].matches('\n').count());
+            let message =
+                format!("`{name}` is set to more than one of itself: in a loop it would grow for ever");
+            return Err(TemplateError { message, line });
         }
         if tag.links > CHAIN_MAX {
             return refuse(format!("more than {CHAIN_MAX} operators, filters and lookups in one place"));
@@ -80,6 +93,22 @@ pub(super) fn check(source: &str) -> Result<Named<'_>, TemplateError> {
         }
     }
     Ok(named)
+}
+
+/// The field of a namespace that a `set` makes of itself and itself once more: `set it.all = [it.all, it.all]`. What stands
+/// behind an `if` decides, and is not put in.
+fn doubled<'t>(tag: &'t str, keyword: &str) -> Option<&'t str> {
+    let (name, value) = (keyword == "set").then(|| tag.split_once('='))??;
+    let name = name.trim_start_matches(['-', '+', ' ', '\n', '\t']).strip_prefix("set")?.trim();
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let is_whole = |at: usize| {
+        !value[..at].ends_with(|c: char| is_part(c) || c == '.')
+            && !value[at + name.len()..].starts_with(is_part)
+    };
+    let builds = value.contains(['[', '{', '+', '~']);
+    let places: Vec<usize> = value.match_indices(name).map(|(at, _)| at).filter(|at| is_whole(*at)).collect();
+    let twice = places.windows(2).any(|pair| !value[pair[0]..pair[1]].contains(" if "));
+    (name.contains('.') && builds && twice).then_some(name)
 }
 
 /// What follows the first `mark`; nothing if there is none.

@@ -118,9 +118,11 @@ pub(crate) fn install(environment: &mut Environment<'static>, escape: Escape) {
     environment.add_filter("printable", |text: &str| text.replace(|c: char| c.is_control() && c != '\n', ""));
     if escape == Escape::Json {
         // What is JSON already must not be escaped once more.
-        for name in ["json", "alertmanager_json"] {
-            let write =
-                if name == "json" { crate::render::json } else { crate::render::filters::alertmanager_json };
+        for (name, write) in [
+            ("json", crate::render::json as fn(&Value) -> _),
+            ("tojson", crate::render::json),
+            ("alertmanager_json", crate::render::filters::alertmanager_json),
+        ] {
             environment.add_filter(name, move |value: &Value| write(value).map(Value::from_safe_string));
         }
     }
