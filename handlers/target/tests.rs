@@ -23,8 +23,10 @@ const AMPLE: Duration = Duration::from_secs(30);
 fn build(text: &str) -> Box<dyn Action> {
     let settings: ActionSettings =
         serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let context =
-        BuildContext { clock: Arc::new(|| Wall(1_795_515_302_000)), ..BuildContext::new("/nowhere") };
+    let context = BuildContext {
+        clock: Arc::new(|| Wall(1_795_515_302_000)),
+        ..BuildContext::new("/nowhere", Default::default())
+    };
     settings.build(&context).unwrap_or_else(|errors| panic!("{text}: {errors:?}"))
 }
 
@@ -67,7 +69,7 @@ fn every_file_is_whole() {
                 file.name,
                 setting.name
             );
-            assert!(!settings::SHARED.contains(&setting.name.as_str()), "{}.{}", file.name, setting.name);
+            assert!(!settings::COMMON.contains(&setting.name.as_str()), "{}.{}", file.name, setting.name);
             assert!(!(setting.required && setting.default.is_some()), "{}.{}", file.name, setting.name);
         }
         assert!(file.url.is_some() == file.requests.is_empty(), "{}: one request, or several", file.name);
@@ -387,7 +389,8 @@ fn settings_that_are_missing_unknown_or_of_the_wrong_kind_are_named() {
         ("webex: { token: \"a\\nb\", room: r }", "token: control characters"),
         ("slack: { webhook_url: 'http://h/', tls: { ca: x } }", "tls.ca_file"),
     ] {
-        let built = read(text).expect(text).build(&BuildContext::new("/nowhere")).map(drop);
+        let built =
+            read(text).expect(text).build(&BuildContext::new("/nowhere", Default::default())).map(drop);
         let found: Vec<String> = built.expect_err(text).iter().map(ToString::to_string).collect();
         assert!(found.iter().any(|mistake| mistake.starts_with(words)), "{text}: {found:?}");
     }
@@ -403,7 +406,7 @@ async fn a_services_own_host_is_outside() {
     let target: &'static Target = Box::leak(Box::new(Target::new(file)));
     use serde::de::DeserializeSeed as _;
     let settings = Seed(target).deserialize(json!({ "topic": "t" })).expect("settings");
-    let action = settings.build(&BuildContext::new("/nowhere")).expect("built");
+    let action = settings.build(&BuildContext::new("/nowhere", Default::default())).expect("built");
     let failure = tell(&*action, &sample::delivery()).await.expect_err("inside");
     assert!(failure.reason.contains("private, loopback or link-local"), "{}", failure.reason);
     assert!(action.probe(AMPLE).await.expect_err("inside").contains("private"));

@@ -236,9 +236,7 @@ const PROBE_TIME: Duration = Duration::from_secs(15);
 
 /// Asks every action's far end how it is, all at once.
 async fn probe(loaded: &config::Loaded) -> Vec<Probe> {
-    let severities = loaded.core.severities.clone();
-    let context =
-        ams2_handlers::BuildContext { severities, ..ams2_handlers::BuildContext::new(&loaded.data_dir) };
+    let context = ams2_handlers::BuildContext::new(&loaded.data_dir, loaded.core.severities.clone());
     let mut asked = tokio::task::JoinSet::new();
     for (position, (id, settings, limits)) in loaded.actions.iter().enumerate() {
         // It was built once already, when the config was read.

@@ -390,7 +390,8 @@ fn settings_that_do_not_go_together_are_named() {
     for (more, words) in rows {
         let text = format!("jira: {{ api_url: 'http://h', project: P, issue_type: T, {more} }}");
         let settings: ActionSettings = serde_saphyr::from_str(&text).expect(&text);
-        let found = settings.build(&BuildContext::new("/nowhere")).map(drop).expect_err(&text);
+        let found =
+            settings.build(&BuildContext::new("/nowhere", Default::default())).map(drop).expect_err(&text);
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert!(found.iter().any(|mistake| mistake.starts_with(words)), "{text}: {found:?}");
     }

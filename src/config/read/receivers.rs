@@ -191,10 +191,9 @@ impl Reader<'_> {
                 }
             }
         };
-        settings.set_shared(self.templates.clone());
+        settings.set_templates(self.templates.clone());
         if !self.is_former
-            && let Err(mistakes) = settings
-                .build(&BuildContext { severities: self.severities.clone(), ..BuildContext::new(data_dir) })
+            && let Err(mistakes) = settings.build(&BuildContext::new(data_dir, self.severities.clone()))
         {
             for mistake in mistakes {
                 // What is wrong with those is said.
