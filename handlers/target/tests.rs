@@ -418,7 +418,27 @@ fn a_former_configs_words_go_where_the_newest_says() {
     let old = read("ntfy: { topic: old, title: old, max_alerts: 3 }");
     let new = read("ntfy: { topic: new, title: new, text: new }");
     assert_eq!(new.with_texts_of(&old), read("ntfy: { topic: new, title: old, max_alerts: 3 }"));
+    let old = read("victorops: { api_key: old, routing_key: old, title: old }");
+    let new = read("victorops: { api_key: new, routing_key: new, title: new }");
+    assert_eq!(new.with_texts_of(&old), read("victorops: { api_key: new, routing_key: new, title: old }"));
     assert_eq!(new.with_texts_of(&read("discord: { webhook_url: 'http://h/' }")), new);
+}
+
+/// A team that cannot be told from the alert is no reason to tell another.
+#[tokio::test]
+async fn a_routing_key_that_fails_pages_nobody() {
+    let server = Server::always(200, &[], r#"{"result":"success"}"#).await;
+    let action = |routing_key: &str| {
+        let url = format!("http://{}", server.address);
+        build(&format!("victorops: {{ api_key: k, routing_key: \"{routing_key}\", api_url: '{url}' }}"))
+    };
+    let told = tell(&*action("{{ common_labels.nosuch }}"), &sample::delivery()).await;
+    let failure = told.expect_err("nobody to tell");
+    assert_eq!(failure.kind, FailureKind::Permanent);
+    assert!(failure.reason.starts_with("the template `routing_key` failed"), "{}", failure.reason);
+    assert!(server.asked().is_empty());
+    tell(&*action("team {{ common_labels.site }}/a"), &sample::delivery()).await.expect("told");
+    assert_eq!(server.asked().pop().expect("asked").path, "/k/team%20boston%2Fa");
 }
 
 /// Where the documentation lists the services.
