@@ -301,7 +301,11 @@ async fn an_admins_template_that_fails_or_is_too_long_costs_no_alert() {
         summary.starts_with("[FIRING] Virus Found, critical: site=boston (a template failed: undefined"),
         "{summary}"
     );
-    let body = told("details: { a: '{{ common_labels.nosuch }}', b: '{{ event }}' }").await;
+    let body = told(
+        "details: { a: '{{ common_labels.nosuch }}', b: '{{ event }}', c: { d: [1, '{{ severity }}'] } }",
+    )
+    .await;
+    assert_eq!(body["payload"]["custom_details"]["more"]["c"], json!({ "d": [1, "critical"] }));
     assert_eq!(body["payload"]["custom_details"]["more"]["b"], "Virus Found");
     assert!(
         body["payload"]["custom_details"]["more"]["a"].as_str().expect("text").contains("a template failed")

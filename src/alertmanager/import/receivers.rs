@@ -2,7 +2,7 @@
 //! to one are in `services`.
 
 use super::{
-    services,
+    maps, services,
     templates::Templates,
     walk::{Fields, Import},
     yaml::Yaml,
@@ -130,10 +130,14 @@ pub(super) enum Kind {
     /// Words between commas.
     Words,
     /// Names, and a template for each.
-    Templates,
+    TemplateMap,
+    /// Names, and YAML whose texts are templates for each.
+    TemplateTree,
 }
 
-use Kind::{GlobalBase, GlobalPlain, GlobalSecret, Plain, Secret, Template, Templates as Map, Word, Words};
+use Kind::{
+    GlobalBase, GlobalPlain, GlobalSecret, Plain, Secret, Template, TemplateMap, TemplateTree, Word, Words,
+};
 
 /// All that become targets or the web hook.
 const INTEGRATIONS: [Integration; 14] = [
@@ -248,7 +252,7 @@ const INTEGRATIONS: [Integration; 14] = [
             Setting("tags", "tags", Words),
             Setting("priority", "priority", Template),
             Setting("entity", "entity", Template),
-            Setting("details", "details", Map),
+            Setting("details", "details", TemplateMap),
         ],
     },
     Integration {
@@ -264,7 +268,7 @@ const INTEGRATIONS: [Integration; 14] = [
             Setting("class", "class", Template),
             Setting("component", "component", Template),
             Setting("source", "source", Template),
-            Setting("details", "details", Map),
+            Setting("details", "details", TemplateTree),
         ],
     },
     Integration {
@@ -278,7 +282,7 @@ const INTEGRATIONS: [Integration; 14] = [
             Setting("message_type", "type", Template),
             Setting("state_message", "text", Template),
             Setting("entity_display_name", "title", Template),
-            Setting("custom_fields", "details", Map),
+            Setting("custom_fields", "details", TemplateMap),
         ],
     },
     Integration {
@@ -474,24 +478,13 @@ pub(super) fn setting(
                 out.push((ours.into(), Yaml::texts(words)));
             });
         }
-        Map => {
+        TemplateMap | TemplateTree => {
             let Some(node) = found else { return };
-            let Value::Map(entries) = &node.value else {
-                import.fields(node);
-                return;
+            let map = match kind {
+                TemplateTree => maps::template_tree(import, node, theirs, &[], templates),
+                _ => maps::template_map(import, node, theirs, templates),
             };
-            let mut map: Entries = Vec::new();
-            import.below(theirs, |import| {
-                for (key, value) in entries {
-                    let text = import.text(value);
-                    let place = value.place;
-                    let translated = import.below(key.text.clone(), |import| {
-                        templates.translate(import, &text, place, Target::Text)
-                    });
-                    map.extend(translated.map(|text| (key.text.clone(), Yaml::text(text))));
-                }
-            });
-            out.push((ours.into(), Yaml::Map(map)));
+            out.extend(map.map(|map| (ours.to_owned(), map)));
         }
         Secret | GlobalSecret(_) => {
             let file = fields.take(file_key(theirs));
