@@ -719,6 +719,12 @@ fn a_line_with_a_secret_in_it_is_never_shown() {
             action("email: {to: [a@example.com], from: b@example.com, smtp: 'smtp://me:canary@h:25'}"),
             "\"…@h:25\" is no host",
         ),
+        (
+            action("email: {to: [a@example.com], from: b@example.com, smtp: 'smtp://me:canary three@h:25'}"),
+            "\"…@h:25\" is no host",
+        ),
+        (action("pagerduty: {service_key: canary-secret, colour: red}"), "unknown key `service_key`"),
+        (action("pushover: {user_key: canary-secret}"), "unknown key `user_key`"),
         (action("event_log: {to: syslog, address: 'tcp://me:canary@h:25'}"), "\"…@h:25\" is no host"),
         (action("event_log: {to: syslog, address: 'smtp://me:canary@h:25'}"), "is no syslog address"),
     ];
