@@ -78,15 +78,10 @@ fn listen(text: Option<&str>) -> Result<Option<std::net::SocketAddr>, CliError> 
 }
 
 fn external_url(text: &str) -> Result<SmolStr, CliError> {
-    let is_web =
-        |url: &hyper::Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.query().is_none();
-    match text.parse::<hyper::Uri>().ok().filter(is_web) {
-        Some(_) => Ok(text.trim_end_matches('/').into()),
-        None => {
-            let message = format!("--external-url `{text}` is no URL");
-            Err(CliError::new(Exit::Usage, message, "write it like https://ams2.example.com/alerts"))
-        }
-    }
+    config::external_url(text).ok_or_else(|| {
+        let message = format!("--external-url `{text}` is no URL");
+        CliError::new(Exit::Usage, message, config::EXTERNAL_URL_MEND)
+    })
 }
 
 /// As Alertmanager's flags say it: without one of its own, the path of the URL that it is seen at.
@@ -95,17 +90,25 @@ fn prefix(serve: &Serve, external_url: Option<&str>) -> Result<Option<SmolStr>, 
         let url: hyper::Uri = external_url.filter(|_| serve.alertmanager_config.is_some())?.parse().ok()?;
         Some(url.path().to_owned())
     };
-    let Some(text) = serve.route_prefix.clone().or_else(of_url) else { return Ok(None) };
-    // Alertmanager puts a missing `/` in.
-    let text = if text.starts_with('/') { text } else { format!("/{text}") };
-    match config::prefix(&text) {
-        Some(prefix) => Ok(Some(prefix)),
-        None => {
+    if let Some(text) = &serve.route_prefix {
+        // Alertmanager puts a missing `/` in.
+        let text = if text.starts_with('/') { text.clone() } else { format!("/{text}") };
+        let wrong = || {
             let message = format!("--route-prefix `{text}` is no beginning of a path");
-            let mend = "write it like /alerts: letters, digits, `-`, `_`, `.`, `~` and `/`";
-            Err(CliError::new(Exit::Usage, message, mend))
-        }
+            CliError::new(Exit::Usage, message, config::PREFIX_MEND)
+        };
+        return config::prefix(&text).ok_or_else(wrong).map(Some);
     }
+    let Some(path) = of_url() else { return Ok(None) };
+    let wrong = || {
+        let message = format!("the path `{path}` of --external-url is no beginning of a path");
+        CliError::new(
+            Exit::Usage,
+            message,
+            format!("{}; or say with --route-prefix what is", config::PREFIX_MEND),
+        )
+    };
+    config::prefix(&path).ok_or_else(wrong).map(Some)
 }
 
 fn log(serve: &Serve) {
@@ -252,4 +255,42 @@ async fn probe(loaded: &config::Loaded) -> Vec<Probe> {
     // In the order of the file, whoever answered first.
     probes.sort_by_key(|(position, _)| *position);
     probes.into_iter().map(|(_, probe)| probe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    #[test]
+    fn a_prefix_is_blamed_on_the_flag_that_it_came_from() {
+        let found = |flags: &[&str]| {
+            let always = ["ams2", "--alertmanager-config", "alertmanager.yml"];
+            let serve = Line::try_parse_from(always.iter().chain(flags)).expect("flags").serve;
+            let url = serve.external_url.as_deref().map(external_url).transpose();
+            url.and_then(|url| prefix(&serve, url.as_deref())).map_err(|error| error.message)
+        };
+        let of_url = ["--external-url", "https://h/a%20b"];
+        assert_eq!(
+            found(&of_url),
+            Err("the path `/a%20b` of --external-url is no beginning of a path".into())
+        );
+        assert_eq!(
+            found(&["--route-prefix", "a b"]),
+            Err("--route-prefix `/a b` is no beginning of a path".into())
+        );
+        assert_eq!(found(&[&of_url[..], &["--route-prefix", "x"]].concat()), Ok(Some("/x".into())));
+        assert_eq!(found(&["--external-url", "https://h/am/"]), Ok(Some("/am".into())));
+        assert_eq!(
+            found(&["--external-url", "https://h/a?b"]),
+            Err("--external-url `https://h/a?b` is no URL".into())
+        );
+    }
 }

@@ -564,6 +564,8 @@ fn what_serve_would_refuse_is_a_mistake() {
         ("originator: {limits: {id_bytes: 8B}}".into(), "id_bytes: 8 bytes: use 32 to"),
         ("journal: {free_bytes_min: 999999TiB}".into(), "clients would be refused for ever"),
         ("external_url: 'http://'".into(), "`http://` is no URL"),
+        ("external_url: 'https://a b?x'".into(), "`https://a b?x` is no URL"),
+        ("external_url: 'https://a.example.com/#x'".into(), "`https://a.example.com/#x` is no URL"),
         (
             "severities: {critical: info}".into(),
             "warning: `critical` is a rank of its own, and counts as info now",
