@@ -215,9 +215,16 @@ impl Settings {
                 };
                 Ok(Part::TemplateList(list.iter().enumerate().map(one).collect::<Result<_, _>>()?))
             }
-            (Type::Tree, tree @ Json::Object(_)) => {
-                let tree = Tree::compile(tree, Scope::Message(escape), &self.common.templates);
-                Ok(Part::Tree(tree.map_err(|error| wrong(error, "correct the template"))?))
+            (Type::Tree, Json::Object(map)) => {
+                let tree = Tree::compile(value, Scope::Message(escape), &self.common.templates);
+                // The entry that it is in has a line of its own.
+                let mistake = |error: String| match error.split_once(": ") {
+                    Some((key, what)) if map.contains_key(key) => {
+                        SettingsError::new(format!("{name}.{key}"), what, "correct the template")
+                    }
+                    _ => wrong(error, "correct the template"),
+                };
+                Ok(Part::Tree(tree.map_err(mistake)?))
             }
             (Type::Address, Json::String(source)) if Template::is_template(source) => {
                 Ok(Part::Address(compile(name, source)?))

@@ -387,6 +387,10 @@ fn settings_that_are_missing_unknown_or_of_the_wrong_kind_are_named() {
             "title: no variable is called `nosuch`",
         ),
         (
+            "pagerduty: { routing_key: k, details: { a: { b: '{{ nosuch }}' } } }",
+            "details.a: b: no variable is called `nosuch`",
+        ),
+        (
             "mattermost: { webhook_url: 'http://h/', priority: high }",
             "priority: \"high\" is not one of its values",
         ),

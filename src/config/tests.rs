@@ -742,6 +742,13 @@ fn a_line_with_a_secret_in_it_is_never_shown() {
 }
 
 #[test]
+fn a_mistake_in_details_has_the_place_of_its_entry() {
+    let actions = "- pagerduty:\n      routing_key: '${env:CARGO_PKG_NAME}'\n      details:\n        right: '{{ event }}'\n        wrong: [1, '{{ nosuch }}']\n";
+    let found = mistakes(&format!("route: {{receiver: a}}\nreceivers:\n- name: a\n  actions:\n  {actions}"));
+    assert!(found.contains("f:9:16: details.wrong: [1]: no variable is called `nosuch`"), "{found}");
+}
+
+#[test]
 fn a_login_in_a_header_or_a_url_does_not_stand_in_the_config() {
     let load = |inner: &str| {
         let text = format!("receivers: [{{name: a, actions: [{{{inner}}}]}}]\nroute: {{receiver: a}}\n");
