@@ -70,7 +70,7 @@ async fn round(version: &str, access: &str) -> Round {
     let folder = tempfile::tempdir().expect("a folder");
     let yaml = format!("snmp_trap: {{to: '127.0.0.1:{port}', version: {version}, {access}}}");
     let settings: ActionSettings = serde_saphyr::from_str(&yaml).expect("settings");
-    let action = settings.build(&BuildContext::new(folder.path())).expect("it builds");
+    let action = settings.build(&BuildContext::new(folder.path(), Default::default())).expect("it builds");
     let batches: Vec<Vec<Delivery>> =
         (0..TRAPS / BATCH).map(|n| (0..BATCH).map(|k| delivery(n * BATCH + k)).collect()).collect();
     // Keys, engine and socket are made once.

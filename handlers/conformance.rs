@@ -11,7 +11,10 @@ const AMPLE: Duration = Duration::from_secs(60);
 fn build(example: &str, data_dir: &Path) -> (ActionSettings, Box<dyn Action>) {
     let settings: ActionSettings =
         serde_saphyr::from_str(example).unwrap_or_else(|e| panic!("{example}: {e}"));
-    let context = BuildContext { clock: Arc::new(|| ams2_core::Wall(0)), ..BuildContext::new(data_dir) };
+    let context = BuildContext {
+        clock: Arc::new(|| ams2_core::Wall(0)),
+        ..BuildContext::new(data_dir, Default::default())
+    };
     let action = settings.build(&context).unwrap_or_else(|e| panic!("{example}: {e:?}"));
     (settings, action)
 }
@@ -79,7 +82,7 @@ fn services_that_know_each_group_by_its_key_take_no_digest() {
         assert!(!knows || file.one_group, "{}", file.name);
         let example = target.kind.examples[0].replacen("{ ", "{ max_per_minute: 5, ", 1);
         let settings: ActionSettings = serde_saphyr::from_str(&example).expect("an example");
-        match settings.build(&BuildContext::new("/nowhere")) {
+        match settings.build(&BuildContext::new("/nowhere", Default::default())) {
             Ok(_) => assert!(!file.one_group, "{}", file.name),
             Err(errors) => {
                 assert_eq!(errors.len(), 1, "{errors:?}");
@@ -106,7 +109,8 @@ fn common_settings_out_of_range_are_named() {
     for (setting, field) in rows {
         let text = format!("program: {{ command: [/bin/true], {setting} }}");
         let settings: ActionSettings = serde_saphyr::from_str(&text).expect("the right types");
-        let errors = settings.build(&BuildContext::new("/nowhere")).map(drop).expect_err(setting);
+        let errors =
+            settings.build(&BuildContext::new("/nowhere", Default::default())).map(drop).expect_err(setting);
         assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), [field], "{setting}");
         assert!(!errors[0].mend.is_empty());
     }

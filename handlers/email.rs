@@ -226,8 +226,7 @@ impl Settings {
             let compiled =
                 source.map(|source| Template::compile_with(source, scope, &self.templates)).transpose();
             compiled.unwrap_or_else(|error| {
-                let line = error.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
-                errors.push(SettingsError::new(field, format!("{error}{line}"), "correct the template"));
+                errors.push(error.of_setting(field));
                 None
             })
         };

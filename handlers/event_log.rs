@@ -199,10 +199,7 @@ impl Settings {
         }
         let template =
             self.line.as_deref().map(|source| Template::compile_with(source, Scope::Alert, &self.templates));
-        let template = template.transpose().map_err(|error| {
-            let line = error.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
-            SettingsError::new("line", format!("{error}{line}"), "correct the template")
-        })?;
+        let template = template.transpose().map_err(|error| error.of_setting("line"))?;
         Ok(line::Lines { format: self.format.unwrap_or(Format::Text), template, bytes_max: bytes_max.len() })
     }
 
@@ -359,7 +356,7 @@ mod tests {
 
     fn build(yaml: &str) -> Result<(), Vec<String>> {
         let settings: Settings = serde_saphyr::from_str(yaml).map_err(|error| vec![error.to_string()])?;
-        let context = BuildContext::new("/var/lib/ams2");
+        let context = BuildContext::new("/var/lib/ams2", Default::default());
         let words = |errors: Vec<SettingsError>| errors.iter().map(|e| format!("{e}; {}", e.mend)).collect();
         settings.build(&context).map(drop).map_err(words)
     }

@@ -123,11 +123,11 @@ macro_rules! actions {
                 }
             }
 
-            /// Lets its templates include those of `shared`.
-            pub fn set_shared(&mut self, shared: render::Shared) {
+            /// Lets its templates include `templates`.
+            pub fn set_templates(&mut self, templates: render::Shared) {
                 match self {
-                    $(ActionSettings::$variant(settings) => settings.templates = shared,)+
-                    ActionSettings::Target(settings) => settings.set_templates(shared),
+                    $(ActionSettings::$variant(settings) => settings.templates = templates,)+
+                    ActionSettings::Target(settings) => settings.set_templates(templates),
                 }
             }
 

@@ -50,7 +50,7 @@ use minijinja::{
 };
 
 use crate::{
-    Alert, Delivery,
+    Alert, Delivery, SettingsError,
     target::escape::{self, Escape},
     text,
 };
@@ -325,6 +325,12 @@ pub(crate) fn context(delivery: &Delivery) -> Value {
 }
 
 impl TemplateError {
+    /// The mistake of the setting `field` that it is.
+    pub(crate) fn of_setting(self, field: impl Into<String>) -> SettingsError {
+        let line = self.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
+        SettingsError::new(field, format!("{self}{line}"), "correct the template")
+    }
+
     /// The same, in a template that another includes.
     fn within(self, name: &str) -> TemplateError {
         let place = self.line.map_or(format!("in {name}"), |line| format!("line {line} of {name}"));

@@ -141,7 +141,7 @@ const NAME_BYTES_MAX: usize = 64;
 
 impl BuildContext {
     /// The usual context: this machine's name and clock; the running program is its own launcher.
-    pub fn new(data_dir: impl Into<PathBuf>) -> BuildContext {
+    pub fn new(data_dir: impl Into<PathBuf>, severities: ams2_core::Severities) -> BuildContext {
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         BuildContext {
             data_dir: data_dir.into(),
@@ -149,7 +149,7 @@ impl BuildContext {
             launcher: "/proc/self/exe".into(),
             hostname: hostname.trim().to_owned(),
             clock: Arc::new(system_clock),
-            severities: ams2_core::Severities::default(),
+            severities,
         }
     }
 }

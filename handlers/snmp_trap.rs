@@ -164,8 +164,7 @@ impl Settings {
             let compile = |source| Template::compile_with(source, Scope::Alert, &self.templates);
             let compiled = source.as_deref().map(compile).transpose();
             compiled.unwrap_or_else(|error| {
-                let line = error.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
-                errors.push(SettingsError::new(field, format!("{error}{line}"), "correct the template"));
+                errors.push(error.of_setting(field));
                 None
             })
         };

@@ -70,7 +70,7 @@ impl Target {
             FileSetting::secret("tls.key_file", "tls.key"),
         ]);
         let own = file.settings.iter().map(|setting| text(&setting.name));
-        let known: Vec<&'static str> = own.chain(settings::SHARED).collect();
+        let known: Vec<&'static str> = own.chain(settings::COMMON).collect();
         let examples: Vec<&'static str> = file.config.iter().map(|example| text(example)).collect();
         let kind = Kind {
             key: text(&file.name),

@@ -332,20 +332,18 @@ impl Settings {
     }
 
     fn written(&self) -> Result<Written, SettingsError> {
-        let wrong = |error: String| SettingsError::new("body", error, "correct the template");
         Ok(match &self.body {
             None => Written::Alertmanager,
             Some(Body::Text(source)) => {
                 let template = Template::compile_with(source, Scope::Delivery, &self.templates);
-                Written::Text(template.map_err(|error| {
-                    let line =
-                        error.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
-                    wrong(format!("{error}{line}"))
-                })?)
+                Written::Text(template.map_err(|error| error.of_setting("body"))?)
             }
-            Some(Body::Json(tree)) => Written::Json(
-                Tree::compile(tree, Scope::Message(Escape::None), &self.templates).map_err(wrong)?,
-            ),
+            Some(Body::Json(tree)) => {
+                let tree = Tree::compile(tree, Scope::Message(Escape::None), &self.templates);
+                Written::Json(
+                    tree.map_err(|error| SettingsError::new("body", error, "correct the template"))?,
+                )
+            }
         })
     }
 

@@ -76,8 +76,7 @@ impl Wording {
 
     /// Puts a config in force.
     pub fn install(&self, position: Position, loaded: Loaded, handler: &Handler) {
-        let severities = loaded.core.severities.clone();
-        let context = BuildContext { severities, ..BuildContext::new(&loaded.data_dir) };
+        let context = BuildContext::new(&loaded.data_dir, loaded.core.severities.clone());
         let mut ready = Vec::new();
         for (id, settings, limits) in &loaded.actions {
             // It was built once already, when the config was read.
@@ -147,8 +146,7 @@ impl InForce {
             if self.is_url_overridden { self.site.external_url.clone() } else { former.external_url };
         let site = Site { external_url, severities: former.severities };
         let site = Arc::new(site);
-        let severities = site.severities.clone();
-        let context = BuildContext { severities, ..BuildContext::new(&self.data_dir) };
+        let context = BuildContext::new(&self.data_dir, site.severities.clone());
         let mut worded = HashMap::new();
         for (id, settings, _) in &self.actions {
             let Some((_, old, limits)) = former.actions.iter().find(|(known, ..)| known == id) else {

@@ -9,7 +9,7 @@ pub(super) fn settings(yaml: &str) -> Settings {
 }
 
 fn mistakes(yaml: &str) -> Vec<String> {
-    let built = settings(yaml).build(&BuildContext::new("/var/lib/ams2"));
+    let built = settings(yaml).build(&BuildContext::new("/var/lib/ams2", Default::default()));
     let words = |errors: Vec<SettingsError>| errors.iter().map(|e| format!("{e}; {}", e.mend)).collect();
     built.map(drop).map_err(words).expect_err(yaml)
 }

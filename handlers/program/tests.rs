@@ -42,7 +42,7 @@ impl Bench {
 
     fn settings(&self, settings: serde_json::Value) -> Result<Program, Vec<SettingsError>> {
         let settings: Settings = serde_json::from_value(settings).expect("settings");
-        let program = settings.program(&BuildContext::new(self.data.path()));
+        let program = settings.program(&BuildContext::new(self.data.path(), Default::default()));
         program.map(|program| Program { grace: SHORT, ..program })
     }
 

@@ -14,11 +14,13 @@ fn settings(yaml: &str) -> Settings {
 }
 
 fn build(yaml: &str) -> Box<dyn Action> {
-    settings(yaml).build(&BuildContext::new("/nowhere")).unwrap_or_else(|errors| panic!("{yaml}: {errors:?}"))
+    settings(yaml)
+        .build(&BuildContext::new("/nowhere", Default::default()))
+        .unwrap_or_else(|errors| panic!("{yaml}: {errors:?}"))
 }
 
 fn mistakes(yaml: &str) -> Vec<String> {
-    let built = settings(yaml).build(&BuildContext::new("/nowhere"));
+    let built = settings(yaml).build(&BuildContext::new("/nowhere", Default::default()));
     let words = |errors: Vec<SettingsError>| errors.iter().map(|e| format!("{e}; {}", e.mend)).collect();
     built.map(drop).map_err(words).expect_err(yaml)
 }
@@ -210,7 +212,8 @@ async fn no_message_is_longer_than_the_limit_whatever_is_in_it() {
                 "{{to: '{place}', {access}, enterprise: 4294967295, message_bytes_max: {bytes_max}B, \
                  traps: [{{matchers: ['alertname=~\".*\"'], oid: {oid}}}]}}"
             );
-            let action = settings(&yaml).build(&BuildContext::new(folder.path())).expect("builds");
+            let action =
+                settings(&yaml).build(&BuildContext::new(folder.path(), Default::default())).expect("builds");
             let mut longest = 0;
             for delivery in sample::hostile() {
                 assert_eq!(action.deliver(std::slice::from_ref(&delivery), AMPLE).await, [Ok(Receipt::Sent)]);
@@ -501,7 +504,8 @@ async fn an_engine_that_cannot_be_kept_sends_nothing() {
     std::fs::write(folder.path().join("snmp-engine"), "nonsense").expect("written");
     let (manager, place) = manager();
     let yaml = format!("{{to: '{place}', version: 3, {USER}}}");
-    let action = settings(&yaml).build(&BuildContext::new(folder.path())).expect("builds");
+    let action =
+        settings(&yaml).build(&BuildContext::new(folder.path(), Default::default())).expect("builds");
     let results = action.deliver(&[sample::delivery()], AMPLE).await;
     let failure = results[0].as_ref().expect_err("no engine");
     assert_eq!(failure.kind, FailureKind::Transient);

@@ -26,7 +26,7 @@ impl Settings {
     /// The words of `older`, sent where these settings say.
     pub(crate) fn with_texts_of(&self, older: &Settings) -> Settings {
         let mut merged = self.clone();
-        merged.shared.templates = older.shared.templates.clone();
+        merged.common.templates = older.common.templates.clone();
         for setting in self.target.file.settings.iter().filter(|setting| setting.kind.is_text()) {
             merged.values.remove(setting.name.as_str());
             if let Some(value) = older.values.get(setting.name.as_str()) {
@@ -89,8 +89,8 @@ impl Settings {
         }
         let place = follows.place.as_ref().map(|(url, _)| url);
         let options = Options {
-            proxy: self.shared.proxy.as_deref(),
-            tls: self.shared.tls.as_ref(),
+            proxy: self.common.proxy.as_deref(),
+            tls: self.common.tls.as_ref(),
             redirects: false,
             https: urls.iter().chain(place).any(|url| url.scheme() == "https"),
             connections: self.common().limits(&self.target.kind.defaults).max_in_flight as usize,
@@ -193,10 +193,8 @@ impl Settings {
         let name = &setting.name;
         let wrong = |what: String, mend: &str| SettingsError::new(name, what, mend);
         let compile = |field: &str, source: &str| {
-            Template::compile_with(source, Scope::Message(escape), &self.shared.templates).map_err(|error| {
-                let line = error.line.map_or(String::new(), |line| format!(" (line {line} of the template)"));
-                SettingsError::new(field, format!("{error}{line}"), "correct the template")
-            })
+            Template::compile_with(source, Scope::Message(escape), &self.common.templates)
+                .map_err(|error| error.of_setting(field))
         };
         match (setting.kind, value) {
             (Type::Template, Json::String(source)) => {
@@ -217,9 +215,16 @@ impl Settings {
                 };
                 Ok(Part::TemplateList(list.iter().enumerate().map(one).collect::<Result<_, _>>()?))
             }
-            (Type::Tree, tree @ Json::Object(_)) => {
-                let tree = Tree::compile(tree, Scope::Message(escape), &self.shared.templates);
-                Ok(Part::Tree(tree.map_err(|error| wrong(error, "correct the template"))?))
+            (Type::Tree, Json::Object(map)) => {
+                let tree = Tree::compile(value, Scope::Message(escape), &self.common.templates);
+                // The entry that it is in has a line of its own.
+                let mistake = |error: String| match error.split_once(": ") {
+                    Some((key, what)) if map.contains_key(key) => {
+                        SettingsError::new(format!("{name}.{key}"), what, "correct the template")
+                    }
+                    _ => wrong(error, "correct the template"),
+                };
+                Ok(Part::Tree(tree.map_err(mistake)?))
             }
             (Type::Address, Json::String(source)) if Template::is_template(source) => {
                 Ok(Part::Address(compile(name, source)?))

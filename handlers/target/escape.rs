@@ -59,16 +59,7 @@ impl Escape {
                 let quoted = serde_json::to_string(text).expect("text is JSON");
                 out.push_str(&quoted[1..quoted.len() - 1]);
             }
-            Escape::Wiki => {
-                for c in text.chars() {
-                    match c {
-                        // Two of them break the line, so one cannot stand for itself behind another.
-                        '\\' => out.push_str("&#92;"),
-                        '{' | '}' | '[' | ']' | '!' | '|' | '*' | '_' | '^' | '~' => out.extend(['\\', c]),
-                        c => out.push(c),
-                    }
-                }
-            }
+            Escape::Wiki => wiki(text, &mut out),
             Escape::Html | Escape::Angle => {
                 for c in text.chars() {
                     match c {
@@ -97,6 +88,40 @@ impl Escape {
             }
         }
         out
+    }
+}
+
+/// In Jira's wiki markup: what means something anywhere stands behind a `\`. What does so only where a word or a line begins is written
+/// as a number there, so that names with a `-` and addresses stay what they are.
+fn wiki(text: &str, out: &mut String) {
+    /// Pictures that stand in brackets, without what is escaped anyway.
+    const PICTURES: [&str; 10] = ["/)", "x)", "y)", "n)", "i)", "?)", "on)", "off)", "flag)", "flagoff)"];
+    // Where the line's first word begins: the text may be put in where one does.
+    let (mut line, mut before) = (0, ' ');
+    for (at, c) in text.char_indices() {
+        let rest = &text[at + c.len_utf8()..];
+        // Jira's idea of letters is another than ours beyond these.
+        let is_within_word = before.is_ascii_alphanumeric();
+        let is_number = match c {
+            // Two of them break the line, so one cannot stand for itself behind another.
+            '\\' => true,
+            '-' | '+' => !is_within_word,
+            '?' => before == '?' || rest.starts_with('?'),
+            '#' => at == line,
+            '.' => matches!(&text.as_bytes()[line..at], b"bq" | [b'h', b'1'..=b'6']),
+            '(' => PICTURES.iter().any(|picture| rest.starts_with(picture)),
+            ':' | ';' => rest.starts_with(['(', ')']) || (!is_within_word && rest.starts_with(['P', 'D'])),
+            _ => false,
+        };
+        match c {
+            _ if is_number => _ = write!(out, "&#{};", u32::from(c)),
+            '{' | '}' | '[' | ']' | '!' | '|' | '*' | '_' | '^' | '~' => out.extend(['\\', c]),
+            c => out.push(c),
+        }
+        if matches!(c, '\n' | '\r') || (at == line && c.is_whitespace()) {
+            line = at + c.len_utf8();
+        }
+        before = c;
     }
 }
 
@@ -181,6 +206,13 @@ mod tests {
                 r"[~admin] !x.png! {code} \\ C:\t",
                 r"\[\~admin\] \!x.png\! \{code\} &#92;&#92; C:&#92;t",
             ),
+            (Escape::Wiki, "a -x- +y+ ??z??", "a &#45;x- &#43;y+ &#63;&#63;z&#63;&#63;"),
+            (Escape::Wiki, "²-x- é+y+", "²&#45;x- é&#43;y+"),
+            (Escape::Wiki, "h1. a\n bq. b\nh7. c h2. d", "h1&#46; a\n bq&#46; b\nh7. c h2. d"),
+            (Escape::Wiki, "# a\r\n  # b\n- c # d", "&#35; a\r\n  &#35; b\n&#45; c # d"),
+            (Escape::Wiki, "----\na -- b", "&#45;&#45;&#45;&#45;\na &#45;&#45; b"),
+            (Escape::Wiki, "(/) (off) (on line) :) :D", "&#40;/) &#40;off) (on line) &#58;) &#58;D"),
+            (Escape::Wiki, "db-01: https://h-1/a?b=c+d (95%)", "db-01: https://h-1/a?b=c+d (95%)"),
             (Escape::Json, "\"}\n\u{1}", "\\\"}\\n\\u0001"),
             (Escape::Html, "<b a='1'>\"&", "&lt;b a=&#x27;1&#x27;&gt;&quot;&amp;"),
             (Escape::Markdown, "*a* [b](http://c) `d`", r"\*a\* \[b\](http://c) \`d\`"),

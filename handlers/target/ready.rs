@@ -122,22 +122,19 @@ impl Ready {
                 Err(error) => return Err(format!("the template `{name}` failed: {error}")),
             },
             Part::Template(own, default) => {
-                let default = |note: String| {
+                let in_its_place = || {
                     let words = default.as_ref().map(|default| render(default).unwrap_or_default());
-                    Json::String(format!("{}{note}", words.unwrap_or_default()))
+                    words.unwrap_or_default()
                 };
+                if plainly && default.is_some() {
+                    return Ok(in_its_place().into());
+                }
                 match render(own) {
-                    Ok(_) if plainly && self.has_default(name) => default(String::new()),
                     Ok(text) => text.into(),
-                    Err(error) => default(failed(&error.to_string())),
+                    Err(error) => format!("{}{}", in_its_place(), failed(&error.to_string())).into(),
                 }
             }
         })
-    }
-
-    /// Whether the admin replaced a template of the file's.
-    fn has_default(&self, name: &str) -> bool {
-        matches!(self.settings.get(name), Some(Part::Template(_, Some(_))))
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) struct Round<'a> {
     parts: &'static Parts,
     delivery: &'a Delivery,
     /// What every template sees of the delivery.
-    shared: Value,
+    told: Value,
     /// The settings in words.
     words: Value,
     memo: Map<String, Json>,
@@ -67,15 +67,15 @@ impl<'a> Round<'a> {
 
     fn new(ready: &'a Ready, delivery: &'a Delivery, end: Instant) -> Result<Round<'a>, String> {
         let (file, parts) = (&ready.target.file, ready.target.parts());
-        let shared = context_of(delivery, file.brief_chars);
-        let words = ready.words(&shared, false)?;
+        let told = context_of(delivery, file.brief_chars);
+        let words = ready.words(&told, false)?;
         Ok(Round {
             ready,
             file,
             parts,
             delivery,
             words: Value::from(Serde(&words)),
-            shared,
+            told,
             memo: memo_of(delivery),
             kept: parts.kept().map(|name| (name, nothing())).collect(),
             login: 0,
@@ -200,7 +200,7 @@ impl<'a> Round<'a> {
         if request.body.len() <= self.file.bytes_max {
             return Ok(request);
         }
-        let words = self.ready.words(&self.shared, true)?;
+        let words = self.ready.words(&self.told, true)?;
         let request = self.request_in(asking, &Value::from(Serde(&words)))?;
         match request.body.len() {
             length if length > self.file.bytes_max => {
@@ -280,7 +280,7 @@ impl<'a> Round<'a> {
             values => Value::from(Serde(&follows.values)),
             place => follows.place.as_ref().map_or("", |(_, text)| text),
             key => key,
-            ..self.shared.clone()
+            ..self.told.clone()
         }
     }
 

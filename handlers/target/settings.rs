@@ -19,7 +19,7 @@ use super::{
 use crate::{Common, units};
 
 /// What actions of all services have in common.
-mod shared {
+mod common {
     use crate::{settings::settings, webhook::client::ClientTls};
 
     settings! {
@@ -33,15 +33,15 @@ mod shared {
     }
 }
 
-/// The keys of [`shared::Settings`].
-pub(super) const SHARED: [&str; 8] =
+/// The keys of [`common::Settings`].
+pub(super) const COMMON: [&str; 8] =
     ["proxy", "tls", "name", "send_resolved", "max_in_flight", "max_per_minute", "timeout", "max_alerts"];
 
 /// Settings of an action of one service.
 #[derive(Clone)]
 pub struct Settings {
     pub(super) target: &'static Target,
-    pub(super) shared: shared::Settings,
+    pub(super) common: common::Settings,
     /// The file's own, as given, each of the right type.
     pub(super) values: BTreeMap<String, Json>,
 }
@@ -59,7 +59,7 @@ impl fmt::Debug for Settings {
 
 impl PartialEq for Settings {
     fn eq(&self, other: &Settings) -> bool {
-        std::ptr::eq(self.target, other.target) && self.shared == other.shared && self.values == other.values
+        std::ptr::eq(self.target, other.target) && self.common == other.common && self.values == other.values
     }
 }
 
@@ -70,16 +70,16 @@ impl Settings {
     }
 
     pub(crate) fn common(&self) -> Common {
-        self.shared.common()
+        self.common.common()
     }
 
     pub(crate) fn set_templates(&mut self, templates: crate::render::Shared) {
-        self.shared.templates = templates;
+        self.common.templates = templates;
     }
 
     /// These settings with another bound of what a message shows.
     pub(crate) fn with_max_alerts_of(mut self, other: &Settings) -> Settings {
-        self.shared.max_alerts = other.shared.max_alerts;
+        self.common.max_alerts = other.common.max_alerts;
         self
     }
 }
@@ -105,8 +105,8 @@ impl<'de> Visitor<'de> for Seed {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Settings, A::Error> {
         let mut values = BTreeMap::new();
         let own = Own { target: self.0, map, values: &mut values };
-        let shared = shared::Settings::deserialize(MapAccessDeserializer::new(own))?;
-        Ok(Settings { target: self.0, shared, values })
+        let common = common::Settings::deserialize(MapAccessDeserializer::new(own))?;
+        Ok(Settings { target: self.0, common, values })
     }
 }
 
@@ -127,7 +127,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Own<'_, A> {
                 self.values.insert(key, value);
                 continue;
             }
-            if !SHARED.contains(&key.as_str()) {
+            if !COMMON.contains(&key.as_str()) {
                 return Err(A::Error::unknown_field(&key, self.target.known));
             }
             let key: StrDeserializer<'_, A::Error> = key.as_str().into_deserializer();
@@ -167,8 +167,8 @@ impl<'de> DeserializeSeed<'de> for Value<'_> {
 
 /// The schema of one service's settings. What must be given is left to `check`: a secret may come by another key.
 pub(crate) fn schema(target: &Target, generator: &mut SchemaGenerator) -> Json {
-    let shared = <shared::Settings as schemars::JsonSchema>::json_schema(generator).to_value();
-    let mut properties = shared["properties"].as_object().cloned().unwrap_or_default();
+    let common = <common::Settings as schemars::JsonSchema>::json_schema(generator).to_value();
+    let mut properties = common["properties"].as_object().cloned().unwrap_or_default();
     let duration = generator.subschema_for::<units::Duration>().to_value();
     for setting in &target.file.settings {
         let mut property = match setting.kind {

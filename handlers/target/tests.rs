@@ -23,8 +23,10 @@ const AMPLE: Duration = Duration::from_secs(30);
 fn build(text: &str) -> Box<dyn Action> {
     let settings: ActionSettings =
         serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let context =
-        BuildContext { clock: Arc::new(|| Wall(1_795_515_302_000)), ..BuildContext::new("/nowhere") };
+    let context = BuildContext {
+        clock: Arc::new(|| Wall(1_795_515_302_000)),
+        ..BuildContext::new("/nowhere", Default::default())
+    };
     settings.build(&context).unwrap_or_else(|errors| panic!("{text}: {errors:?}"))
 }
 
@@ -67,7 +69,7 @@ fn every_file_is_whole() {
                 file.name,
                 setting.name
             );
-            assert!(!settings::SHARED.contains(&setting.name.as_str()), "{}.{}", file.name, setting.name);
+            assert!(!settings::COMMON.contains(&setting.name.as_str()), "{}.{}", file.name, setting.name);
             assert!(!(setting.required && setting.default.is_some()), "{}.{}", file.name, setting.name);
         }
         assert!(file.url.is_some() == file.requests.is_empty(), "{}: one request, or several", file.name);
@@ -299,7 +301,11 @@ async fn an_admins_template_that_fails_or_is_too_long_costs_no_alert() {
         summary.starts_with("[FIRING] Virus Found, critical: site=boston (a template failed: undefined"),
         "{summary}"
     );
-    let body = told("details: { a: '{{ common_labels.nosuch }}', b: '{{ event }}' }").await;
+    let body = told(
+        "details: { a: '{{ common_labels.nosuch }}', b: '{{ event }}', c: { d: [1, '{{ severity }}'] } }",
+    )
+    .await;
+    assert_eq!(body["payload"]["custom_details"]["more"]["c"], json!({ "d": [1, "critical"] }));
     assert_eq!(body["payload"]["custom_details"]["more"]["b"], "Virus Found");
     assert!(
         body["payload"]["custom_details"]["more"]["a"].as_str().expect("text").contains("a template failed")
@@ -381,13 +387,18 @@ fn settings_that_are_missing_unknown_or_of_the_wrong_kind_are_named() {
             "title: no variable is called `nosuch`",
         ),
         (
+            "pagerduty: { routing_key: k, details: { a: { b: '{{ nosuch }}' } } }",
+            "details.a: b: no variable is called `nosuch`",
+        ),
+        (
             "mattermost: { webhook_url: 'http://h/', priority: high }",
             "priority: \"high\" is not one of its values",
         ),
         ("webex: { token: \"a\\nb\", room: r }", "token: control characters"),
         ("slack: { webhook_url: 'http://h/', tls: { ca: x } }", "tls.ca_file"),
     ] {
-        let built = read(text).expect(text).build(&BuildContext::new("/nowhere")).map(drop);
+        let built =
+            read(text).expect(text).build(&BuildContext::new("/nowhere", Default::default())).map(drop);
         let found: Vec<String> = built.expect_err(text).iter().map(ToString::to_string).collect();
         assert!(found.iter().any(|mistake| mistake.starts_with(words)), "{text}: {found:?}");
     }
@@ -403,7 +414,7 @@ async fn a_services_own_host_is_outside() {
     let target: &'static Target = Box::leak(Box::new(Target::new(file)));
     use serde::de::DeserializeSeed as _;
     let settings = Seed(target).deserialize(json!({ "topic": "t" })).expect("settings");
-    let action = settings.build(&BuildContext::new("/nowhere")).expect("built");
+    let action = settings.build(&BuildContext::new("/nowhere", Default::default())).expect("built");
     let failure = tell(&*action, &sample::delivery()).await.expect_err("inside");
     assert!(failure.reason.contains("private, loopback or link-local"), "{}", failure.reason);
     assert!(action.probe(AMPLE).await.expect_err("inside").contains("private"));
@@ -415,7 +426,27 @@ fn a_former_configs_words_go_where_the_newest_says() {
     let old = read("ntfy: { topic: old, title: old, max_alerts: 3 }");
     let new = read("ntfy: { topic: new, title: new, text: new }");
     assert_eq!(new.with_texts_of(&old), read("ntfy: { topic: new, title: old, max_alerts: 3 }"));
+    let old = read("victorops: { api_key: old, routing_key: old, title: old }");
+    let new = read("victorops: { api_key: new, routing_key: new, title: new }");
+    assert_eq!(new.with_texts_of(&old), read("victorops: { api_key: new, routing_key: new, title: old }"));
     assert_eq!(new.with_texts_of(&read("discord: { webhook_url: 'http://h/' }")), new);
+}
+
+/// A team that cannot be told from the alert is no reason to tell another.
+#[tokio::test]
+async fn a_routing_key_that_fails_pages_nobody() {
+    let server = Server::always(200, &[], r#"{"result":"success"}"#).await;
+    let action = |routing_key: &str| {
+        let url = format!("http://{}", server.address);
+        build(&format!("victorops: {{ api_key: k, routing_key: \"{routing_key}\", api_url: '{url}' }}"))
+    };
+    let told = tell(&*action("{{ common_labels.nosuch }}"), &sample::delivery()).await;
+    let failure = told.expect_err("nobody to tell");
+    assert_eq!(failure.kind, FailureKind::Permanent);
+    assert!(failure.reason.starts_with("the template `routing_key` failed"), "{}", failure.reason);
+    assert!(server.asked().is_empty());
+    tell(&*action("team {{ common_labels.site }}/a"), &sample::delivery()).await.expect("told");
+    assert_eq!(server.asked().pop().expect("asked").path, "/k/team%20boston%2Fa");
 }
 
 /// Where the documentation lists the services.

@@ -28,7 +28,7 @@ fn run(yaml: &str) -> Result<String, Failure> {
     let data = tempfile::tempdir().expect("a folder");
     let settings: ActionSettings = serde_saphyr::from_str(yaml).expect("settings");
     // The running program is its own launcher: here, this test.
-    let action = settings.build(&BuildContext::new(data.path())).expect("builds");
+    let action = settings.build(&BuildContext::new(data.path(), Default::default())).expect("builds");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut results = runtime.block_on(action.deliver(&[delivery()], Duration::from_secs(60)));
     results.remove(0).map(|receipt| match receipt {

@@ -16,7 +16,7 @@ use super::{
     oauth::{OAuth, secret_header},
     sign::Signer,
 };
-use crate::{Clock, Failure, Receipt, Secret};
+use crate::{Clock, Failure, Receipt, Recipient, Secret};
 
 /// What says that requests come from us.
 #[derive(Debug)]
@@ -126,12 +126,21 @@ impl Poster {
         more: &[Secret],
         result: Result<Receipt, Failure>,
     ) -> Result<Receipt, Failure> {
+        let failed = |failure: Failure| Failure { reason: self.hide(more, failure.reason), ..failure };
+        let each = |refused: Vec<(Recipient, String)>| {
+            refused.into_iter().map(|(recipient, words)| (recipient, self.hide(more, words))).collect()
+        };
         match result {
+            Ok(Receipt::Sent) => Ok(Receipt::Sent),
             Ok(Receipt::Delivered { reply, memo, unfinished, refused }) => {
-                Ok(Receipt::Delivered { reply: self.hide(more, reply), memo, unfinished, refused })
+                let (reply, refused) = (self.hide(more, reply), each(refused));
+                Ok(Receipt::Delivered { reply, memo, unfinished, refused })
             }
-            Ok(other) => Ok(other),
-            Err(failure) => Err(Failure { reason: self.hide(more, failure.reason), ..failure }),
+            Ok(Receipt::Partial { failure, unfinished, refused }) => {
+                let (failure, refused) = (failed(failure), each(refused));
+                Ok(Receipt::Partial { failure, unfinished, refused })
+            }
+            Err(failure) => Err(failed(failure)),
         }
     }
 
@@ -157,4 +166,56 @@ impl Poster {
 /// What of a URL may be secret: all behind the host, whole and in parts.
 pub(crate) fn secret_parts(url: &Url) -> [Secret; 3] {
     [url.as_str(), url.path(), url.query().unwrap_or_default()].map(Secret::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::webhook::client::Options;
+
+    /// Whatever the outcome is, nothing in its words is secret.
+    #[test]
+    fn no_outcome_has_a_secret_in_its_words() {
+        let clock: Clock = Arc::new(|| Wall(0));
+        let options = Options {
+            proxy: None,
+            tls: None,
+            redirects: false,
+            https: false,
+            connections: 1,
+            named: Vec::new(),
+            host: None,
+        };
+        let client = Client::new(options, clock.clone()).expect("a client");
+        let poster = Poster::new(client, Auth::None, None, clock, vec![Secret::new("canary-one")]);
+        let words = || "canary-one and canary-two".to_owned();
+        let refused = || vec![(Recipient(7), words())];
+        let memo = || Some(b"canary-one".to_vec());
+        let outcomes = [
+            Ok(Receipt::Delivered { reply: words(), memo: memo(), unfinished: vec![], refused: refused() }),
+            Ok(Receipt::Partial {
+                failure: Failure::transient(words()),
+                unfinished: vec![Recipient(8)],
+                refused: refused(),
+            }),
+            Err(Failure::permanent(words())),
+        ];
+        let [done, partial, failed] =
+            outcomes.map(|outcome| poster.discreet(&[Secret::new("canary-two")], outcome));
+        let (hidden, refused) =
+            ("[hidden] and [hidden]", vec![(Recipient(7), "[hidden] and [hidden]".into())]);
+        let expected = Receipt::Delivered {
+            reply: hidden.into(),
+            memo: memo(),
+            unfinished: vec![],
+            refused: refused.clone(),
+        };
+        assert_eq!(done, Ok(expected), "what the next delivery gets back is kept");
+        let failure = Failure::transient(hidden);
+        assert_eq!(partial, Ok(Receipt::Partial { failure, unfinished: vec![Recipient(8)], refused }));
+        assert_eq!(failed, Err(Failure::permanent(hidden)));
+        assert_eq!(poster.discreet(&[], Ok(Receipt::Sent)), Ok(Receipt::Sent));
+    }
 }

@@ -21,7 +21,8 @@ fn settings(text: &str) -> ActionSettings {
 }
 
 fn build(text: &str) -> Box<dyn Action> {
-    let context = BuildContext { clock: Arc::new(|| NOW), ..BuildContext::new("/nowhere") };
+    let context =
+        BuildContext { clock: Arc::new(|| NOW), ..BuildContext::new("/nowhere", Default::default()) };
     settings(text).build(&context).unwrap_or_else(|errors| panic!("{text}: {errors:?}"))
 }
 
@@ -30,7 +31,7 @@ async fn tell(action: &dyn Action, delivery: Delivery) -> Result<Receipt, Failur
 }
 
 fn mistakes(text: &str) -> Vec<String> {
-    let built = settings(text).build(&BuildContext::new("/nowhere"));
+    let built = settings(text).build(&BuildContext::new("/nowhere", Default::default()));
     built.map(drop).expect_err(text).iter().map(ToString::to_string).collect()
 }
 

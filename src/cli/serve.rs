@@ -1,9 +1,11 @@
 //! `ams2 serve` and `ams2 check`: reading a configuration, and running it.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{io::IsTerminal, sync::Arc, time::Duration};
 
+use ams2_handlers::{Action, BuildContext};
 use serde::Serialize;
 use smol_str::SmolStr;
+use tokio::sync::Semaphore;
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -78,15 +80,10 @@ fn listen(text: Option<&str>) -> Result<Option<std::net::SocketAddr>, CliError> 
 }
 
 fn external_url(text: &str) -> Result<SmolStr, CliError> {
-    let is_web =
-        |url: &hyper::Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.query().is_none();
-    match text.parse::<hyper::Uri>().ok().filter(is_web) {
-        Some(_) => Ok(text.trim_end_matches('/').into()),
-        None => {
-            let message = format!("--external-url `{text}` is no URL");
-            Err(CliError::new(Exit::Usage, message, "write it like https://ams2.example.com/alerts"))
-        }
-    }
+    config::external_url(text).ok_or_else(|| {
+        let message = format!("--external-url `{text}` is no URL");
+        CliError::new(Exit::Usage, message, config::EXTERNAL_URL_MEND)
+    })
 }
 
 /// As Alertmanager's flags say it: without one of its own, the path of the URL that it is seen at.
@@ -95,17 +92,25 @@ fn prefix(serve: &Serve, external_url: Option<&str>) -> Result<Option<SmolStr>, 
         let url: hyper::Uri = external_url.filter(|_| serve.alertmanager_config.is_some())?.parse().ok()?;
         Some(url.path().to_owned())
     };
-    let Some(text) = serve.route_prefix.clone().or_else(of_url) else { return Ok(None) };
-    // Alertmanager puts a missing `/` in.
-    let text = if text.starts_with('/') { text } else { format!("/{text}") };
-    match config::prefix(&text) {
-        Some(prefix) => Ok(Some(prefix)),
-        None => {
+    if let Some(text) = &serve.route_prefix {
+        // Alertmanager puts a missing `/` in.
+        let text = if text.starts_with('/') { text.clone() } else { format!("/{text}") };
+        let wrong = || {
             let message = format!("--route-prefix `{text}` is no beginning of a path");
-            let mend = "write it like /alerts: letters, digits, `-`, `_`, `.`, `~` and `/`";
-            Err(CliError::new(Exit::Usage, message, mend))
-        }
+            CliError::new(Exit::Usage, message, config::PREFIX_MEND)
+        };
+        return config::prefix(&text).ok_or_else(wrong).map(Some);
     }
+    let Some(path) = of_url() else { return Ok(None) };
+    let wrong = || {
+        let message = format!("the path `{path}` of --external-url is no beginning of a path");
+        CliError::new(
+            Exit::Usage,
+            message,
+            format!("{}; or say with --route-prefix what is", config::PREFIX_MEND),
+        )
+    };
+    config::prefix(&path).ok_or_else(wrong).map(Some)
 }
 
 fn log(serve: &Serve) {
@@ -233,25 +238,121 @@ fn report(name: &str, sources: &Sources, checked: &Checked) {
 
 /// Longest wait for the answer of a far end that is asked how it is.
 const PROBE_TIME: Duration = Duration::from_secs(15);
+/// Most far ends that are asked at once: each has a connection, and some a helper.
+const PROBES_AT_ONCE: usize = 16;
 
-/// Asks every action's far end how it is, all at once.
+/// Asks every action's far end how it is. The answers are in the order of the file.
 async fn probe(loaded: &config::Loaded) -> Vec<Probe> {
-    let severities = loaded.core.severities.clone();
-    let context =
-        ams2_handlers::BuildContext { severities, ..ams2_handlers::BuildContext::new(&loaded.data_dir) };
-    let mut asked = tokio::task::JoinSet::new();
-    for (position, (id, settings, limits)) in loaded.actions.iter().enumerate() {
+    let context = BuildContext::new(&loaded.data_dir, loaded.core.severities.clone());
+    let ready = loaded.actions.iter().filter_map(|(id, settings, limits)| {
         // It was built once already, when the config was read.
-        let Ok(action) = settings.build(&context) else { continue };
-        let (id, deadline) = (id.to_string(), Duration::from_millis(limits.timeout_ms).min(PROBE_TIME));
-        asked.spawn(async move {
-            let answer = action.probe(deadline).await;
-            let ok = answer.is_ok();
-            (position, Probe { action: id, ok, words: answer.unwrap_or_else(|words| words) })
+        let action = settings.build(&context).ok()?;
+        Some((id.to_string(), action, Duration::from_millis(limits.timeout_ms).min(PROBE_TIME)))
+    });
+    ask(ready.collect()).await
+}
+
+/// Asks these, each with its name and its deadline.
+async fn ask(actions: Vec<(String, Box<dyn Action>, Duration)>) -> Vec<Probe> {
+    let turns = Arc::new(Semaphore::new(PROBES_AT_ONCE));
+    let mut asked = Vec::with_capacity(actions.len());
+    for (id, action, deadline) in actions {
+        let turns = turns.clone();
+        let answer = tokio::spawn(async move {
+            let _turn = turns.acquire().await.expect("it is never closed");
+            action.probe(deadline).await
         });
+        asked.push((id, answer));
     }
-    let mut probes = asked.join_all().await;
-    // In the order of the file, whoever answered first.
-    probes.sort_by_key(|(position, _)| *position);
-    probes.into_iter().map(|(_, probe)| probe).collect()
+    let mut probes = Vec::with_capacity(asked.len());
+    for (action, answer) in asked {
+        let answer = answer.await.unwrap_or_else(|error| Err(format!("the question failed: {error}")));
+        let ok = answer.is_ok();
+        probes.push(Probe { action, ok, words: answer.unwrap_or_else(|words| words) });
+    }
+    probes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use ams2_handlers::{Delivery, Failure, Receipt};
+    use clap::Parser;
+
+    use super::*;
+
+    /// One of many that are asked: those that are, and the most that were.
+    #[derive(Debug)]
+    struct Asked {
+        number: usize,
+        now: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    #[async_trait::async_trait]
+    impl Action for Asked {
+        async fn deliver(&self, _: &[Delivery], _: Duration) -> Vec<Result<Receipt, Failure>> {
+            unreachable!("nobody is told anything")
+        }
+
+        async fn probe(&self, _: Duration) -> Result<String, String> {
+            self.most.fetch_max(self.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            // Whoever may be asked at the same time is asked meanwhile.
+            tokio::task::yield_now().await;
+            self.now.fetch_sub(1, Ordering::Relaxed);
+            assert_ne!(self.number, 7, "it fails in the middle of it");
+            Ok(format!("number {}", self.number))
+        }
+    }
+
+    #[tokio::test]
+    async fn so_many_far_ends_are_asked_at_once_and_each_has_its_answer() {
+        let (now, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let actions = (0..100).map(|number| {
+            let action = Asked { number, now: now.clone(), most: most.clone() };
+            (format!("a/b/{number}"), Box::new(action) as Box<dyn Action>, PROBE_TIME)
+        });
+        let probes = ask(actions.collect()).await;
+        assert_eq!(most.load(Ordering::Relaxed), PROBES_AT_ONCE);
+        assert_eq!(probes.len(), 100);
+        for (number, Probe { action, ok, words }) in probes.iter().enumerate() {
+            assert_eq!(*action, format!("a/b/{number}"));
+            match number {
+                7 => assert!(!ok && words.starts_with("the question failed: "), "{words}"),
+                _ => assert!(*ok && *words == format!("number {number}"), "{words}"),
+            }
+        }
+    }
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    #[test]
+    fn a_prefix_is_blamed_on_the_flag_that_it_came_from() {
+        let found = |flags: &[&str]| {
+            let always = ["ams2", "--alertmanager-config", "alertmanager.yml"];
+            let serve = Line::try_parse_from(always.iter().chain(flags)).expect("flags").serve;
+            let url = serve.external_url.as_deref().map(external_url).transpose();
+            url.and_then(|url| prefix(&serve, url.as_deref())).map_err(|error| error.message)
+        };
+        let of_url = ["--external-url", "https://h/a%20b"];
+        assert_eq!(
+            found(&of_url),
+            Err("the path `/a%20b` of --external-url is no beginning of a path".into())
+        );
+        assert_eq!(
+            found(&["--route-prefix", "a b"]),
+            Err("--route-prefix `/a b` is no beginning of a path".into())
+        );
+        assert_eq!(found(&[&of_url[..], &["--route-prefix", "x"]].concat()), Ok(Some("/x".into())));
+        assert_eq!(found(&["--external-url", "https://h/am/"]), Ok(Some("/am".into())));
+        assert_eq!(
+            found(&["--external-url", "https://h/a?b"]),
+            Err("--external-url `https://h/a?b` is no URL".into())
+        );
+    }
 }

@@ -195,6 +195,19 @@ pub fn action_id(text: &str) -> Option<ActionId> {
     Some(ActionId { receiver: receiver.into(), kind: kind.into(), name: name.into() })
 }
 
+/// Where a server is seen from outside, without a `/` at its end; `None` if it cannot be that: paths and queries are appended to it.
+pub fn external_url(text: &str) -> Option<SmolStr> {
+    let url: hyper::Uri = text.parse().ok()?;
+    let is_web =
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty());
+    (is_web && !text.contains(['?', '#'])).then(|| text.trim_end_matches('/').into())
+}
+
+/// How to mend a URL that [`external_url`] refuses.
+pub const EXTERNAL_URL_MEND: &str = "write it like https://ams2.example.com/alerts, without `?` and `#`";
+/// How to mend what [`prefix`] refuses.
+pub const PREFIX_MEND: &str = "write it like /alerts: letters, digits, `-`, `_`, `.`, `~` and `/`";
+
 /// What stands before every path, as it is compared: without a `/` at its end, empty for `/`; `None` if it cannot be that.
 pub fn prefix(text: &str) -> Option<SmolStr> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.~/".contains(c);

@@ -23,7 +23,8 @@ pub(super) fn is_secret(key: &str) -> bool {
     if key.ends_with("_file") || key == "external_url" {
         return false;
     }
-    WORDS.iter().any(|word| key.contains(word)) || key == "url" || key.ends_with("_url")
+    let ends = ["_url", "_key"];
+    WORDS.iter().any(|word| key.contains(word)) || key == "url" || ends.iter().any(|end| key.ends_with(end))
 }
 
 /// Whether line `line` (from 1) of a file may show a secret: its key stands in it, or alone in the line before; or a login does.
@@ -54,15 +55,49 @@ fn last_word(text: &str) -> &str {
 
 /// A message with `…` in place of whatever stands before `@` in an address: a login with its password.
 pub(super) fn masked(message: &str) -> String {
-    let mut out = String::with_capacity(message.len());
-    for word in message.split_inclusive(char::is_whitespace) {
-        let login = word.rfind('@').and_then(|at| {
-            let start = match word[..at].find("://") {
-                Some(scheme) => scheme + 3,
-                // A mail address has no colon.
-                None if word[..at].contains(':') => word[..at].find(|c: char| c.is_alphanumeric())?,
-                None => return None,
-            };
+    message.split_inclusive('\n').map(masked_line).collect()
+}
+
+fn masked_line(line: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(line.len()), line);
+    while let Some(at) = rest.find("://") {
+        let (before, address) = rest.split_at(at + 3);
+        out.push_str(&masked_words(before));
+        // A password may have spaces in it, and `@`: the last one ends the login.
+        let login = address[..address_end(before, address)].rfind('@').filter(|at| *at > 0);
+        rest = &address[login.unwrap_or(0)..];
+        out.push_str(if login.is_some() { "…" } else { "" });
+    }
+    out.push_str(&masked_words(rest));
+    out
+}
+
+/// Where an address ends at the latest: at the quote that ends its text, else with the line. `before` is what stands before it.
+fn address_end(before: &str, address: &str) -> usize {
+    let is_of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.:/".contains(c);
+    let quote = before.trim_end_matches(is_of_scheme).chars().next_back();
+    let Some(quote) = quote.filter(|quote| matches!(quote, '"' | '\'')) else { return address.len() };
+    let mut chars = address.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let is_escaped = match quote {
+            '"' => c == '\\',
+            _ => c == quote && chars.peek().is_some_and(|(_, next)| *next == quote),
+        };
+        if is_escaped {
+            chars.next();
+        } else if c == quote {
+            return at;
+        }
+    }
+    address.len()
+}
+
+/// The same for words that no scheme stands before. A mail address has no colon.
+fn masked_words(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_inclusive(char::is_whitespace) {
+        let login = word.rfind('@').filter(|at| word[..*at].contains(':')).and_then(|at| {
+            let start = word[..at].find(|c: char| c.is_alphanumeric())?;
             (start < at).then_some((start, at))
         });
         match login {
@@ -90,6 +125,12 @@ mod tests {
             ("\"x y@example.com\" is no mail address", "\"x y@example.com\" is no mail address"),
             ("from: \"a@b.c\"", "from: \"a@b.c\""),
             ("https://h/path is no URL", "https://h/path is no URL"),
+            ("\"smtp://me:canary three@h\" is no", "\"smtp://…@h\" is no"),
+            ("\"smtp://me:ca\\\"na ry@x@h\" is no", "\"smtp://…@h\" is no"),
+            ("smtp: 'smtp://me:ca''na ry@h:25', to: [a@b.c]", "smtp: 'smtp://…@h:25', to: [a@b.c]"),
+            ("smtp: 'smtp://h:25', to: [a@example.com]", "smtp: 'smtp://h:25', to: [a@example.com]"),
+            ("smtp: smtp://me:can ary@h:25", "smtp: smtp://…@h:25"),
+            ("no ldap://me:canary@h\nhttp://h and a@b.c\na@b.c", "no ldap://…@h\nhttp://…@b.c\na@b.c"),
         ] {
             assert_eq!(masked(message), shown);
         }
@@ -100,6 +141,10 @@ mod tests {
         for (text, line, hidden) in [
             ("bot_token: canary", 1, true),
             ("- slack: {url: 'https://canary'}", 1, true),
+            ("- pagerduty: {service_key: canary, x: y}", 1, true),
+            ("user-key: canary", 1, true),
+            ("user_key_file: secrets/key", 1, false),
+            ("group_keys: [a, b]", 1, false),
             ("- telegram: {\"Bot-Token\": canary, x: y}", 1, true),
             ("smtp_password:\n  canary", 2, true),
             ("smtp_password: |\n  canary", 2, true),
@@ -108,6 +153,8 @@ mod tests {
             ("external_url: https://ams2.example.com", 1, false),
             ("smtp: smtp://mail.example.com:25", 1, false),
             ("smtp: smtp://me:canary@mail.example.com:25", 1, true),
+            ("smtp: 'smtp://me:canary three@mail.example.com:25'", 1, true),
+            ("{smtp: 'smtp://mail.example.com:25', to: [a@example.com]}", 1, false),
             ("{to: [a@example.com], from: b@example.com}", 1, false),
             ("a: b\nreceiver: x", 2, false),
         ] {

@@ -564,6 +564,8 @@ fn what_serve_would_refuse_is_a_mistake() {
         ("originator: {limits: {id_bytes: 8B}}".into(), "id_bytes: 8 bytes: use 32 to"),
         ("journal: {free_bytes_min: 999999TiB}".into(), "clients would be refused for ever"),
         ("external_url: 'http://'".into(), "`http://` is no URL"),
+        ("external_url: 'https://a b?x'".into(), "`https://a b?x` is no URL"),
+        ("external_url: 'https://a.example.com/#x'".into(), "`https://a.example.com/#x` is no URL"),
         (
             "severities: {critical: info}".into(),
             "warning: `critical` is a rank of its own, and counts as info now",
@@ -719,6 +721,12 @@ fn a_line_with_a_secret_in_it_is_never_shown() {
             action("email: {to: [a@example.com], from: b@example.com, smtp: 'smtp://me:canary@h:25'}"),
             "\"…@h:25\" is no host",
         ),
+        (
+            action("email: {to: [a@example.com], from: b@example.com, smtp: 'smtp://me:canary three@h:25'}"),
+            "\"…@h:25\" is no host",
+        ),
+        (action("pagerduty: {service_key: canary-secret, colour: red}"), "unknown key `service_key`"),
+        (action("pushover: {user_key: canary-secret}"), "unknown key `user_key`"),
         (action("event_log: {to: syslog, address: 'tcp://me:canary@h:25'}"), "\"…@h:25\" is no host"),
         (action("event_log: {to: syslog, address: 'smtp://me:canary@h:25'}"), "is no syslog address"),
     ];
@@ -731,6 +739,13 @@ fn a_line_with_a_secret_in_it_is_never_shown() {
         assert!(shown.contains("f:7:") || shown.contains("f:5:"), "{shown}");
         assert!(!serde_json::to_string(&wrong.found).expect("plain data").contains("canary"), "{text}");
     }
+}
+
+#[test]
+fn a_mistake_in_details_has_the_place_of_its_entry() {
+    let actions = "- pagerduty:\n      routing_key: '${env:CARGO_PKG_NAME}'\n      details:\n        right: '{{ event }}'\n        wrong: [1, '{{ nosuch }}']\n";
+    let found = mistakes(&format!("route: {{receiver: a}}\nreceivers:\n- name: a\n  actions:\n  {actions}"));
+    assert!(found.contains("f:9:16: details.wrong: [1]: no variable is called `nosuch`"), "{found}");
 }
 
 #[test]

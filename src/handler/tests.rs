@@ -399,6 +399,31 @@ fn a_digest_shows_as_many_alerts_as_the_action_takes_in_all() {
     }
 }
 
+/// What is new is told whatever stands before it in the digest.
+#[test]
+fn a_digest_shows_what_is_new_of_every_group_first() {
+    const NEW: u32 = 1 << 31;
+    let noted = |number: u64, end: u32| {
+        let text = format!(r#"{{"position":{},"start":0,"end":{end}}}"#, number << 16);
+        serde_json::from_str(&text).expect("a noted alert")
+    };
+    let told_before = SURVEYED_MAX as u64 + 5;
+    let mut attempt = attempt("well", 1);
+    attempt.deliver.notifications = vec![attempt.deliver.notifications[0].clone(); 2];
+    Arc::make_mut(&mut attempt.deliver.notifications[0]).alerts =
+        (1..=told_before).map(|number| noted(number, 0)).collect();
+    Arc::make_mut(&mut attempt.deliver.notifications[1]).alerts =
+        [noted(told_before + 1, 0), noted(told_before + 2, NEW)].into();
+    attempt.deliver.digest_of = (2..4).map(DeliveryId).collect();
+    let site = Site { severities: ams2_core::Severities::default(), ..Site::default() };
+    let digest = delivery(&attempt, &Ranked(told_before + 2), 3, &site).expect("readable");
+    let shown: Vec<Vec<u64>> =
+        digest.groups.iter().map(|group| group.alerts.iter().map(|alert| alert.sequence).collect()).collect();
+    assert_eq!(shown, [vec![1, 2], vec![told_before + 2]]);
+    assert_eq!(digest.severity(), Some(ams2_core::Severity::Critical));
+    assert_eq!(digest.hidden(), told_before + 2 - 3);
+}
+
 #[test]
 fn a_memo_that_is_too_long_is_not_kept_in_part() {
     for (bytes, kept) in [(MEMO_BYTES_MAX, true), (MEMO_BYTES_MAX + 1, false)] {

@@ -51,14 +51,19 @@ pub(crate) fn delivery(
     site: &Site,
 ) -> Result<Delivery, TextError> {
     let deliver = &attempt.deliver;
-    // Each group of a digest shows what those before it leave.
-    let mut room = match max_alerts {
-        0 => Room { shown: usize::MAX, read: usize::MAX },
-        shown => Room { shown, read: SURVEYED_MAX.max(shown) },
+    let which = match max_alerts {
+        0 => Which::All,
+        // Whoever reads Alertmanager's web hooks reads ours: the first ones in its order, and what those share.
+        shown if deliver.action.kind == ams2_handlers::webhook::KIND.key => Which::First { shown },
+        shown => Which::Foremost { shown },
     };
+    let mut budget = Budget::of(attempt, which);
     let mut groups = Vec::with_capacity(deliver.notifications.len());
     for told in &deliver.notifications {
-        groups.push(group(told, attempt, texts, &mut room, &site.severities)?);
+        groups.push(group(told, attempt, texts, &mut budget, &site.severities)?);
+    }
+    if let Which::Foremost { shown } = which {
+        show_foremost(&mut groups, shown);
     }
     let digest = (!deliver.digest_of.is_empty()).then(|| Digest { deliveries: deliver.digest_of.clone() });
     Ok(Delivery {
@@ -75,46 +80,91 @@ pub(crate) fn delivery(
     })
 }
 
-/// How many alerts more.
-struct Room {
-    shown: usize,
-    read: usize,
+/// Which alerts of all groups together are shown.
+#[derive(Clone, Copy)]
+enum Which {
+    All,
+    /// The first so many.
+    First {
+        shown: usize,
+    },
+    /// The new ones, then those that fire, then the highest severity, so many in all.
+    Foremost {
+        shown: usize,
+    },
+}
+
+/// How many alerts more are read.
+struct Budget {
+    all: usize,
+    /// Of them those that were told before.
+    others: usize,
+}
+
+impl Budget {
+    /// What a notification is about is not left out for what was told before, nor for what another group of the digest has.
+    fn of(attempt: &Attempt, which: Which) -> Budget {
+        match which {
+            Which::All => Budget { all: usize::MAX, others: usize::MAX },
+            Which::First { shown } => Budget { all: shown, others: shown },
+            Which::Foremost { shown } => {
+                let noted = attempt.deliver.notifications.iter().flat_map(|told| told.alerts.iter());
+                let new = noted.filter(|noted| noted.is_new() && is_told(noted, attempt)).count();
+                let all = SURVEYED_MAX.max(shown);
+                Budget { all, others: all.saturating_sub(new) }
+            }
+        }
+    }
+
+    /// Takes one more, if there is room for it.
+    fn takes(&mut self, noted: &Noted) -> bool {
+        let is_other = !noted.is_new();
+        if self.all == 0 || (is_other && self.others == 0) {
+            return false;
+        }
+        self.all -= 1;
+        self.others -= usize::from(is_other);
+        true
+    }
+}
+
+fn is_told(noted: &Noted, attempt: &Attempt) -> bool {
+    noted.is_firing() || attempt.deliver.send_resolved
+}
+
+/// Leaves `shown` alerts in all, the foremost. Of a group that loses some it is kept what is said of all.
+fn show_foremost(groups: &mut [Group], shown: usize) {
+    let rank = |alert: &Alert| (!alert.new, !alert.firing, Reverse(alert.severity));
+    let mut ranks = Vec::new();
+    for (number, group) in groups.iter_mut().enumerate() {
+        group.alerts.sort_by_key(rank);
+        ranks.extend(group.alerts.iter().map(|alert| (rank(alert), number)));
+    }
+    // By rank, then by group. In each group those that are shown come first then.
+    ranks.sort();
+    let mut left = vec![0; groups.len()];
+    for (_, number) in ranks.into_iter().take(shown) {
+        left[number] += 1;
+    }
+    for (group, left) in groups.iter_mut().zip(left) {
+        if group.alerts.len() > left {
+            group.overview = Some(Overview::of(&group.alerts));
+            group.alerts.truncate(left);
+        }
+    }
 }
 
 fn group(
     told: &Notification,
     attempt: &Attempt,
     texts: &dyn Texts,
-    room: &mut Room,
+    budget: &mut Budget,
     severities: &Severities,
 ) -> Result<Group, TextError> {
-    let is_told = |noted: &&Noted| noted.is_firing() || attempt.deliver.send_resolved;
     let count = |firing: bool| told.alerts.iter().filter(|noted| noted.is_firing() == firing).count() as u32;
-    let mut noted: Vec<&Noted> = told.alerts.iter().filter(is_told).collect();
-    // Whoever reads Alertmanager's web hooks reads ours: the first ones in its order, and what those share.
-    let is_theirs = attempt.deliver.action.kind == ams2_handlers::webhook::KIND.key;
-    if is_theirs && room.shown != usize::MAX {
-        noted.truncate(room.shown);
-        room.shown -= noted.len();
-    }
-    let chooses = room.shown != usize::MAX && !is_theirs;
-    if noted.len() > room.read {
-        // What the notification is about is not left out for what was told before.
-        noted.sort_by_key(|noted| !noted.is_new());
-        noted.truncate(room.read);
-    }
-    room.read -= if chooses { noted.len() } else { 0 };
-    let read = noted.into_iter().map(|noted| alert(noted, told, attempt, texts, severities));
-    let mut alerts = read.collect::<Result<Vec<_>, _>>()?;
-    let mut overview = None;
-    if chooses {
-        if alerts.len() > room.shown {
-            overview = Some(Overview::of(&alerts));
-        }
-        alerts.sort_by_key(|alert| (!alert.new, !alert.firing, Reverse(alert.severity)));
-        alerts.truncate(room.shown);
-        room.shown -= alerts.len();
-    }
+    let noted = told.alerts.iter().filter(|noted| is_told(noted, attempt) && budget.takes(noted));
+    let read = noted.map(|noted| alert(noted, told, attempt, texts, severities));
+    let alerts = read.collect::<Result<Vec<_>, _>>()?;
     Ok(Group {
         key: told.group.key.as_str().into(),
         labels: told.group.labels.as_slice().into(),
@@ -123,7 +173,7 @@ fn group(
         decided: told.decided_wall,
         decided_at: told.decided_at,
         alerts,
-        overview,
+        overview: None,
         firing: count(true),
         resolved: if attempt.deliver.send_resolved { count(false) } else { 0 },
     })

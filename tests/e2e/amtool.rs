@@ -404,6 +404,10 @@ fn an_alertmanager_configuration_runs_below_the_path_of_its_url() {
     for (more, words) in [
         (["--external-url", "mon.example.com"], "--external-url `mon.example.com` is no URL"),
         (["--route-prefix", "/a b"], "--route-prefix `/a b` is no beginning of a path"),
+        (
+            ["--external-url", "https://h/a%20b"],
+            "the path `/a%20b` of --external-url is no beginning of a path",
+        ),
     ] {
         run(&mut serve(&more)).ends(2).says(words);
     }

@@ -383,14 +383,15 @@ fn settings_that_do_not_go_together_are_named() {
         ("user: a, password: b, token: c", "token: two logins"),
         ("token: a, description_adf: '{}'", "description_adf: version 2 of the API does not know it"),
         ("token: a, fields: { labels: [a] }", "fields: a field that has a setting of its own"),
-        ("token: a, fields: { a: '{{ nosuch }}' }", "fields: a: no variable is called `nosuch`"),
+        ("token: a, fields: { a: '{{ nosuch }}' }", "fields.a: no variable is called `nosuch`"),
         ("token: a, labels: ['{{ nosuch }}']", "labels[0]: no variable is called `nosuch`"),
         ("token: a, api_type: server", "api_type: \"server\" is not one of its values"),
     ];
     for (more, words) in rows {
         let text = format!("jira: {{ api_url: 'http://h', project: P, issue_type: T, {more} }}");
         let settings: ActionSettings = serde_saphyr::from_str(&text).expect(&text);
-        let found = settings.build(&BuildContext::new("/nowhere")).map(drop).expect_err(&text);
+        let found =
+            settings.build(&BuildContext::new("/nowhere", Default::default())).map(drop).expect_err(&text);
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert!(found.iter().any(|mistake| mistake.starts_with(words)), "{text}: {found:?}");
     }

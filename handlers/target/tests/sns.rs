@@ -179,7 +179,11 @@ fn the_region_comes_from_somewhere() {
     for (more, words) in rows {
         let text = format!("sns: {{ access_key: a, secret_key: b, {more} }}");
         let settings: ActionSettings = serde_saphyr::from_str(&text).expect(&text);
-        let found = settings.build(&BuildContext::new("/nowhere")).map(drop).err().unwrap_or_default();
+        let found = settings
+            .build(&BuildContext::new("/nowhere", Default::default()))
+            .map(drop)
+            .err()
+            .unwrap_or_default();
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(found.is_empty(), words.is_none(), "{text}: {found:?}");
         assert!(

@@ -182,6 +182,6 @@ async fn text_and_markdown_are_cut_and_mention_nobody() {
 fn somebody_must_get_it() {
     let text = "wechat: { corp_id: a, secret: b, agent_id: '7' }";
     let settings: ActionSettings = serde_saphyr::from_str(text).expect(text);
-    let found = settings.build(&BuildContext::new("/nowhere")).map(drop).expect_err(text);
+    let found = settings.build(&BuildContext::new("/nowhere", Default::default())).map(drop).expect_err(text);
     assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), ["to_user: nobody gets it"]);
 }

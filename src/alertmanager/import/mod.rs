@@ -1,9 +1,11 @@
 //! An `alertmanager.yml` as our configuration: every setting is translated, approximated or said to be impossible, with
 //! its line. Nothing is dropped in silence.
 //!
-//! Where to start reading: [`import`]; then `routes` (routes, rules, times), `receivers` and `services` (who is told, and how), `walk` (how
-//! settings are taken and reported), `yaml` (how the result is written).
+//! Where to start reading: [`import`]; then `routes` (routes, rules, times), `receivers`, `email` and `services` (who is told, and how),
+//! `maps` (settings whose names the admin chose), `walk` (how settings are taken and reported), `yaml` (how the result is written).
 
+mod email;
+mod maps;
 mod receivers;
 mod routes;
 mod services;

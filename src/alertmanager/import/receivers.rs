@@ -1,8 +1,9 @@
 //! Receivers: each integration as one of our actions, by a table of settings that have the same meaning. Those whose settings are not one
-//! to one are in `services`.
+//! to one are in `services`, mail in `email`.
 
 use super::{
-    services,
+    email::email,
+    maps, services,
     templates::Templates,
     walk::{Fields, Import},
     yaml::Yaml,
@@ -20,8 +21,8 @@ pub(super) struct Global {
     pub resolve_timeout: Option<String>,
     /// Settings by their name there, with who they are for: `smtp_from`, `slack_api_url`.
     texts: Vec<(&'static str, String)>,
-    require_tls: Option<bool>,
-    implicit_tls: bool,
+    pub require_tls: Option<bool>,
+    pub implicit_tls: bool,
 }
 
 /// Settings of `global` that are texts.
@@ -130,10 +131,14 @@ pub(super) enum Kind {
     /// Words between commas.
     Words,
     /// Names, and a template for each.
-    Templates,
+    TemplateMap,
+    /// Names, and YAML whose texts are templates for each.
+    TemplateTree,
 }
 
-use Kind::{GlobalBase, GlobalPlain, GlobalSecret, Plain, Secret, Template, Templates as Map, Word, Words};
+use Kind::{
+    GlobalBase, GlobalPlain, GlobalSecret, Plain, Secret, Template, TemplateMap, TemplateTree, Word, Words,
+};
 
 /// All that become targets or the web hook.
 const INTEGRATIONS: [Integration; 14] = [
@@ -248,7 +253,7 @@ const INTEGRATIONS: [Integration; 14] = [
             Setting("tags", "tags", Words),
             Setting("priority", "priority", Template),
             Setting("entity", "entity", Template),
-            Setting("details", "details", Map),
+            Setting("details", "details", TemplateMap),
         ],
     },
     Integration {
@@ -264,7 +269,7 @@ const INTEGRATIONS: [Integration; 14] = [
             Setting("class", "class", Template),
             Setting("component", "component", Template),
             Setting("source", "source", Template),
-            Setting("details", "details", Map),
+            Setting("details", "details", TemplateTree),
         ],
     },
     Integration {
@@ -278,7 +283,7 @@ const INTEGRATIONS: [Integration; 14] = [
             Setting("message_type", "type", Template),
             Setting("state_message", "text", Template),
             Setting("entity_display_name", "title", Template),
-            Setting("custom_fields", "details", Map),
+            Setting("custom_fields", "details", TemplateMap),
         ],
     },
     Integration {
@@ -376,16 +381,6 @@ fn receiver(import: &mut Import, node: &Node, global: &Global, templates: &mut T
     Yaml::Map(out)
 }
 
-/// A value as it stands.
-fn plain(node: &Node, kind: Kind) -> Option<Yaml> {
-    match &node.value {
-        Value::Text(text) => Some(Yaml::text(as_base(text, kind))),
-        Value::Number(text) => Some(Yaml::Plain(text.clone())),
-        Value::Bool(value) => Some(Yaml::Plain(value.to_string())),
-        _ => None,
-    }
-}
-
 /// Without a slash at the end, where paths are appended to it: theirs have one, ours do not.
 fn as_base(text: &str, kind: Kind) -> String {
     match kind {
@@ -423,6 +418,7 @@ fn integrate(
     Yaml::Map(vec![(integration.ours.into(), Yaml::Map(out))])
 }
 
+/// Takes one setting, its name there and here, and puts it in.
 pub(super) fn setting(
     import: &mut Import,
     fields: &mut Fields<'_>,
@@ -432,87 +428,93 @@ pub(super) fn setting(
     global: &Global,
     templates: &mut Templates,
 ) {
-    let found = fields.take(theirs);
-    match kind {
-        Template => {
-            let Some(node) = found else { return };
-            let text = import.text(node);
-            let translated =
-                import.below(theirs, |import| templates.translate(import, &text, node.place, Target::Text));
-            out.extend(translated.map(|text| (ours.to_owned(), Yaml::text(text))));
+    if let Secret | GlobalSecret(_) = kind {
+        return out.extend(secret(import, fields, (theirs, ours, kind), receiver, global));
+    }
+    let value = match (kind, fields.take(theirs)) {
+        (GlobalPlain(name) | GlobalBase(name), None) => {
+            global.text(name).map(|text| Yaml::text(as_base(text, kind)))
         }
-        Plain | GlobalPlain(_) | GlobalBase(_) | Word => {
-            if let Some(node) = found {
-                let word = if kind == Word { import.text(node) } else { String::new() };
-                import.below(theirs, |import| match plain(node, kind) {
-                    Some(_) if kind == Word => {
-                        import.translated(node.place);
-                        out.push((ours.into(), Yaml::text(word)));
-                    }
-                    Some(value) => {
-                        import.translated(node.place);
-                        out.push((ours.into(), value));
-                    }
-                    None => import.impossible(node.place, "expected a plain value"),
-                });
-            } else if let GlobalPlain(name) | GlobalBase(name) = kind
-                && let Some(text) = global.text(name)
-            {
-                out.push((ours.into(), Yaml::text(as_base(text, kind))));
-            }
+        (_, None) => None,
+        (Template, Some(node)) => template(import, node, theirs, templates),
+        (Word, Some(node)) => Some(word(import, node, theirs)),
+        (Words, Some(node)) => words(import, node, theirs),
+        (TemplateMap, Some(node)) => maps::template_map(import, node, theirs, templates),
+        (TemplateTree, Some(node)) => maps::template_tree(import, node, theirs, &[], templates),
+        (_, Some(node)) => plain(import, node, theirs, kind),
+    };
+    out.extend(value.map(|value| (ours.to_owned(), value)));
+}
+
+fn template(import: &mut Import, node: &Node, theirs: &str, templates: &mut Templates) -> Option<Yaml> {
+    let text = import.text(node);
+    let translate = |import: &mut Import| templates.translate(import, &text, node.place, Target::Text);
+    import.below(theirs, translate).map(Yaml::text)
+}
+
+/// A value as it stands.
+fn plain(import: &mut Import, node: &Node, theirs: &str, kind: Kind) -> Option<Yaml> {
+    let value = match &node.value {
+        Value::Text(text) => Some(Yaml::text(as_base(text, kind))),
+        Value::Number(text) => Some(Yaml::Plain(text.clone())),
+        Value::Bool(value) => Some(Yaml::Plain(value.to_string())),
+        _ => None,
+    };
+    import.below(theirs, |import| match value {
+        Some(_) => import.translated(node.place),
+        None => import.impossible(node.place, "expected a plain value"),
+    });
+    value
+}
+
+fn word(import: &mut Import, node: &Node, theirs: &str) -> Yaml {
+    let text = import.text(node);
+    import.below(theirs, |import| import.translated(node.place));
+    Yaml::text(text)
+}
+
+fn words(import: &mut Import, node: &Node, theirs: &str) -> Option<Yaml> {
+    let text = import.text(node);
+    import.below(theirs, |import| {
+        if go_template::is_template(&text) {
+            let words = "here they are fixed words: put what is made from alerts into `details`";
+            import.impossible(node.place, words);
+            return None;
         }
-        Words => {
-            let Some(node) = found else { return };
-            let text = import.text(node);
-            import.below(theirs, |import| {
-                if go_template::is_template(&text) {
-                    let words = "here they are fixed words: put what is made from alerts into `details`";
-                    return import.impossible(node.place, words);
-                }
-                import.translated(node.place);
-                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-                out.push((ours.into(), Yaml::texts(words)));
-            });
+        import.translated(node.place);
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        Some(Yaml::texts(words))
+    })
+}
+
+/// A secret: its own, that of a file, or what `global` says.
+fn secret(
+    import: &mut Import,
+    fields: &mut Fields<'_>,
+    (theirs, ours, kind): (&'static str, &'static str, Kind),
+    receiver: &str,
+    global: &Global,
+) -> Option<(String, Yaml)> {
+    let (own, file) = (fields.take(theirs), fields.take(file_key(theirs)));
+    if let Some(node) = own {
+        let value = import.text(node);
+        import.below(theirs, |import| import.translated(node.place));
+        let (key, value) = import.secret(ours, receiver, value);
+        return Some((key, Yaml::text(value)));
+    }
+    let ours_file = format!("{ours}_file");
+    if let Some(node) = file {
+        let path = import.text(node);
+        import.below(file_key(theirs), |import| import.translated(node.place));
+        return Some((ours_file, Yaml::text(path)));
+    }
+    let GlobalSecret(name) = kind else { return None };
+    match global.text(name) {
+        Some(value) => {
+            let (key, value) = import.secret(ours, "global", value.to_owned());
+            Some((key, Yaml::text(value)))
         }
-        Map => {
-            let Some(node) = found else { return };
-            let Value::Map(entries) = &node.value else {
-                import.fields(node);
-                return;
-            };
-            let mut map: Entries = Vec::new();
-            import.below(theirs, |import| {
-                for (key, value) in entries {
-                    let text = import.text(value);
-                    let place = value.place;
-                    let translated = import.below(key.text.clone(), |import| {
-                        templates.translate(import, &text, place, Target::Text)
-                    });
-                    map.extend(translated.map(|text| (key.text.clone(), Yaml::text(text))));
-                }
-            });
-            out.push((ours.into(), Yaml::Map(map)));
-        }
-        Secret | GlobalSecret(_) => {
-            let file = fields.take(file_key(theirs));
-            if let Some(node) = found {
-                let value = import.text(node);
-                import.below(theirs, |import| import.translated(node.place));
-                let (key, value) = import.secret(ours, receiver, value);
-                out.push((key, Yaml::text(value)));
-            } else if let Some(node) = file {
-                let path = import.text(node);
-                import.below(file_key(theirs), |import| import.translated(node.place));
-                out.push((format!("{ours}_file"), Yaml::text(path)));
-            } else if let GlobalSecret(name) = kind {
-                if let Some(value) = global.text(name) {
-                    let (key, value) = import.secret(ours, "global", value.to_owned());
-                    out.push((key, Yaml::text(value)));
-                } else if let Some(path) = global.text(file_key(name)) {
-                    out.push((format!("{ours}_file"), Yaml::text(path)));
-                }
-            }
-        }
+        None => global.text(file_key(name)).map(|path| (ours_file, Yaml::text(path))),
     }
 }
 
@@ -589,50 +591,9 @@ pub(super) enum Login {
 
 /// What all that speak HTTP share.
 pub(super) fn http_config(import: &mut Import, node: &Node, out: &mut Entries, login: Login, receiver: &str) {
-    let no_login = "this service's login is a setting of its own";
     let mut fields = import.fields(node);
-    if let Some(node) = fields.take("basic_auth") {
-        import.below("basic_auth", |import| {
-            if matches!(login, Login::Token(_) | Login::None) {
-                return import.impossible(node.place, no_login);
-            }
-            let mut inner = import.fields(node);
-            let mut auth: Entries = Vec::new();
-            let user = if login == Login::WebHook { "username" } else { "user" };
-            if let Some(node) = inner.take("username") {
-                auth.push((user.into(), Yaml::text(import.text(node))));
-            }
-            secret_or_file(import, &mut inner, &mut auth, ("password", "password_file"), receiver);
-            import.translated(node.place);
-            import.end(inner);
-            match login {
-                Login::WebHook => out.push(("basic_auth".into(), Yaml::Map(auth))),
-                _ => out.extend(auth),
-            }
-        });
-    }
-    if let Some(node) = fields.take("authorization") {
-        import.below("authorization", |import| {
-            let token = match login {
-                Login::WebHook => "bearer_token",
-                Login::Token(name) => name,
-                Login::Settings => "token",
-                Login::None => return import.impossible(node.place, no_login),
-            };
-            let mut inner = import.fields(node);
-            let scheme = inner.take("type").map(|node| import.text(node));
-            if scheme.as_deref().is_some_and(|scheme| !scheme.eq_ignore_ascii_case("bearer")) {
-                import.impossible(node.place, "only Bearer is known: use `headers` for others");
-            } else {
-                secret_or_file(import, &mut inner, out, ("credentials", "credentials_file"), receiver);
-                for (key, _) in out.iter_mut().filter(|(key, _)| key.starts_with("credentials")) {
-                    *key = key.replace("credentials", token);
-                }
-                import.translated(node.place);
-            }
-            import.end(inner);
-        });
-    }
+    basic_auth(import, &mut fields, out, login, receiver);
+    authorization(import, &mut fields, out, login, receiver);
     if let Some(node) = fields.take("proxy_url") {
         let url = import.text(node);
         import.below("proxy_url", |import| import.translated(node.place));
@@ -650,32 +611,89 @@ pub(super) fn http_config(import: &mut Import, node: &Node, out: &mut Entries, l
         });
     }
     if let Some(node) = fields.take("tls_config") {
-        import.below("tls_config", |import| {
-            let mut inner = import.fields(node);
-            let mut tls: Entries = Vec::new();
-            for key in ["ca_file", "cert_file", "key_file", "server_name"] {
-                if let Some(node) = inner.take(key) {
-                    let text = import.text(node);
-                    import.below(key, |import| import.translated(node.place));
-                    tls.push((key.into(), Yaml::text(text)));
-                }
-            }
-            if let Some(node) = inner.take("insecure_skip_verify")
-                && import.flag(node)
-            {
-                let words = "certificates are always verified: name the authority in `ca_file`";
-                import.below("insecure_skip_verify", |import| import.impossible(node.place, words));
-            }
-            import.end(inner);
-            if !tls.is_empty() {
-                out.push(("tls".into(), Yaml::Map(tls)));
-            }
-        });
+        import.below("tls_config", |import| tls_config(import, node, out));
     }
     if let Some(node) = fields.take("enable_http2") {
         import.below("enable_http2", |import| import.approximated(node.place, "the server decides"));
     }
     import.end(fields);
+}
+
+/// Why a login of `http_config` goes nowhere.
+const NO_LOGIN: &str = "this service's login is a setting of its own";
+
+fn basic_auth(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries, login: Login, receiver: &str) {
+    let Some(node) = fields.take("basic_auth") else { return };
+    import.below("basic_auth", |import| {
+        if matches!(login, Login::Token(_) | Login::None) {
+            return import.impossible(node.place, NO_LOGIN);
+        }
+        let mut inner = import.fields(node);
+        let mut auth: Entries = Vec::new();
+        let user = if login == Login::WebHook { "username" } else { "user" };
+        if let Some(node) = inner.take("username") {
+            auth.push((user.into(), Yaml::text(import.text(node))));
+        }
+        secret_or_file(import, &mut inner, &mut auth, ("password", "password_file"), receiver);
+        import.translated(node.place);
+        import.end(inner);
+        match login {
+            Login::WebHook => out.push(("basic_auth".into(), Yaml::Map(auth))),
+            _ => out.extend(auth),
+        }
+    });
+}
+
+fn authorization(
+    import: &mut Import,
+    fields: &mut Fields<'_>,
+    out: &mut Entries,
+    login: Login,
+    receiver: &str,
+) {
+    let Some(node) = fields.take("authorization") else { return };
+    import.below("authorization", |import| {
+        let token = match login {
+            Login::WebHook => "bearer_token",
+            Login::Token(name) => name,
+            Login::Settings => "token",
+            Login::None => return import.impossible(node.place, NO_LOGIN),
+        };
+        let mut inner = import.fields(node);
+        let scheme = inner.take("type").map(|node| import.text(node));
+        if scheme.as_deref().is_some_and(|scheme| !scheme.eq_ignore_ascii_case("bearer")) {
+            import.impossible(node.place, "only Bearer is known: use `headers` for others");
+        } else {
+            secret_or_file(import, &mut inner, out, ("credentials", "credentials_file"), receiver);
+            for (key, _) in out.iter_mut().filter(|(key, _)| key.starts_with("credentials")) {
+                *key = key.replace("credentials", token);
+            }
+            import.translated(node.place);
+        }
+        import.end(inner);
+    });
+}
+
+fn tls_config(import: &mut Import, node: &Node, out: &mut Entries) {
+    let mut fields = import.fields(node);
+    let mut tls: Entries = Vec::new();
+    for key in ["ca_file", "cert_file", "key_file", "server_name"] {
+        if let Some(node) = fields.take(key) {
+            let text = import.text(node);
+            import.below(key, |import| import.translated(node.place));
+            tls.push((key.into(), Yaml::text(text)));
+        }
+    }
+    if let Some(node) = fields.take("insecure_skip_verify")
+        && import.flag(node)
+    {
+        let words = "certificates are always verified: name the authority in `ca_file`";
+        import.below("insecure_skip_verify", |import| import.impossible(node.place, words));
+    }
+    import.end(fields);
+    if !tls.is_empty() {
+        out.push(("tls".into(), Yaml::Map(tls)));
+    }
 }
 
 fn secret_or_file(
@@ -693,135 +711,6 @@ fn secret_or_file(
     if let Some(node) = fields.take(file) {
         let path = import.text(node);
         out.push((file.into(), Yaml::text(path)));
-    }
-}
-
-/// Mail: the server and the login may stand in `global`.
-fn email(
-    import: &mut Import,
-    node: &Node,
-    receiver: &str,
-    global: &Global,
-    templates: &mut Templates,
-) -> Option<Yaml> {
-    let mut fields = import.fields(node);
-    let mut out: Entries = Vec::new();
-    if let Some(node) = fields.take("to") {
-        let to = import.text(node);
-        import.below("to", |import| {
-            if go_template::is_template(&to) {
-                import.impossible(node.place, "recipients are not made from alerts: make a route for each");
-            } else {
-                import.translated(node.place);
-            }
-        });
-        let addresses = to.split(',').map(str::trim).filter(|address| !address.is_empty());
-        out.push(("to".into(), Yaml::texts(addresses)));
-    }
-    let text = |import: &mut Import, fields: &mut Fields<'_>, key: &'static str, name: &str| {
-        let own = fields.take(key).map(|node| {
-            import.below(key, |import| import.translated(node.place));
-            import.text(node)
-        });
-        own.or_else(|| global.text(name).map(str::to_owned))
-    };
-    if let Some(from) = text(import, &mut fields, "from", "smtp_from") {
-        out.push(("from".into(), Yaml::text(from)));
-    }
-    let host = text(import, &mut fields, "smarthost", "smtp_smarthost");
-    let hello = text(import, &mut fields, "hello", "smtp_hello");
-    let user = text(import, &mut fields, "auth_username", "smtp_auth_username");
-    let flag = |import: &mut Import, fields: &mut Fields<'_>, key: &'static str| {
-        fields.take(key).map(|node| {
-            import.below(key, |import| import.translated(node.place));
-            import.flag(node)
-        })
-    };
-    let require_tls = flag(import, &mut fields, "require_tls").or(global.require_tls).unwrap_or(true);
-    let implicit = flag(import, &mut fields, "force_implicit_tls").unwrap_or(global.implicit_tls);
-    if let Some(host) = host {
-        let implicit = implicit || host.ends_with(":465");
-        let scheme = if implicit { "smtps" } else { "smtp" };
-        out.push(("smtp".into(), Yaml::text(format!("{scheme}://{host}"))));
-        if !implicit && !require_tls {
-            out.push(("tls".into(), Yaml::text("none")));
-        }
-    }
-    out.extend(hello.map(|hello| ("hello".to_owned(), Yaml::text(hello))));
-    if let Some(user) = user {
-        out.push(("user".into(), Yaml::text(user)));
-        let kind = GlobalSecret("smtp_auth_password");
-        let name = ("auth_password", "password", kind);
-        setting(import, &mut fields, &mut out, name, receiver, global, templates);
-        if out.iter().all(|(key, _)| !key.starts_with("password"))
-            && let Some(path) = global.text("smtp_auth_password_file")
-        {
-            out.push(("password_file".into(), Yaml::text(path)));
-        }
-    }
-    for key in ["auth_secret", "auth_secret_file", "auth_identity"] {
-        if let Some(node) = fields.take(key) {
-            import.below(key, |import| {
-                import.impossible(node.place, "CRAM-MD5 and identities are not known: PLAIN and LOGIN are")
-            });
-        }
-    }
-    if let Some(node) = fields.take("headers") {
-        import.below("headers", |import| headers(import, node, &mut out, templates));
-    }
-    for (key, target) in [("text", Target::Text), ("html", Target::Html)] {
-        let Some(node) = fields.take(key) else { continue };
-        let template = import.text(node);
-        if key == "html" && template.is_empty() {
-            import.below(key, |import| import.translated(node.place));
-            out.push(("html".into(), Yaml::Plain("false".into())));
-            continue;
-        }
-        let translated =
-            import.below(key, |import| templates.translate(import, &template, node.place, target));
-        out.extend(translated.filter(|text| !text.is_empty()).map(|text| (key.to_owned(), Yaml::text(text))));
-    }
-    if let Some(node) = fields.take("tls_config") {
-        import.below("tls_config", |import| {
-            let mut inner = import.fields(node);
-            if let Some(node) = inner.take("ca_file") {
-                let path = import.text(node);
-                import.below("ca_file", |import| import.translated(node.place));
-                out.push(("ca_file".into(), Yaml::text(path)));
-            }
-            import.end(inner);
-        });
-    }
-    if let Some(node) = fields.take("threading") {
-        import.below("threading", |import| {
-            import.approximated(node.place, "the mails of a group are always one thread");
-        });
-    }
-    send_resolved(import, &mut fields, &mut out, false);
-    import.end(fields);
-    Some(Yaml::Map(vec![("email".into(), Yaml::Map(out))]))
-}
-
-/// `Subject` and `Reply-To` have settings of their own.
-fn headers(import: &mut Import, node: &Node, out: &mut Entries, templates: &mut Templates) {
-    let Value::Map(entries) = &node.value else {
-        import.fields(node);
-        return;
-    };
-    let mut more: Entries = Vec::new();
-    for (key, value) in entries {
-        let text = import.text(value);
-        import.below(key.text.clone(), |import| {
-            let Some(text) = templates.translate(import, &text, value.place, Target::Text) else { return };
-            match key.text.to_ascii_lowercase().as_str() {
-                "subject" => out.push(("subject".into(), Yaml::text(text))),
-                "reply-to" => out.push(("reply_to".into(), Yaml::text(text))),
-                _ => more.push((key.text.clone(), Yaml::text(text))),
-            }
-        });
-    }
-    if !more.is_empty() {
-        out.push(("headers".into(), Yaml::Map(more)));
     }
 }
 

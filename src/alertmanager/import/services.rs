@@ -1,6 +1,7 @@
 //! Services whose settings are not one to one: Jira, Amazon SNS and WeCom.
 
 use super::{
+    maps,
     receivers::{
         Entries, Global,
         Kind::{self, GlobalPlain, GlobalSecret, Plain, Secret, Template},
@@ -12,10 +13,7 @@ use super::{
 };
 use crate::{
     alertmanager::go_template::{Target, is_template},
-    config::{
-        Place,
-        tree::{self, Node, Value},
-    },
+    config::tree::{Node, Value},
 };
 
 /// Translates one integration into an action; into none, which is reported, where it would tell nobody.
@@ -58,9 +56,7 @@ fn jira(mut work: Work<'_, '_>) -> Option<Yaml> {
         let labels = labels.collect();
         work.out.push(("labels".into(), Yaml::List(labels)));
     }
-    if let Some(node) = work.fields.take("fields") {
-        work.issue_fields(node);
-    }
+    work.template_tree("fields", &["project", "issuetype", "summary", "description", "labels"]);
     work.http(Login::Settings);
     let has_login = work.has("token") || work.has("user");
     let missing = "nothing says who we are: give `basic_auth` or `authorization` in its `http_config`";
@@ -76,9 +72,7 @@ fn sns(mut work: Work<'_, '_>) -> Option<Yaml> {
         ("subject", "subject", Template),
         ("message", "text", Template),
     ]);
-    if let Some(node) = work.fields.take("attributes") {
-        work.attributes(node);
-    }
+    work.template_map("attributes");
     if let Some(node) = work.fields.take("sigv4") {
         work.below("sigv4", node, |work| {
             work.settings(&[
@@ -222,99 +216,18 @@ impl<'w, 'n> Work<'w, 'n> {
         });
     }
 
-    /// More fields of an issue.
-    fn issue_fields(&mut self, node: &Node) {
-        /// Fields that have settings of their own.
-        const OWN: [&str; 5] = ["project", "issuetype", "summary", "description", "labels"];
-        let Value::Map(entries) = &node.value else {
-            self.import.fields(node);
-            return;
-        };
-        self.import.enter("fields");
-        let mut out: Entries = Vec::new();
-        for (key, value) in entries {
-            self.import.enter(key.text.clone());
-            if is_template(&key.text) {
-                self.import.impossible(key.place, "names of fields are not made from alerts");
-            } else if OWN.contains(&key.text.as_str()) {
-                self.import.impossible(key.place, "it has a setting of its own: use that");
-            } else {
-                out.push((key.text.clone(), self.issue_field(value)));
-            }
-            self.import.leave();
-        }
-        self.import.leave();
-        out.retain(|(_, value)| *value != Yaml::Null);
-        if !out.is_empty() {
-            self.out.push(("fields".into(), Yaml::Map(out)));
-        }
-    }
-
-    /// A value of a field. A text that is YAML of another kind is taken for that there, after its templates have run. Here the text is
-    /// read before, so that no alert breaks out of its place.
-    fn issue_field(&mut self, node: &Node) -> Yaml {
-        let Value::Text(text) = &node.value else { return self.issue_value(node, node.place) };
-        let inner = match is_template(text) {
-            // In JSON templates stand in texts; anywhere else YAML takes their braces for its own.
-            true => {
-                serde_json::from_str::<serde_json::Value>(text).ok().and_then(|_| tree::parse(text, 0).ok())
-            }
-            false => tree::parse(text, 0).ok(),
-        };
-        match inner {
-            Some(inner) if !matches!(inner.value, Value::Text(_) | Value::Null) => {
-                self.issue_value(&inner, node.place)
-            }
-            _ => self.issue_value(node, node.place),
-        }
-    }
-
-    /// A value as it stands, its texts translated. `place`: where it is in the file.
-    fn issue_value(&mut self, node: &Node, place: Place) -> Yaml {
-        let plain = match &node.value {
-            Value::Null => return Yaml::Null,
-            Value::Text(text) => {
-                let text = self.templates.translate(self.import, text, place, Target::Text);
-                return text.map_or(Yaml::Null, Yaml::text);
-            }
-            Value::List(items) => {
-                return Yaml::List(items.iter().map(|item| self.issue_value(item, place)).collect());
-            }
-            Value::Map(entries) => {
-                let mut out = Vec::new();
-                for (key, value) in entries {
-                    out.push((key.text.clone(), self.issue_value(value, place)));
-                }
-                return Yaml::Map(out);
-            }
-            Value::Bool(value) => value.to_string(),
-            Value::Number(text) => text.clone(),
-        };
-        self.import.translated(place);
-        Yaml::Plain(plain)
-    }
-
     /// Names, and a template for each.
-    fn attributes(&mut self, node: &Node) {
-        let Value::Map(entries) = &node.value else {
-            self.import.fields(node);
-            return;
-        };
-        self.import.enter("attributes");
-        let mut out: Entries = Vec::new();
-        for (key, value) in entries {
-            if is_template(&key.text) {
-                let words = "names of attributes are not made from alerts";
-                self.import.below(key.text.clone(), |import| import.impossible(key.place, words));
-                continue;
-            }
-            let text = self.template(&key.text, value);
-            out.extend(text.map(|text| (key.text.clone(), text)));
-        }
-        self.import.leave();
-        if !out.is_empty() {
-            self.out.push(("attributes".into(), Yaml::Map(out)));
-        }
+    fn template_map(&mut self, key: &'static str) {
+        let Some(node) = self.fields.take(key) else { return };
+        let map = maps::template_map(self.import, node, key, self.templates);
+        self.out.extend(map.map(|map| (key.to_owned(), map)));
+    }
+
+    /// Names, and YAML whose texts are templates for each. `own`: names that have settings of their own.
+    fn template_tree(&mut self, key: &'static str, own: &[&str]) {
+        let Some(node) = self.fields.take(key) else { return };
+        let map = maps::template_tree(self.import, node, key, own, self.templates);
+        self.out.extend(map.map(|map| (key.to_owned(), map)));
     }
 
     fn http(&mut self, login: Login) {

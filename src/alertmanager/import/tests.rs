@@ -272,6 +272,55 @@ fn secrets_of_the_same_name_are_kept_apart() {
     }
 }
 
+/// PagerDuty's details may be nested, and a text of them may be YAML of another kind.
+#[test]
+fn details_come_over_nested_and_names_that_are_made_do_not() {
+    let text = r#"route: {receiver: r}
+receivers:
+- name: r
+  pagerduty_configs:
+  - routing_key: k
+    details:
+      firing: { a: b, list: [1, '{{ .Status }}'], '$if': x }
+      count: '17'
+      whole: '{"status": "{{ .Status }}"}'
+      plain: '{{ .CommonLabels.site }}'
+      '{{ .Status }}': x
+      $each: x
+      none:
+  opsgenie_configs:
+  - {api_key: k, details: {site: boston, '{{ .Status }}': x}}
+  - {api_key: k, details: {'{{ .Status }}': x}}
+  victorops_configs:
+  - {api_key: k, routing_key: r, custom_fields: {'{{ .Status }}': x, owner: '{{ .Status }}'}}
+"#;
+    let (imported, _) = runs(text);
+    let expected = [
+        (7, "receivers[0].pagerduty_configs[0].details.firing.$if"),
+        (11, "receivers[0].pagerduty_configs[0].details.{{ .Status }}"),
+        (12, "receivers[0].pagerduty_configs[0].details.$each"),
+        (15, "receivers[0].opsgenie_configs[0].details.{{ .Status }}"),
+        (16, "receivers[0].opsgenie_configs[1].details.{{ .Status }}"),
+        (18, "receivers[0].victorops_configs[0].custom_fields.{{ .Status }}"),
+    ];
+    assert_eq!(fates(&imported, Fate::Impossible), expected);
+    let ours: serde_json::Value = serde_saphyr::from_str(&imported.text).expect("YAML");
+    let details = |action: &str, number: usize| {
+        let actions = ours["receivers"][0]["actions"].as_array().expect("a list").iter();
+        let settings = actions.filter_map(|entry| entry.get(action)).nth(number).expect(action);
+        settings.get("details").cloned()
+    };
+    let of_pagerduty = details("pagerduty", 0).expect("details");
+    assert_eq!(of_pagerduty["firing"], serde_json::json!({ "a": "b", "list": [1, "{{ status }}"] }));
+    assert_eq!(of_pagerduty["count"], 17);
+    assert_eq!(of_pagerduty["whole"], serde_json::json!({ "status": "{{ status }}" }));
+    assert!(of_pagerduty["plain"].as_str().is_some_and(|text| text.contains("site")), "{of_pagerduty}");
+    assert_eq!(of_pagerduty.as_object().map(|map| map.len()), Some(4));
+    assert_eq!(details("opsgenie", 0), Some(serde_json::json!({ "site": "boston" })));
+    assert_eq!(details("opsgenie", 1), None);
+    assert_eq!(details("victorops", 0), Some(serde_json::json!({ "owner": "{{ status }}" })));
+}
+
 #[test]
 fn services_get_what_they_have_and_the_rest_is_reported() {
     let text = r#"global:

@@ -332,11 +332,10 @@ impl Reader<'_> {
 
     fn external_url(&mut self, node: &Node) -> Option<SmolStr> {
         let url = self.found.expanded(node)?;
-        let host = url.strip_prefix("http://").or(url.strip_prefix("https://"));
-        if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
-            self.found.error(node.place, format!("`{url}` is no URL"), "write https://host/path");
-            return None;
+        let right = crate::config::external_url(&url);
+        if right.is_none() {
+            self.found.error(node.place, format!("`{url}` is no URL"), crate::config::EXTERNAL_URL_MEND);
         }
-        Some(url.trim_end_matches('/').into())
+        right
     }
 }

@@ -114,8 +114,8 @@ impl Reader<'_> {
         let text = self.found.expanded(node)?;
         let prefix = crate::config::prefix(&text);
         if prefix.is_none() {
-            let mend = "write it like /alerts: letters, digits, `-`, `_`, `.`, `~` and `/`";
-            self.found.error(node.place, format!("`{text}` is no beginning of a path"), mend);
+            let message = format!("`{text}` is no beginning of a path");
+            self.found.error(node.place, message, crate::config::PREFIX_MEND);
         }
         prefix
     }

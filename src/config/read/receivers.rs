@@ -6,13 +6,15 @@ use std::{
 };
 
 use ams2_core::config::{ActionId, ActionSpec, Receiver, Removed};
-use ams2_handlers::{ActionSettings, BuildContext, FileSetting, Kind, Limits as ActionLimits, TABLE};
+use ams2_handlers::{
+    ActionSettings, BuildContext, FileSetting, Kind, Limits as ActionLimits, SettingsError, TABLE,
+};
 use smol_str::SmolStr;
 
 use super::Reader;
 use crate::config::{
     Place, action_id, nearest,
-    tree::{Node, Value},
+    tree::{Key, Node, Value},
 };
 
 /// Stands for a secret whose file is wrong: long enough for any rule about passwords, so that one mistake is said once.
@@ -118,6 +120,61 @@ impl Reader<'_> {
 
     /// One action: a map with its key and its settings.
     pub(super) fn action(&mut self, node: &Node, data_dir: &Path) -> Option<(ActionSettings, ActionLimits)> {
+        let (kind, key, settings_node) = self.kind_of(node)?;
+        let before = self.found.list.len();
+        for name in ROUTER_SETTINGS {
+            if let Value::Map(entries) = &settings_node.value
+                && let Some((_, node)) = entries.iter().find(|(key, _)| key.text == name)
+                && let Value::Text(_) = node.value
+            {
+                // A mistake is kept; the value is read below with the others.
+                let _ = self.found.plain(node);
+            }
+        }
+        let found = &mut self.found;
+        let json = settings_node.to_json(&mut |text, place| {
+            let value = found.expand(text, place);
+            if template_marks(&value) > template_marks(text) {
+                let mend = "write it into a file, or into the template itself";
+                found.error(place, "what the environment puts in here would be read as a template", mend);
+            }
+            value
+        });
+        let mut json = if json.is_null() { serde_json::json!({}) } else { json };
+        self.file_settings(kind, settings_node, &mut json);
+        if !self.is_former {
+            self.inline_secrets(kind, settings_node);
+        }
+        let mut json = serde_json::json!({ kind.key: json });
+        let (mut settings, replaced) = self.deserialized(kind, settings_node, &mut json)?;
+        settings.set_templates(self.templates.clone());
+        if !self.is_former
+            && let Err(mistakes) = settings.build(&BuildContext::new(data_dir, self.severities.clone()))
+        {
+            self.build_mistakes(kind, settings_node, &replaced, mistakes);
+        }
+        if self.found.list.len() > before {
+            return None;
+        }
+        if !self.is_former {
+            for warning in settings.warnings() {
+                // Of a setting that is not there the action itself is the place.
+                let field = &warning.field;
+                let top = field.split('[').next().unwrap_or(field);
+                let place = match settings_node.key_place(top) {
+                    Some(place) if top == field => place,
+                    Some(_) => settings_node.at(field).place,
+                    None => key.place,
+                };
+                self.found.warning(place, warning.message, warning.mend);
+            }
+        }
+        let limits = settings.limits();
+        Some((settings, limits))
+    }
+
+    /// Which action an entry is, and its settings.
+    fn kind_of<'n>(&mut self, node: &'n Node) -> Option<(&'static Kind, &'n Key, &'n Node)> {
         let Value::Map(entries) = &node.value else {
             self.found.error(
                 node.place,
@@ -144,87 +201,46 @@ impl Reader<'_> {
             );
             return None;
         };
-        let before = self.found.list.len();
-        for name in ROUTER_SETTINGS {
-            if let Value::Map(entries) = &settings_node.value
-                && let Some((_, node)) = entries.iter().find(|(key, _)| key.text == name)
-                && let Value::Text(_) = node.value
-            {
-                // A mistake is kept; the value is read below with the others.
-                let _ = self.found.plain(node);
+        Some((ams2_handlers::kind(&key.text)?, key, settings_node))
+    }
+
+    /// The settings in `json`, and the names of those in whose place something stands that is not wrong: every mistake is to be found.
+    fn deserialized(
+        &mut self,
+        kind: &Kind,
+        node: &Node,
+        json: &mut serde_json::Value,
+    ) -> Option<(ActionSettings, Vec<String>)> {
+        let mut replaced = Vec::new();
+        loop {
+            let error = match serde_path_to_error::deserialize(json.clone()) {
+                Ok(settings) => return Some((settings, replaced)),
+                Err(error) => error,
+            };
+            let path = error.path().to_string();
+            let path = path.strip_prefix(kind.key).unwrap_or(&path).trim_start_matches('.').to_owned();
+            let message = error.into_inner().to_string();
+            self.settings_mistake(kind, node, &path, &message);
+            // Without the setting that is wrong, what else is wrong comes to light.
+            match replace_missing(json, kind.key, node, &path, &message) {
+                Some(name) => replaced.push(name),
+                None if without_mistake(&mut json[kind.key], &path, &message) => {}
+                None => return None,
             }
         }
-        let found = &mut self.found;
-        let json = settings_node.to_json(&mut |text, place| {
-            let value = found.expand(text, place);
-            if template_marks(&value) > template_marks(text) {
-                let mend = "write it into a file, or into the template itself";
-                found.error(place, "what the environment puts in here would be read as a template", mend);
+    }
+
+    /// Puts what building found to the settings as they are written.
+    fn build_mistakes(&mut self, kind: &Kind, node: &Node, replaced: &[String], found: Vec<SettingsError>) {
+        for mistake in found {
+            // What is wrong with those is said.
+            let top = mistake.field.split(['.', '[']).next().unwrap_or_default();
+            if replaced.iter().any(|name| name == top) {
+                continue;
             }
-            value
-        });
-        let mut json = if json.is_null() { serde_json::json!({}) } else { json };
-        let kind = ams2_handlers::kind(&key.text)?;
-        self.file_settings(kind, settings_node, &mut json);
-        if !self.is_former {
-            self.inline_secrets(kind, settings_node);
+            let place = node.at(written_key(kind, node, &mistake.field)).place;
+            self.found.error(place, format!("{}: {}", mistake.field, mistake.message), mistake.mend);
         }
-        let mut json = serde_json::json!({ key.text.clone(): json });
-        // Settings in whose place something stands that is not wrong.
-        let mut replaced: Vec<String> = Vec::new();
-        let mut settings: ActionSettings = loop {
-            match serde_path_to_error::deserialize(json.clone()) {
-                Ok(settings) => break settings,
-                Err(error) => {
-                    let path = error.path().to_string();
-                    let path =
-                        path.strip_prefix(&key.text).unwrap_or(&path).trim_start_matches('.').to_owned();
-                    let message = error.into_inner().to_string();
-                    self.settings_mistake(kind, settings_node, &path, &message);
-                    // Without the setting that is wrong, what else is wrong comes to light.
-                    let replaces = replace_missing(&mut json, &key.text, settings_node, &path, &message);
-                    match replaces {
-                        Some(name) => replaced.push(name),
-                        None if without_mistake(&mut json[&key.text], &path, &message) => {}
-                        None => return None,
-                    }
-                }
-            }
-        };
-        settings.set_shared(self.templates.clone());
-        if !self.is_former
-            && let Err(mistakes) = settings
-                .build(&BuildContext { severities: self.severities.clone(), ..BuildContext::new(data_dir) })
-        {
-            for mistake in mistakes {
-                // What is wrong with those is said.
-                let top = mistake.field.split(['.', '[']).next().unwrap_or_default();
-                if replaced.iter().any(|name| name == top) {
-                    continue;
-                }
-                let field = written_key(kind, settings_node, &mistake.field);
-                let place = settings_node.at(field).place;
-                self.found.error(place, format!("{}: {}", mistake.field, mistake.message), mistake.mend);
-            }
-        }
-        if self.found.list.len() > before {
-            return None;
-        }
-        if !self.is_former {
-            for warning in settings.warnings() {
-                // Of a setting that is not there the action itself is the place.
-                let field = &warning.field;
-                let top = field.split('[').next().unwrap_or(field);
-                let place = match settings_node.key_place(top) {
-                    Some(place) if top == field => place,
-                    Some(_) => settings_node.at(field).place,
-                    None => key.place,
-                };
-                self.found.warning(place, warning.message, warning.mend);
-            }
-        }
-        let limits = settings.limits();
-        Some((settings, limits))
     }
 
     /// Marks what may be a secret, so that no mistake shows its line. A key that is misspelt may have one all the same.
