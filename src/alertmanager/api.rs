@@ -10,9 +10,9 @@ use ams2_core::{Fingerprint, Machine, Wall, machine::AlertView, matcher::Compile
 use axum::{
     Extension, Router as Routes,
     extract::{RawQuery, State},
-    http::{StatusCode, header},
+    http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, any, get},
 };
 use serde_json::json;
 use smol_str::SmolStr;
@@ -39,13 +39,28 @@ const SHOWN: usize = 256;
 /// The paths but the posting of alerts, which is the originator's.
 pub fn routes(api: Api) -> Routes {
     Routes::new()
-        .route("/api/v2/status", get(status))
-        .route("/api/v2/receivers", get(receivers))
-        .route(ALERTS, get(alerts))
-        .route("/api/v2/alerts/groups", get(groups))
-        .route("/api/v2/silences", get(silences::list).post(silences::set))
-        .route("/api/v2/silence/{id}", get(silences::one).delete(silences::expire))
+        .route("/api/v2/status", only("GET,HEAD", get(status)))
+        .route("/api/v2/receivers", only("GET,HEAD", get(receivers)))
+        .route(ALERTS, only("GET,HEAD,POST", get(alerts)))
+        .route("/api/v2/alerts/groups", only("GET,HEAD", get(groups)))
+        .route("/api/v2/silences", only("GET,HEAD,POST", get(silences::list).post(silences::set)))
+        .route("/api/v2/silence/{id}", only("GET,HEAD,DELETE", get(silences::one).delete(silences::expire)))
+        .route("/api/v2", any(no_such_path))
+        .route("/api/v2/", any(no_such_path))
+        .route("/api/v2/{*rest}", any(no_such_path))
         .with_state(api)
+}
+
+async fn no_such_path(uri: Uri) -> Response {
+    schema(StatusCode::NOT_FOUND, 404, format!("path {} was not found", uri.path()))
+}
+
+/// A path that refuses every other method.
+fn only(allowed: &'static str, path: MethodRouter<Api>) -> MethodRouter<Api> {
+    path.fallback(move |method: Method| async move {
+        let message = format!("method {method} is not allowed, but [{allowed}] are");
+        schema(StatusCode::METHOD_NOT_ALLOWED, 405, message)
+    })
 }
 
 /// An answer, or why there is none.
@@ -149,8 +164,9 @@ async fn status(State(api): State<Api>) -> Answer {
     Ok(axum::Json(body).into_response())
 }
 
-/// `GET /api/v2/receivers`, in the order of the configuration.
-async fn receivers(State(api): State<Api>) -> Answer {
+/// `GET /api/v2/receivers`, in the order of the configuration. Each has one label, which Alertmanager gives it, too.
+async fn receivers(State(api): State<Api>, RawQuery(query): RawQuery) -> Answer {
+    let asked = Asked::read(query.as_deref())?;
     let names: Vec<SmolStr> = api
         .router
         .ask(|folded| {
@@ -158,7 +174,8 @@ async fn receivers(State(api): State<Api>) -> Answer {
             receivers.into_iter().flatten().map(|receiver| receiver.name.clone()).collect()
         })
         .await?;
-    let shown: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
+    let shown = names.iter().filter(|name| asked.has_labels(name));
+    let shown: Vec<_> = shown.map(|name| json!({ "name": name, "labels": { "name": name } })).collect();
     Ok(axum::Json(shown).into_response())
 }
 
@@ -238,9 +255,7 @@ impl Listing for AlertList {
             let alert = machine.alert_in(*row).filter(|alert| alert.is_firing());
             // Meanwhile another may stand there.
             let Some(alert) = alert.filter(|alert| alert.fingerprint() == *fingerprint) else { continue };
-            if self.asked.receiver.is_some()
-                && !alert.receivers().iter().any(|name| self.asked.wants_receiver(name))
-            {
+            if !self.asked.wants_one_of(|| alert.receivers()) {
                 continue;
             }
             let status = AlertStatus::of(&alert, &[], now);
@@ -310,9 +325,13 @@ impl Listing for GroupList {
             looked += members.len() + 1;
             self.member += members.len();
             for alert in members.iter().filter(|alert| alert.is_firing() && passes(alert, &self.filter)) {
-                let status = AlertStatus::of(alert, &muted_by, now);
+                let mut status = AlertStatus::of(alert, &muted_by, now);
                 if !is_wanted(&self.asked, &status) {
                     continue;
+                }
+                if !status.muted_by.is_empty() {
+                    // Shown only: `active=` asks whether it is silenced or inhibited.
+                    status.state = "suppressed";
                 }
                 if !self.is_open {
                     // A group of which nothing is shown is not shown.
@@ -322,7 +341,7 @@ impl Listing for GroupList {
                         out,
                         &key.labels.iter().map(|(name, value)| (name, value)).collect::<BTreeMap<_, _>>(),
                     );
-                    out.extend_from_slice(b",\"receiver\":");
+                    out.extend_from_slice(b",\"routeLabels\":{},\"receiver\":");
                     add(out, &json!({ "name": key.receiver }));
                     out.extend_from_slice(b",\"alerts\":[");
                 } else {

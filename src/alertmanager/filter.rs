@@ -6,6 +6,8 @@ use ams2_core::{
     matcher::{Compiled, Matcher, Op},
 };
 
+use smol_str::SmolStr;
+
 use super::matchers::{MatcherSyntaxError, parse_matcher};
 
 /// Longest query string that is read, in bytes.
@@ -24,7 +26,9 @@ pub(super) struct Asked {
     pub expired: bool,
     pub filter: Vec<Matcher>,
     /// An anchored regex on the receiver's name.
-    pub receiver: Option<Compiled>,
+    receiver: Option<Compiled>,
+    /// Matchers of a receiver's labels, of which it has one: its name.
+    receiver_matchers: Vec<Compiled>,
 }
 
 /// What is wrong with a query, in Alertmanager's words.
@@ -32,7 +36,7 @@ pub(super) struct BadQuery(pub String);
 
 impl From<MatcherSyntaxError> for BadQuery {
     fn from(error: MatcherSyntaxError) -> BadQuery {
-        BadQuery(format!("bad matcher format: {error}"))
+        BadQuery(error.to_string())
     }
 }
 
@@ -55,6 +59,7 @@ impl Asked {
             expired: true,
             filter: Vec::new(),
             receiver: None,
+            receiver_matchers: Vec::new(),
         };
         let pairs: Vec<(String, String)> =
             serde_urlencoded::from_str(query).map_err(|error| BadQuery(error.to_string()))?;
@@ -78,15 +83,40 @@ impl Asked {
                     };
                     asked.receiver = Some(compiled.map_err(wrong)?);
                 }
+                "receiver_matchers" => {
+                    let wrong = |error: MatcherSyntaxError| {
+                        BadQuery(format!("failed to parse receiver_matchers param: {error}"))
+                    };
+                    let matcher = parse_matcher(&value).map_err(wrong)?;
+                    asked.receiver_matchers.extend(compiled(&[matcher]));
+                }
                 _ => {}
             }
         }
         Ok(asked)
     }
 
+    /// Whether an alert of these receivers is asked for. As there, one of them may have the name and another the labels.
+    pub fn wants_one_of(&self, names: impl FnOnce() -> Vec<SmolStr>) -> bool {
+        if self.receiver.is_none() && self.receiver_matchers.is_empty() {
+            return true;
+        }
+        let names = names();
+        names.iter().any(|name| self.has_name(name)) && names.iter().any(|name| self.has_labels(name))
+    }
+
     /// Whether this receiver is asked for.
     pub fn wants_receiver(&self, name: &str) -> bool {
+        self.has_name(name) && self.has_labels(name)
+    }
+
+    fn has_name(&self, name: &str) -> bool {
         self.receiver.as_ref().is_none_or(|receiver| receiver.matches(name, &Severities::default()))
+    }
+
+    /// Whether the receiver of this name has the labels that are asked for.
+    pub fn has_labels(&self, name: &str) -> bool {
+        self.receiver_matchers.iter().all(|m| holds(m, if m.matcher.name == "name" { name } else { "" }))
     }
 }
 
@@ -101,18 +131,19 @@ pub(super) fn compiled(filter: &[Matcher]) -> Vec<Compiled> {
     filter.iter().filter_map(|matcher| matcher.compile(&severities).ok()).collect()
 }
 
-/// Whether an alert passes a query's filter. Other than in routes, `=` and `=~` with an empty value ask for the label's
-/// absence, `!=` and `!~` with one for its presence.
+/// Whether an alert passes a query's filter.
 pub(super) fn passes(alert: &AlertView<'_>, filter: &[Compiled]) -> bool {
-    let severities = Severities::default();
-    filter.iter().all(|m| {
-        let value = alert.label(&m.matcher.name);
-        match (m.matcher.value.is_empty(), m.matcher.op) {
-            (true, Op::Equal | Op::Regex) => value.is_empty(),
-            (true, Op::NotEqual | Op::NotRegex) => !value.is_empty(),
-            _ => m.matches(value, &severities),
-        }
-    })
+    filter.iter().all(|m| holds(m, alert.label(&m.matcher.name)))
+}
+
+/// Whether a label's value is what a query's matcher asks for. Other than in routes, `=` and `=~` with an empty value ask
+/// for the label's absence, `!=` and `!~` with one for its presence.
+fn holds(m: &Compiled, value: &str) -> bool {
+    match (m.matcher.value.is_empty(), m.matcher.op) {
+        (true, Op::Equal | Op::Regex) => value.is_empty(),
+        (true, Op::NotEqual | Op::NotRegex) => !value.is_empty(),
+        _ => m.matches(value, &Severities::default()),
+    }
 }
 
 #[cfg(test)]
@@ -129,8 +160,36 @@ mod tests {
         assert_eq!((read.active, read.silenced, read.inhibited, read.muted), (false, false, true, true));
         assert_eq!(read.filter.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a=\"b\"", "c!=\"d\""]);
         assert!(read.wants_receiver("xy") && !read.wants_receiver("yx"));
-        assert!(asked("filter=nonsense").is_err_and(|error| error.contains("bad matcher format")));
+        assert_eq!(asked("filter=nonsense").expect_err("broken"), "bad matcher format: nonsense");
         assert!(asked("receiver=(").is_err_and(|error| error.contains("failed to parse receiver param")));
+        let words = "failed to parse receiver_matchers param: bad matcher format: nonsense";
+        assert_eq!(asked("receiver_matchers=nonsense").expect_err("broken"), words);
         assert!(asked(&format!("x={}", "y".repeat(70_000))).is_err());
+    }
+    /// Alertmanager's `receiversMatchLabels`: one receiver with the labels is enough, and so is another with the name.
+    #[test]
+    fn receivers_are_asked_for_by_name_and_by_labels() {
+        let receivers = || vec![SmolStr::new("ops"), SmolStr::new("db")];
+        for (query, of_alert, of_db) in [
+            ("", true, true),
+            ("receiver=ops", true, false),
+            ("receiver_matchers=name%3Dops", true, false),
+            ("receiver_matchers=name!%3Dops", true, true),
+            ("receiver_matchers=name%3D~d.*&receiver_matchers=name!%3Dops", true, true),
+            ("receiver_matchers=name%3Dweb", false, false),
+            ("receiver_matchers=name%3D~.*s&receiver_matchers=name%3Ddb", false, false),
+            ("receiver_matchers=name%3Dops&receiver=db", true, false),
+            ("receiver_matchers=team%3Da", false, false),
+            ("receiver_matchers=team%3D%22%22", true, true),
+            ("receiver_matchers=team!%3D%22%22", false, false),
+            ("receiver_matchers=team!%3Da", true, true),
+        ] {
+            let asked = Asked::read(Some(query)).map_err(|error| error.0).expect("a query");
+            assert_eq!(
+                (asked.wants_one_of(receivers), asked.wants_receiver("db")),
+                (of_alert, of_db),
+                "{query}"
+            );
+        }
     }
 }

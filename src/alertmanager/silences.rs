@@ -10,7 +10,7 @@ use axum::{
     Extension,
     body::Body,
     extract::{Path, RawQuery, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -106,7 +106,7 @@ pub(super) async fn expire(
 }
 
 /// `postableSilence`.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Posted {
     id: Option<String>,
@@ -132,17 +132,13 @@ struct PostedMatcher {
 pub(super) async fn set(
     State(api): State<Api>,
     Extension(operator): Extension<Operator>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    if body.len() > BODY_BYTES_MAX {
-        return Ok(schema(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            413,
-            format!("the body is over {BODY_BYTES_MAX} bytes"),
-        ));
-    }
-    let posted: Posted = match serde_json::from_slice(&body) {
-        Ok(posted) => posted,
+    check_body(&headers, &body)?;
+    // `null` is an object without fields there.
+    let posted = match serde_json::from_slice::<Option<Posted>>(&body) {
+        Ok(posted) => posted.unwrap_or_default(),
         Err(error) => {
             let message = format!("parsing silence body from \"\" failed, because {error}");
             return Ok(schema(StatusCode::BAD_REQUEST, 400, message));
@@ -179,6 +175,27 @@ pub(super) async fn set(
         Ok(id) => json(format!("{{\"silenceID\":\"{id}\"}}").into_bytes()),
         Err(error) => refused(&error),
     })
+}
+
+/// Whether a body is there, not too large, and said to be JSON if it says what it is.
+fn check_body(headers: &HeaderMap, body: &Bytes) -> Result<(), Failed> {
+    let refused = |status: StatusCode, code, message| Err(Failed::new(schema(status, code, message)));
+    if body.trim_ascii().is_empty() {
+        return refused(StatusCode::UNPROCESSABLE_ENTITY, 602, "silence in body is required".into());
+    }
+    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+        let kind = String::from_utf8_lossy(kind.as_bytes());
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("application/json") {
+            let message = format!("unsupported media type {kind:?}, only [application/json] are allowed");
+            return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, 415, message);
+        }
+    }
+    if body.len() > BODY_BYTES_MAX {
+        let message = format!("the body is over {BODY_BYTES_MAX} bytes");
+        return refused(StatusCode::PAYLOAD_TOO_LARGE, 413, message);
+    }
+    Ok(())
 }
 
 fn why_not(machine: &Machine, order: &SilenceOrder) -> SilenceError {

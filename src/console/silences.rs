@@ -252,7 +252,7 @@ async fn append(api: &Api, order: SilenceOrder) -> Result<u64, Problem> {
         .await?;
     checked.map_err(|error| match error {
         SilenceError::Unknown(id) => not_found(id),
-        other => Problem::bad(other.to_string(), "docs/silences.md has the rules"),
+        other => Problem::bad(other.to_string(), "docs/muting.md has the rules"),
     })?;
     let sequence = (api.inputs)(Input::Silence(order)).await?;
     api.router.folded(sequence).await?;

@@ -341,6 +341,8 @@ async fn answer<I: Intake>(request: Request<Incoming>, peer: Peer, serving: &Ser
             problem.into_response()
         }
     };
+    // What fires changes from one moment to the next: no cache between may answer for us.
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     if is_last {
         response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
@@ -679,6 +681,9 @@ fn read_alerts(
         Shape::Alertmanager => {
             let (batch, mistakes) = json::parse_v2(text, limits).map_err(|bad| {
                 let (status, code, message) = match bad {
+                    BadBody::Empty => {
+                        (StatusCode::UNPROCESSABLE_ENTITY, 602, "alerts in body is required".into())
+                    }
                     BadBody::NoLabels(index) => {
                         (StatusCode::UNPROCESSABLE_ENTITY, 602, format!("{index}.labels in body is required"))
                     }

@@ -104,6 +104,8 @@ pub fn parse(body: &str, limits: &Limits) -> Result<AlertBatch, Mistakes> {
 /// What is wrong with a body as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadBody {
+    /// There is nothing in it.
+    Empty,
     /// It is no JSON, or holds something of the wrong kind.
     Malformed(String),
     /// An alert has no labels at all: its index.
@@ -111,8 +113,13 @@ pub enum BadBody {
 }
 
 /// Reads a body of Alertmanager's API v2: an array. An alert that is not valid keeps no other from being taken: it is
-/// named or counted. Fields that are not known are passed over.
+/// named or counted. Fields that are not known are passed over. `null` is how Go writes a list that nobody filled.
 pub fn parse_v2(body: &str, limits: &Limits) -> Result<(AlertBatch, Mistakes), BadBody> {
+    match body.trim() {
+        "" => return Err(BadBody::Empty),
+        "null" => return Ok((AlertBatch::default(), Mistakes::default())),
+        _ => {}
+    }
     let mut sink = Sink::new(body, limits, Dialect::Alertmanager);
     let mut json = serde_json::Deserializer::from_str(body);
     let read = Alerts(&mut sink).deserialize(&mut json).and_then(|()| json.end());

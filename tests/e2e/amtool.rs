@@ -186,6 +186,10 @@ fn what_is_wrong_is_answered_as_alertmanager_answers_it() {
     let matcher = |value: Value| posted(&[("matchers", json!([value]))]);
     let rows: Vec<(&str, &str, String, u16, &str)> = vec![
         ("AM: no labels", "/api/v2/alerts", "[{}]".into(), 422, "{\"code\":602,\"message\":\"0.labels in body is required\"}"),
+        ("AM: nothing", "/api/v2/alerts", String::new(), 422, "{\"code\":602,\"message\":\"alerts in body is required\"}"),
+        ("AM: blanks", "/api/v2/alerts", " \n".into(), 422, "{\"code\":602,\"message\":\"alerts in body is required\"}"),
+        ("AM: null", "/api/v2/alerts", "null".into(), 200, ""),
+        ("a list with null", "/api/v2/alerts", "[null]".into(), 400, "{\"code\":400,"),
         ("AM: no JSON", "/api/v2/alerts", "xx".into(), 400, "{\"code\":400,\"message\":\"parsing alerts body"),
         ("an object", "/api/v2/alerts", "{}".into(), 400, "{\"code\":400,"),
         ("a number as a label", "/api/v2/alerts", "[{\"labels\":{\"a\":1}}]".into(), 400, "{\"code\":400,"),
@@ -198,11 +202,23 @@ fn what_is_wrong_is_answered_as_alertmanager_answers_it() {
             400,
             "\"alert 0: ",
         ),
-        ("no list at all", "/api/v2/alerts", "[]".into(), 200, ""),
+        ("an empty list", "/api/v2/alerts", "[]".into(), 200, ""),
         ("a good one", "/api/v2/alerts", label("x"), 200, ""),
         ("unknown fields", "/api/v2/alerts", "[{\"labels\":{\"a\":\"b\"},\"colour\":{\"x\":[1]}}]".into(), 200, ""),
-        ("AM: nothing", "/api/v2/silences", "{}".into(), 422, "{\"code\":602,"),
-        ("no comment", "/api/v2/silences", posted(&[("comment", Value::Null)]), 422, "{\"code\":602,\"message\":\"comment in body is required\"}"),
+        ("AM: nothing", "/api/v2/silences", String::new(), 422, "{\"code\":602,\"message\":\"silence in body is required\"}"),
+        ("AM: null", "/api/v2/silences", "null".into(), 422, "{\"code\":602,\"message\":\"comment in body is required\"}"),
+        ("AM: no JSON", "/api/v2/silences", "xx".into(), 400, "{\"code\":400,\"message\":\"parsing silence body from \\\"\\\" failed, because "),
+        ("AM: an empty list", "/api/v2/silences", "[]".into(), 400, "{\"code\":400,\"message\":\"parsing silence body"),
+        ("AM: no field", "/api/v2/silences", "{}".into(), 422, "{\"code\":602,\"message\":\"comment in body is required\"}"),
+        ("AM: an end that is no time", "/api/v2/silences", posted(&[("endsAt", json!("noon"))]), 400, "{\"code\":400,\"message\":\"parsing silence body"),
+        ("AM: a beginning that is no time", "/api/v2/silences", posted(&[("startsAt", json!("noon"))]), 400, "{\"code\":400,\"message\":\"parsing silence body"),
+        ("AM: no author", "/api/v2/silences", posted(&[("createdBy", Value::Null)]), 422, "{\"code\":602,\"message\":\"createdBy in body is required\"}"),
+        ("AM: no end", "/api/v2/silences", posted(&[("endsAt", Value::Null)]), 422, "{\"code\":602,\"message\":\"endsAt in body is required\"}"),
+        ("AM: no beginning", "/api/v2/silences", posted(&[("startsAt", Value::Null)]), 422, "{\"code\":602,\"message\":\"startsAt in body is required\"}"),
+        ("AM: matchers are missing", "/api/v2/silences", posted(&[("matchers", Value::Null)]), 422, "{\"code\":602,\"message\":\"matchers in body is required\"}"),
+        ("AM: an id that is no uuid", "/api/v2/silences", posted(&[("id", json!("abc"))]), 404, "\"silence abc not found\""),
+        ("over 1 MiB", "/api/v2/silences", posted(&[("comment", json!("x".repeat(1 << 20)))]), 413, "{\"code\":413,\"message\":\"the body is over 1048576 bytes\"}"),
+        ("AM: no comment", "/api/v2/silences", posted(&[("comment", Value::Null)]), 422, "{\"code\":602,\"message\":\"comment in body is required\"}"),
         ("no matchers", "/api/v2/silences", posted(&[("matchers", json!([]))]), 422, "{\"code\":612,"),
         ("half a matcher", "/api/v2/silences", matcher(json!({ "name": "a", "value": "b" })), 422, "{\"code\":602,\"message\":\"matchers.0.isRegex in body is required\"}"),
         ("matches everything", "/api/v2/silences", matcher(json!({ "name": "a", "value": ".*", "isRegex": true })), 400, "\"invalid silence: at least one matcher must not match the empty string\""),
@@ -223,23 +239,261 @@ fn what_is_wrong_is_answered_as_alertmanager_answers_it() {
         let answer = server.call("POST", path, &body).is(status);
         assert!(answer.text().starts_with(start), "{what}: {}", answer.text());
     }
+    const FILTER: &str = "\"bad matcher format: nonsense\"";
+    const RECEIVER: &str = "\"failed to parse receiver param: ";
+    const MATCHERS: &str = "\"failed to parse receiver_matchers param: bad matcher format: nonsense\"";
     let rows = [
         ("AM: no uuid", "GET", "/api/v2/silence/abc", 422, "{\"code\":601,"),
+        ("AM: no uuid", "DELETE", "/api/v2/silence/abc", 422, "{\"code\":601,"),
         ("unknown", "GET", "/api/v2/silence/11111111-1111-4111-8111-111111111111", 404, ""),
         ("unknown", "DELETE", "/api/v2/silence/11111111-1111-4111-8111-111111111111", 404, ""),
-        ("a broken filter", "GET", "/api/v2/alerts?filter=nonsense", 400, "\"bad matcher format"),
-        (
-            "a broken receiver",
-            "GET",
-            "/api/v2/alerts/groups?receiver=(",
-            400,
-            "\"failed to parse receiver param",
-        ),
+        ("AM: a broken filter", "GET", "/api/v2/alerts?filter=nonsense", 400, FILTER),
+        ("AM: a broken filter", "GET", "/api/v2/alerts/groups?filter=nonsense", 400, FILTER),
+        ("AM: a broken filter", "GET", "/api/v2/silences?filter=nonsense", 400, FILTER),
+        ("AM: a broken receiver", "GET", "/api/v2/alerts?receiver=(", 400, RECEIVER),
+        ("AM: a broken receiver", "GET", "/api/v2/alerts/groups?receiver=(", 400, RECEIVER),
+        ("broken matchers", "GET", "/api/v2/receivers?receiver_matchers=nonsense", 400, MATCHERS),
+        ("broken matchers", "GET", "/api/v2/alerts?receiver_matchers=nonsense", 400, MATCHERS),
+        ("broken matchers", "GET", "/api/v2/alerts/groups?receiver_matchers=nonsense", 400, MATCHERS),
         ("AM: a flag that is none", "GET", "/api/v2/alerts?active=maybe&silenced=maybe", 200, "[]"),
     ];
     for (what, method, path, status, start) in rows {
         let answer = server.call(method, path, "").is(status);
         assert!(answer.text().starts_with(start), "{what}: {}", answer.text());
+    }
+    // The HTTP library reads no more of a head.
+    server.get(&format!("/api/v2/alerts?filter=a%3D{}", "b".repeat(64 << 10))).is(431);
+    let many = server.get(&format!("/api/v2/alerts?{}", "x=&".repeat(1_001))).is(400);
+    assert_eq!(many.json(), "more than 1000 parameters");
+}
+
+/// A path and a method that are not there, as Alertmanager's router answers them.
+#[test]
+fn paths_and_methods_that_are_not_there_are_answered_as_alertmanager_answers_them() {
+    let site = Site::new(CONFIG);
+    let server = site.start();
+    for path in ["/api/v2", "/api/v2/", "/api/v2/nonsense", "/api/v2/silence/", "/api/v2/alerts/groups/x"] {
+        for method in ["GET", "POST"] {
+            let answer = server.call(method, path, "").is(404);
+            assert_eq!(
+                answer.json(),
+                json!({ "code": 404, "message": format!("path {path} was not found") })
+            );
+        }
+    }
+    const SILENCE: &str = "/api/v2/silence/11111111-1111-4111-8111-111111111111";
+    for (method, path, allowed) in [
+        ("PUT", "/api/v2/alerts", "GET,HEAD,POST"),
+        ("POST", "/api/v2/alerts/groups", "GET,HEAD"),
+        ("DELETE", "/api/v2/silences", "GET,HEAD,POST"),
+        ("POST", SILENCE, "GET,HEAD,DELETE"),
+        ("POST", "/api/v2/receivers", "GET,HEAD"),
+        ("PATCH", "/api/v2/status", "GET,HEAD"),
+    ] {
+        let answer = server.call(method, path, "").is(405);
+        let message = format!("method {method} is not allowed, but [{allowed}] are");
+        assert_eq!(answer.json(), json!({ "code": 405, "message": message }), "{method} {path}");
+        assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
+    }
+    // Ours stay ours.
+    server.get("/api/v1/nonsense").problem(404);
+    server.call("PUT", "/api/v1/alerts", "").problem(405);
+}
+
+/// What changes from one moment to the next is not for caches, whatever the answer is.
+#[test]
+fn no_answer_is_for_caches() {
+    let site = Site::new(CONFIG);
+    let server = site.start();
+    for (method, path, body, status) in [
+        ("GET", "/api/v2/alerts", "", 200),
+        ("POST", "/api/v2/alerts", "[]", 200),
+        ("POST", "/api/v2/alerts", "xx", 400),
+        ("GET", "/api/v2/silences", "", 200),
+        ("GET", "/api/v2/nonsense", "", 404),
+        ("GET", "/api/v1/alerts", "", 200),
+        ("GET", "/metrics", "", 200),
+    ] {
+        let answer = server.call(method, path, body).is(status);
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{method} {path}");
+    }
+}
+
+/// What the header `Content-Type` says; rows marked AM were seen with Alertmanager 0.25. Alerts are never lost for it.
+#[test]
+fn a_silence_that_says_it_is_no_json_is_refused() {
+    let site = Site::new(CONFIG);
+    let server = site.start();
+    let post = |path: &str, kind: &str, body: &str| {
+        let headers = [("Content-Type", kind)];
+        server.connect().call("POST", path, &headers, body.as_bytes()).expect("an answer")
+    };
+    let body = silence(&[]).to_string();
+    for (what, kind, status) in [
+        ("AM", "application/json", 200),
+        ("AM", "Application/JSON; charset=utf-8", 200),
+        ("AM", "application/json;charset=latin1", 200),
+        ("AM", "text/plain", 415),
+        ("AM", "nonsense", 415),
+        ("AM has 400", "a/b/c;;", 415),
+    ] {
+        let answer = post("/api/v2/silences", kind, &body).is(status);
+        if status == 415 {
+            let kind = kind.trim_end_matches(';');
+            let message = format!("unsupported media type {kind:?}, only [application/json] are allowed");
+            assert_eq!(answer.json(), json!({ "code": 415, "message": message }), "{what}: {kind}");
+        }
+    }
+    let empty = post("/api/v2/silences", "text/plain", "").is(422).json();
+    assert_eq!(empty["message"], "silence in body is required", "AM");
+    assert_eq!(server.get("/api/v2/silences").is(200).json().as_array().map(Vec::len), Some(3));
+    post("/api/v2/alerts", "text/plain", r#"[{"labels":{"alertname":"Slow"}}]"#).is(200);
+    until_true("it is there", || names(&server, &["-s"]).is_empty() && names(&server, &["-a"]) == ["Slow"]);
+}
+
+/// An alert is worth more than its link: Alertmanager refuses the whole body for a link that is no URL.
+#[test]
+fn an_alert_whose_link_is_no_url_is_taken() {
+    let site = Site::new(CONFIG);
+    let server = site.start();
+    let body = r#"[{"labels":{"alertname":"Slow"},"generatorURL":"::"},{"labels":{"alertname":"Fast"}}]"#;
+    server.call("POST", "/api/v2/alerts", body).is(200);
+    until_true("both are there", || names(&server, &[]) == ["Fast", "Slow"]);
+    assert_eq!(shown(&server, &["alert", "query", "Slow"])[0]["generatorURL"], "::");
+}
+
+/// What the configuration demands of silences.
+#[test]
+fn silences_that_the_configuration_does_not_take_are_refused() {
+    let rules = "silences: { max: 2, bytes_max: 1KiB, comment: required, author: required }\n";
+    let site = Site::new(&format!("{CONFIG}{rules}"));
+    let server = site.start();
+    let post =
+        |changes: &[(&str, Value)]| server.call("POST", "/api/v2/silences", &silence(changes).to_string());
+    let rows: [(&[(&str, Value)], &str); 4] = [
+        (&[("comment", json!(""))], "invalid silence: a comment is required"),
+        (&[("comment", json!(" "))], "invalid silence: a comment is required"),
+        (&[("createdBy", json!(""))], "invalid silence: an author is required"),
+        (&[("comment", json!("x".repeat(1 << 10)))], "silence exceeded maximum size: "),
+    ];
+    for (changes, words) in rows {
+        let answer = post(changes).is(400).json();
+        assert!(answer.as_str().is_some_and(|text| text.contains(words)), "{words}: {answer}");
+    }
+    post(&[]).is(200);
+    post(&[]).is(200);
+    assert_eq!(post(&[]).is(400).json(), "exceeded maximum number of silences: 2 (limit: 2)");
+}
+
+/// Every parameter of the lists, on the wire.
+#[test]
+fn lists_show_what_is_asked_for() {
+    let site = Site::new(CONFIG);
+    let server = site.start();
+    let receiver = |name: &str| json!({ "name": name, "labels": { "name": name } });
+    for (query, shown) in [
+        ("", json!([receiver("ops"), receiver("db")])),
+        ("?receiver_matchers=name%3Ddb", json!([receiver("db")])),
+        ("?receiver_matchers=name%3D~.*&receiver_matchers=name!%3Ddb", json!([receiver("ops")])),
+        ("?receiver_matchers=team%3Da", json!([])),
+    ] {
+        assert_eq!(server.get(&format!("/api/v2/receivers{query}")).is(200).json(), shown, "{query}");
+    }
+    // One of each standing: what is marked `+` is silenced, `Slow` inhibited. Our own alerts have another name.
+    const NAMED: &str = "filter=alertname!%3D%22%22";
+    let body = json!([
+        { "labels": { "alertname": "NodeDown", "node": "a" } },
+        { "labels": { "alertname": "Slow", "node": "a" } },
+        { "labels": { "alertname": "Slow", "node": "a", "deaf": "yes" } },
+        { "labels": { "alertname": "Hushed", "team": "db1", "severity": "critical", "deaf": "yes" } },
+    ]);
+    let deaf = json!([{ "name": "deaf", "value": "yes", "isRegex": false }]);
+    server.call("POST", "/api/v2/silences", &silence(&[("matchers", deaf)]).to_string()).is(200);
+    server.call("POST", "/api/v2/alerts", &body.to_string()).is(200);
+    let of = |alert: &Value| {
+        let labels = &alert["labels"];
+        let is_deaf = if labels["deaf"] == "yes" { "+" } else { "" };
+        format!("{}{is_deaf}", labels["alertname"].as_str().unwrap_or_default())
+    };
+    let alerts = |query: &str| {
+        let found = server.get(&format!("/api/v2/alerts?{NAMED}{query}")).is(200).json();
+        let mut found: Vec<String> = found.as_array().into_iter().flatten().map(of).collect();
+        found.sort();
+        found
+    };
+    let groups = |query: &str| {
+        let found = server.get(&format!("/api/v2/alerts/groups?{NAMED}{query}")).is(200).json();
+        let found = found.as_array().into_iter().flatten();
+        let mut found: Vec<String> =
+            found.flat_map(|group| group["alerts"].as_array().into_iter().flatten()).map(of).collect();
+        found.sort();
+        found
+    };
+    let all = ["Hushed+", "NodeDown", "Slow", "Slow+"];
+    until_true("all are there", || alerts("") == all && groups("") == all);
+    let rows: [(&str, &[&str]); 14] = [
+        ("&active=false", &["Hushed+", "Slow", "Slow+"]),
+        ("&silenced=false", &["NodeDown", "Slow"]),
+        ("&inhibited=false", &["Hushed+", "NodeDown"]),
+        ("&silenced=false&inhibited=false", &["NodeDown"]),
+        ("&active=false&inhibited=false", &["Hushed+"]),
+        ("&active=false&silenced=false", &["Slow"]),
+        ("&active=false&silenced=false&inhibited=false", &[]),
+        ("&unprocessed=false", &all),
+        ("&receiver=db", &["Hushed+"]),
+        ("&receiver=d", &[]),
+        ("&receiver=o.s&filter=node%3Da", &["NodeDown", "Slow", "Slow+"]),
+        ("&filter=node%3Da&filter=deaf%3D%22%22", &["NodeDown", "Slow"]),
+        ("&receiver_matchers=name%3Ddb", &["Hushed+"]),
+        ("&receiver_matchers=name!%3Ddb&silenced=false", &["NodeDown", "Slow"]),
+    ];
+    for (query, shown) in rows {
+        assert_eq!(alerts(query), shown, "alerts{query}");
+        assert_eq!(groups(query), shown, "groups{query}");
+    }
+}
+
+/// Active ones by their end, then pending ones by their beginning, then those that are over, the latest first.
+#[test]
+fn silences_are_listed_by_state_and_in_order() {
+    let site = Site::new(CONFIG);
+    let server = site.start();
+    let add = |comment: &str, starts: &str, ends: &str| {
+        let changes = [("comment", json!(comment)), ("startsAt", json!(starts)), ("endsAt", json!(ends))];
+        let answer = server.call("POST", "/api/v2/silences", &silence(&changes).to_string()).is(200).json();
+        answer["silenceID"].as_str().expect("an id").to_owned()
+    };
+    let begun = "2026-01-01T00:00:00Z";
+    add("pending, late", "2098-02-01T00:00:00Z", "2098-02-02T00:00:00Z");
+    add("active, late", begun, "2099-01-01T00:00:00Z");
+    let first = add("over, first", begun, "2099-01-01T00:00:00Z");
+    add("pending, soon", "2098-01-01T00:00:00Z", "2099-01-01T00:00:00Z");
+    let last = add("over, last", begun, "2097-01-01T00:00:00Z");
+    add("active, soon", begun, "2098-01-01T00:00:00Z");
+    for id in [first, last] {
+        server.call("DELETE", &format!("/api/v2/silence/{id}"), "").is(200);
+    }
+    let (active, pending) = (["active, soon", "active, late"], ["pending, soon", "pending, late"]);
+    let over = ["over, last", "over, first"];
+    let rows = [
+        ("", [active, pending, over].concat()),
+        ("?expired=false", [active, pending].concat()),
+        ("?pending=false", [active, over].concat()),
+        ("?active=false", [pending, over].concat()),
+        ("?active=false&expired=false", pending.to_vec()),
+        ("?active=false&pending=false&expired=false", Vec::new()),
+        ("?filter=a%3Db&pending=false&expired=false", active.to_vec()),
+        ("?filter=a%3Dc", Vec::new()),
+    ];
+    for (query, shown) in rows {
+        let found = server.get(&format!("/api/v2/silences{query}")).is(200).json();
+        let found: Vec<&str> = found
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|silence| silence["comment"].as_str())
+            .collect();
+        assert_eq!(found, shown, "{query}");
     }
 }
 
@@ -282,7 +536,11 @@ fn groups_are_shown_with_what_mutes_them() {
     assert_eq!(groups("&filter=node%3D2"), [(json!("B"), 1)]);
     let all = server.get("/api/v2/alerts/groups?filter=alertname%3DNightly").is(200).json();
     assert_eq!(all[0]["alerts"][0]["status"]["mutedBy"], json!(["always"]));
+    assert_eq!(all[0]["alerts"][0]["status"]["state"], "suppressed");
     assert_eq!(all[0]["receiver"], json!({ "name": "ops" }));
+    assert_eq!(all[0]["routeLabels"], json!({}));
+    // Theirs asks before it looks at the time.
+    assert_eq!(groups("&active=false"), []);
 }
 
 /// `ams2 silence`, with what amtool sees of it.
@@ -298,6 +556,19 @@ fn our_own_commands_make_the_same_silences() {
     assert!(preview.stdout.contains("alertname=Slow"), "{}", preview.stdout);
     preview.says("1 alerts that fire now would be held back");
     ours(&["preview", "alertname = Nothing"]).ends(1);
+    let ended =
+        json!([{ "labels": { "alertname": "Gone", "severity": "minor" }, "endsAt": jiff::Timestamp::now() }]);
+    server.call("POST", "/api/v2/alerts", r#"[{"labels":{"alertname":"Gone","severity":"minor"}}]"#).is(200);
+    until_true("it fires", || names(&server, &["Gone"]) == ["Gone"]);
+    server.call("POST", "/api/v2/alerts", &ended.to_string()).is(200);
+    until_true("it is over", || names(&server, &["Gone"]) == [""; 0]);
+    let preview = ours(&["preview", "severity < major", "alertname = Gone"]).ends(0);
+    assert!(
+        preview.stdout.contains("is over") && preview.stdout.contains("alertname=Gone"),
+        "{}",
+        preview.stdout
+    );
+    preview.says("0 alerts that fire now would be held back");
     let id = ours(&["add", "severity < major", "--for", "2h", "-c", "works", "--by", "ann"]).ends(0).stdout;
     let id = id.trim();
     until_true("it is silenced", || names(&server, &["-s"]) == ["Slow"]);

@@ -90,6 +90,17 @@ impl Brought {
             command.arg(&config).arg("--data").arg(site.data());
             command
         });
+        // The same report is in the log, a warning for each of its lines.
+        let log = site.log();
+        let warned: Vec<&str> =
+            log.lines().filter(|line| line.contains("WARN") && line.contains(" setting=")).collect();
+        assert_eq!(warned.len(), report.len(), "{warned:#?}");
+        for ((line, fate, setting), warned) in report.iter().zip(warned) {
+            for part in [format!("line={line}"), format!("setting={setting}"), format!("fate={fate}")] {
+                let is_there = warned.split_whitespace().any(|word| word.eq_ignore_ascii_case(&part));
+                assert!(is_there, "{part}: {warned}");
+            }
+        }
         Brought { names, sink, site, server }
     }
 
