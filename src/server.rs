@@ -293,7 +293,9 @@ pub async fn run(
     let follow = Following { handler: handler.clone(), wording: wording.clone(), counts: counts.clone() };
     let router_thread =
         router.start(folded, panics.clone(), Arc::new(KeepIn(journal.clone())), Box::new(follow))?;
-    journal.append(first).await.map_err(|_| ServerError::JournalFailed)?;
+    let began_with = journal.append(first).await.map_err(|_| ServerError::JournalFailed)?;
+    // Who is let in finds the actions and routes of this config.
+    router.folded(began_with).await.map_err(|_| ServerError::RouterStopped)?;
 
     let (stop, stopped) = watch::channel(false);
     let metrics = Arc::new(OriginatorMetrics::default());
