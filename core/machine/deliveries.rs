@@ -199,7 +199,7 @@ impl Machine {
             // limit leaves, which carries all of them; where it leaves one alone, every other.
             let limit = spec.max_per_minute.map_or(usize::MAX, |limit| limit.max(1) as usize);
             let is_others = recent.len() + 1 == limit && (limit > 1 || *told_half);
-            let others = ready.iter().take(OTHERS_LOOKED_AT).filter(|_| is_others);
+            let others = ready.iter().take(if is_others { OTHERS_LOOKED_AT } else { 0 });
             let mut others = others.take_while(|row| deliveries[*row].due <= self.now);
             return others.find(|row| !deliveries[*row].half).or_else(|| ready.first());
         };
@@ -639,17 +639,19 @@ impl Machine {
         let now = self.now;
         let lane = &self.state.groups[group].lanes[lane_number as usize];
         let remembers = self.state.config().is_none_or(|config| config.muting.remember_told);
-        // What waits behind it leaves out what is held back, which is known all the same.
+        // What waits behind it leaves out what is held back, or was and has ended since, which is known all the same.
         let waits = remembers && self.state.last(lane.head).is_some_and(|newest| newest != delivery);
-        let left_out: Vec<u64> =
-            firing.iter().filter(|id| waits && self.is_held(group, **id)).copied().collect();
-        let lane = &mut self.state.groups[group].lanes[lane_number as usize];
+        let is_left_out = |id: &u64| lane.remembered.contains(id) || self.is_held(group, *id);
+        let left_out: Vec<u64> = firing.iter().filter(|id| waits && is_left_out(id)).copied().collect();
         let (mut firing, mut resolved) = (firing, resolved);
         if lane.hold == Some(HoldReason::ResolvesNotSent) {
-            // All of it ended while this waited, and the action is not told of that: it believes nothing any more.
-            resolved.append(&mut firing);
+            // All of it ended while this waited, and the action is not told of that: it believes nothing any more, but of
+            // what is held back and fires on.
+            let fires_on = |id: &mut u64| !(remembers && self.is_held(group, *id));
+            resolved.extend(firing.extract_if(.., fires_on));
             resolved.sort_unstable();
         }
+        let lane = &mut self.state.groups[group].lanes[lane_number as usize];
         let kept = lane.entry.take();
         lane.remembered.retain(|id| firing.binary_search(id).is_err() && resolved.binary_search(id).is_err());
         lane.remembered.extend(left_out);

@@ -268,6 +268,8 @@ impl Machine {
         for row in &sets.rows {
             self.state.alerts[*row].pins += 1;
         }
+        // An end that is to be told is the end of what it was told.
+        self.state.groups[group].lanes[lane].remembered.retain(|id| sets.resolved.binary_search(id).is_err());
         self.record_notify(heir, reason);
         while let Some(newest) = self.state.last(self.state.groups[group].lanes[lane].head)
             && self.says_nothing_more(group, lane, newest, sets)

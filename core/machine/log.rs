@@ -41,6 +41,12 @@ impl Log {
         }
     }
 
+    /// The number of an action that is gone is another's now.
+    pub(super) fn forget_action(&mut self, number: u32) {
+        self.entries.retain(|key, _| key.1 != number);
+        self.ends.retain(|(_, key)| key.1 != number);
+    }
+
     fn take(&mut self, key: (u64, u32), now: At) -> Option<Entry> {
         let (entry, end) = self.entries.remove(&key)?;
         self.ends.remove(&(end, key));

@@ -54,6 +54,8 @@ struct Base<'a> {
     resolved: Cow<'a, [u64]>,
     /// Whether it was or is to be told anything at all.
     known: bool,
+    /// Whether what it was or is to be told last was that nothing fires.
+    over: bool,
 }
 
 /// From this many alerts on a look pauses after each action.
@@ -274,13 +276,14 @@ impl Machine {
                 (None, Some(entry)) => ((&*entry.firing).into(), (&*entry.resolved).into(), true),
                 (None, None) => ((&[]).into(), (&[]).into(), false),
             };
+        let over = known && firing.is_empty();
         if !lane.remembered.is_empty() {
             let all = firing.to_mut();
             all.extend(&lane.remembered);
             all.sort_unstable();
             all.dedup();
         }
-        Base { firing, resolved, known }
+        Base { firing, resolved, known, over }
     }
 
     /// Keeps in mind which of the alerts that are held back now the action was told of.
@@ -290,9 +293,11 @@ impl Machine {
         if !remembers || row.muted.is_none() && row.lanes[lane].remembered.is_empty() {
             return;
         }
-        let Some(entry) = &row.lanes[lane].entry else { return };
-        let told: Vec<u64> = entry.firing.iter().filter(|id| self.is_held(group, **id)).copied().collect();
-        self.effort.add(entry.firing.len(), CHANGE);
+        // What is to be told counts: an end that waits is the end of what was told before.
+        let base = self.base(group, lane);
+        let told: Vec<u64> = base.firing.iter().filter(|id| self.is_held(group, **id)).copied().collect();
+        let looked_at = base.firing.len();
+        self.effort.add(looked_at, CHANGE);
         self.state.groups[group].lanes[lane].remembered.extend(told);
     }
 
@@ -347,6 +352,10 @@ impl Machine {
             } else {
                 NotifyReason::NewAlerts
             });
+        }
+        // Those who close what they opened for a group closed it, though this was held back and went on firing.
+        if base.over && send_resolved && !sets.firing.is_empty() {
+            return Ok(NotifyReason::FirstTime);
         }
         let of_others = |id: &u64| self.is_as_alertmanager() || !self.is_held(group, *id);
         if sets.firing.is_empty() && base.known && base.firing.iter().any(of_others) {

@@ -269,6 +269,7 @@ impl State {
             let action = &self.actions[number as usize];
             if !action.present {
                 self.action_rows.remove(&action.spec.id);
+                self.log.forget_action(number);
                 return Some(number);
             }
         }

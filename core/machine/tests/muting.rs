@@ -177,6 +177,147 @@ fn a_muted_alert_that_was_told_does_not_make_the_rest_resolve_again_and_again() 
     assert_eq!(world.told().len(), 3, "then one repeat when the silence is over: {:?}", world.told());
 }
 
+/// What waits for a far end that is away, beside a silence: what the action believes once it has arrived is what counts.
+mod while_the_far_end_is_away {
+    use super::*;
+
+    const AWAY: fn() -> Result<Receipt, Failure> = || Err(Failure::transient("connection refused"));
+
+    impl World {
+        /// The far end is back: what it is told from now on, as reason, firing and resolved.
+        fn told_when_back(&mut self) -> Vec<(NotifyReason, usize, usize)> {
+            self.far_end = Some(Ok(Receipt::delivered("ok")));
+            self.delivered.clear();
+            self.wait(30 * MINUTE);
+            self.told().into_iter().map(|(_, reason, firing, resolved)| (reason, firing, resolved)).collect()
+        }
+
+        fn silence_a(&mut self) -> SilenceId {
+            self.silence(5, &["host=a"], HOUR as u64)
+        }
+    }
+
+    #[test]
+    fn a_firing_behind_an_end_that_waits_is_told() {
+        let mut world = World::new(by_event());
+        world.alert(A, Some(10 * HOUR));
+        world.wait(MINUTE);
+        world.far_end = Some(AWAY());
+        world.alert(A, Some(0));
+        world.wait(MINUTE);
+        let id = world.silence_a();
+        world.alert(A, Some(10 * HOUR));
+        world.wait(2 * MINUTE);
+        world.expire(id);
+        world.wait(MINUTE);
+        assert_eq!(world.told_when_back(), [(AllResolved, 0, 1), (FirstTime, 1, 0)]);
+    }
+
+    #[test]
+    fn the_end_of_what_waited_to_be_told_is_told_though_it_was_silenced_meanwhile() {
+        let mut world = World::new(by_event());
+        world.far_end = Some(AWAY());
+        world.alert(A, Some(10 * HOUR));
+        world.wait(MINUTE);
+        world.silence_a();
+        world.alert(B, Some(10 * HOUR));
+        world.wait(2 * MINUTE);
+        world.alert(A, Some(0));
+        assert_eq!(world.told_when_back(), [(FirstTime, 1, 0), (SomeResolved, 1, 1)]);
+    }
+
+    #[test]
+    fn the_end_of_what_was_under_way_is_told_though_it_was_silenced_meanwhile() {
+        let mut world = World::new(by_event());
+        world.far_end = None;
+        world.alert(A, Some(10 * HOUR));
+        world.wait(MINUTE);
+        world.silence_a();
+        world.alert(B, Some(10 * HOUR));
+        world.wait(2 * MINUTE);
+        world.alert(A, Some(0));
+        // It arrives before anybody looks at the group again.
+        world.far_end = Some(Ok(Receipt::delivered("ok")));
+        world.outcome_of_last(Ok(Receipt::delivered("ok")));
+        let told: Vec<_> = world.told().into_iter().map(|told| (told.1, told.2, told.3)).collect();
+        assert_eq!(told, [(FirstTime, 1, 0), (NewAlerts, 1, 0)]);
+        assert_eq!(world.told_when_back(), [(SomeResolved, 1, 1)]);
+    }
+
+    #[test]
+    fn a_new_firing_is_told_once_it_is_let_go() {
+        let mut world = World::new(by_event());
+        world.alert(A, Some(10 * HOUR));
+        world.wait(MINUTE);
+        let id = world.silence_a();
+        world.wait(MINUTE);
+        world.far_end = Some(AWAY());
+        world.alert(B, Some(10 * HOUR));
+        world.wait(2 * MINUTE);
+        world.alert(A, Some(0));
+        world.alert(A, Some(10 * HOUR));
+        world.wait(2 * MINUTE);
+        world.expire(id);
+        world.wait(MINUTE);
+        let told = world.told_when_back();
+        assert_eq!(told.last(), Some(&(NewAlerts, 2, 0)), "{told:?}");
+    }
+
+    #[test]
+    fn who_is_not_told_of_ends_is_not_told_twice_of_what_was_silenced() {
+        let mut world = World::not_told_of_ends();
+        world.far_end = Some(AWAY());
+        world.alert(A, Some(10 * HOUR));
+        world.alert(B, Some(10 * HOUR));
+        world.wait(MINUTE);
+        let id = world.silence_a();
+        world.alert(B, Some(0));
+        world.wait(2 * MINUTE);
+        assert_eq!(world.told_when_back(), [(FirstTime, 2, 0)]);
+        world.delivered.clear();
+        world.expire(id);
+        world.wait(10 * MINUTE);
+        assert_eq!(world.told(), []);
+    }
+}
+
+/// Who closes on "all resolved" what it opened for the group must hear that it is not over.
+#[test]
+fn who_was_told_that_all_ended_is_told_again_of_what_fires_on_when_it_is_let_go() {
+    for is_restored in [false, true] {
+        let mut world = World::new(by_event());
+        world.alert(A, Some(10 * HOUR));
+        world.alert(B, Some(10 * HOUR));
+        world.wait(MINUTE);
+        let id = world.silence(5, &["host=a"], HOUR as u64);
+        world.alert(B, Some(0));
+        world.wait(2 * MINUTE);
+        if is_restored {
+            world = world.restored();
+        }
+        world.expire(id);
+        world.wait(10 * MINUTE);
+        let told: Vec<_> = world.told().into_iter().map(|told| (told.1, told.2, told.3)).collect();
+        assert_eq!(told, [(FirstTime, 2, 0), (AllResolved, 0, 1), (FirstTime, 1, 0)]);
+    }
+}
+
+#[test]
+fn an_action_that_takes_the_number_of_a_gone_one_is_told_what_fires() {
+    let of = |kinds: &[&str]| {
+        as_alertmanager(config(kinds.iter().map(|kind| action("ops", kind)).collect(), grouped()))
+    };
+    let mut world = World::new(of(&["log"]));
+    world.alert(A, Some(10 * HOUR));
+    world.wait(MINUTE);
+    for kinds in [&["email"][..], &["email", "webhook"]] {
+        world.install(of(kinds), vec![]);
+        world.wait(2 * MINUTE);
+    }
+    let told: Vec<_> = world.delivered.iter().map(|(_, deliver)| &*deliver.action.kind).collect();
+    assert_eq!(told, ["log", "email", "webhook"]);
+}
+
 /// Alertmanager's log outlives the group: what was told as firing, and ended while nobody was to be told, is no news when
 /// it fires again, until its repeat is due.
 #[test]
