@@ -33,6 +33,9 @@ pub struct UnitError {
 }
 
 const DURATION_EXPECTED: &str = "a duration like 30s, 5m or 1h30m";
+const DURATION_TOO_LONG: &str = "a duration of at most 290y";
+/// What Alertmanager's durations hold, too: nanoseconds in 63 bits.
+const DURATION_MS_MAX: u64 = 290 * 365 * 86_400_000;
 const BYTES_EXPECTED: &str = "a size like 512B, 64KiB or 1GiB";
 
 /// Largest first: the order in which they must be written.
@@ -83,7 +86,11 @@ impl Duration {
 
     /// Reads `text`; the error says what was wanted.
     pub fn parse(text: &str) -> Result<Duration, UnitError> {
-        parse_duration(text).map(Duration::from_ms).ok_or_else(|| wrong(DURATION_EXPECTED, text))
+        let milliseconds = parse_duration(text).ok_or_else(|| wrong(DURATION_EXPECTED, text))?;
+        match milliseconds {
+            ..=DURATION_MS_MAX => Ok(Duration::from_ms(milliseconds)),
+            _ => Err(wrong(DURATION_TOO_LONG, text)),
+        }
     }
 }
 

@@ -723,12 +723,18 @@ fn warn_of_loss(data_dir: &std::path::Path, unsafe_no_sync: bool) {
     if unsafe_no_sync {
         tracing::warn!("--unsafe-no-sync: what is accepted is lost if the machine fails");
     }
-    // What Linux calls file systems that are memory (statfs(2)).
+    // What Linux calls file systems that are memory, and those of other machines (statfs(2)).
     const TMPFS: rustix::fs::FsWord = 0x0102_1994;
     const RAMFS: rustix::fs::FsWord = 0x8584_58f6;
+    const NFS: rustix::fs::FsWord = 0x6969;
+    const SMB2: rustix::fs::FsWord = 0xfe53_4d42;
+    const CIFS: rustix::fs::FsWord = 0xff53_4d42;
     match rustix::fs::statfs(data_dir) {
         Ok(found) if [TMPFS, RAMFS].contains(&found.f_type) => {
             tracing::warn!(data = %data_dir.display(), "the data folder is in memory: what is accepted is lost if the machine fails");
+        }
+        Ok(found) if [NFS, SMB2, CIFS].contains(&found.f_type) => {
+            tracing::warn!(data = %data_dir.display(), "the data folder is on another machine: it is as durable as its server and the way to it");
         }
         Ok(_) => {}
         Err(error) => tracing::debug!(%error, "the file system of the data folder is not known"),

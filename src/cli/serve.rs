@@ -56,6 +56,15 @@ pub(super) fn serve(serve: &Serve) -> Result<Exit, CliError> {
     ended.map(|()| Exit::Done).map_err(|error| {
         let (exit, mend) = match &error {
             ServerError::Waiting(_) => (Exit::Usage, ""),
+            ServerError::Listen { error, address }
+                if error.kind() == std::io::ErrorKind::PermissionDenied && address.port() < 1024 =>
+            {
+                (
+                    Exit::Usage,
+                    "ports below 1024 take a right: `setcap cap_net_bind_service+ep` on ams2, \
+                    AmbientCapabilities=CAP_NET_BIND_SERVICE in its unit, or a port from 1024 on",
+                )
+            }
             ServerError::Listen { .. } => {
                 (Exit::Usage, "stop what listens there, or name another with --listen")
             }

@@ -156,7 +156,29 @@ fn an_anchor_bomb_is_refused_quickly() {
         bomb.push_str(&format!("{name}: &{name} [{}]\n", vec![format!("*{before}"); 9].join(",")));
     }
     let found = mistakes(&bomb);
-    assert!(found.contains("too large or nested"), "{found}");
+    assert!(found.contains("aliases"), "{found}");
+}
+
+#[test]
+fn what_is_no_plain_yaml_is_refused_where_it_stands() {
+    let rest = format!("{RECEIVERS}route: ");
+    for (value, words) in [
+        ("!!python/object:os.system {receiver: log}", "this is not plain YAML: unsupported tag"),
+        ("{receiver: !log log}", "this is not plain YAML: unsupported tag"),
+        ("{receiver: log, group_wait: .inf}", "expected a duration like 30s"),
+        (
+            "{receiver: log, group_wait: .nan, group_interval: 5 m}",
+            "expected a duration like 30s, 5m or 1h30m, found \"5 m\"",
+        ),
+        ("{receiver: log, group_wait: 99999999y}", "expected a duration of at most 290y"),
+        ("{receiver: log, group_wait: 12:30:45}", "expected a duration"),
+        ("{receiver: log, group_wait: 1e3}", "expected a duration"),
+    ] {
+        let found = mistakes(&format!("{rest}{value}\n"));
+        assert!(found.contains(words), "{value}: {found}");
+    }
+    let many: String = (0..130_000).map(|number| format!("- [{number}]\n")).collect();
+    assert!(mistakes(&many).contains("the file holds more than 250000 values"));
 }
 
 #[test]

@@ -20,6 +20,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const DEPTH_MAX: usize = 64;
 /// Most values, aliases followed.
 const NODES_MAX: usize = 250_000;
+/// Most anchors, and most aliases.
+const ANCHORS_MAX: usize = 10_000;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -208,7 +210,17 @@ fn parse_one(text: &str) -> Result<Node, Diagnostic> {
         strict_booleans: true,
         // Told with both places, beside all other mistakes: see `Found::duplicates`.
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
-        budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, max_nodes: NODES_MAX },
+        reject_unsupported_tags: true,
+        reject_tagged_field_names: true,
+        // Whoever wants a number there says so, beside all other mistakes.
+        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::AsString,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 2 * NODES_MAX },
+        budget: serde_saphyr::budget! {
+            max_depth: DEPTH_MAX,
+            max_nodes: NODES_MAX,
+            max_anchors: ANCHORS_MAX,
+            max_aliases: ANCHORS_MAX,
+        },
     };
     serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options).map(node).map_err(|error| {
         let place = error.location().map(place_of).unwrap_or_default();
@@ -235,11 +247,18 @@ fn reword(message: &str) -> (String, &'static str) {
     if lower.contains("tab") {
         return ("a tab is used for indentation".into(), "indent with spaces");
     }
-    if lower.contains("budget")
-        || lower.contains("depth")
-        || lower.contains("nodes")
-        || lower.contains("alias")
-    {
+    if lower.contains("unsupported tag") {
+        return (
+            format!("this is not plain YAML: {text}"),
+            "remove the tag: values are known by their place",
+        );
+    }
+    if lower.contains("nodes") {
+        let mend =
+            "write fewer: one route with `group_by` or a regex stands for many; and no alias of aliases";
+        return (format!("the file holds more than {NODES_MAX} values, aliases followed"), mend);
+    }
+    if lower.contains("budget") || lower.contains("depth") || lower.contains("alias") {
         return (
             format!("the file is too large or nested when its aliases are followed ({text})"),
             "write it out without so many anchors and aliases",
