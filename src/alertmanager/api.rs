@@ -24,7 +24,7 @@ use super::{
     views::{Alert, AlertStatus},
 };
 use crate::{
-    console::{Api, Listing, NotAppended, Took, Unwritten, streamed, walk},
+    console::{Api, Listing, NotAppended, Quota, Took, Unwritten, streamed, walk},
     flight::{Full, Room},
     originator::{AlertProblem, Mistakes},
     router::Unanswered,
@@ -33,8 +33,8 @@ use crate::{
 /// Where alerts are posted; a GET lists them.
 pub const ALERTS: &str = "/api/v2/alerts";
 
-/// Alerts that one question writes.
-const SHOWN: usize = 256;
+/// Members of a group that are taken out of it at once.
+const MEMBERS_AT_ONCE: usize = 256;
 
 /// The paths but the posting of alerts, which is the originator's.
 pub fn routes(api: Api) -> Routes {
@@ -249,23 +249,24 @@ struct AlertList {
 }
 
 impl Listing for AlertList {
-    fn write(&mut self, machine: &Machine, now: Wall, out: &mut Vec<u8>) -> bool {
-        let end = self.found.len().min(self.next + SHOWN);
-        for (fingerprint, row) in &self.found[self.next..end] {
+    fn write(&mut self, machine: &Machine, now: Wall, quota: &mut Quota, out: &mut Vec<u8>) -> bool {
+        while let Some((fingerprint, row)) = self.found.get(self.next).filter(|_| !quota.is_used()) {
+            self.next += 1;
+            let before = out.len();
             let alert = machine.alert_in(*row).filter(|alert| alert.is_firing());
             // Meanwhile another may stand there.
-            let Some(alert) = alert.filter(|alert| alert.fingerprint() == *fingerprint) else { continue };
-            if !self.asked.wants_one_of(|| alert.receivers()) {
-                continue;
+            let alert = alert.filter(|alert| alert.fingerprint() == *fingerprint);
+            if let Some(alert) = alert.filter(|alert| self.asked.wants_one_of(|| alert.receivers())) {
+                let status = AlertStatus::of(&alert, &[], now);
+                if is_wanted(&self.asked, &status) {
+                    out.push(b',');
+                    add(out, &Alert::of(&alert, status));
+                }
             }
-            let status = AlertStatus::of(&alert, &[], now);
-            if is_wanted(&self.asked, &status) {
-                out.push(b',');
-                add(out, &Alert::of(&alert, status));
-            }
+            // Where it stands and who is told of it takes as long as a row, shown or not.
+            quota.take(Took::rows(1, out.len() - before));
         }
-        self.next = end;
-        end < self.found.len()
+        self.next < self.found.len()
     }
 }
 
@@ -298,9 +299,8 @@ struct GroupList {
 }
 
 impl Listing for GroupList {
-    fn write(&mut self, machine: &Machine, now: Wall, out: &mut Vec<u8>) -> bool {
-        let mut looked = 0;
-        while looked < SHOWN {
+    fn write(&mut self, machine: &Machine, now: Wall, quota: &mut Quota, out: &mut Vec<u8>) -> bool {
+        while !quota.is_used() {
             let Some(key) = self.found.get(self.group) else { return false };
             let mut muted_by = Vec::new();
             let members: Vec<AlertView<'_>> = match key.members {
@@ -312,7 +312,7 @@ impl Listing for GroupList {
                         .into_iter()
                         .flat_map(|group| group.alerts())
                         .skip(self.member)
-                        .take(SHOWN - looked)
+                        .take(MEMBERS_AT_ONCE)
                         .collect()
                 }
                 Members::Alert(row, fingerprint) => machine
@@ -321,33 +321,22 @@ impl Listing for GroupList {
                     .into_iter()
                     .collect(),
             };
-            let is_last = members.len() < SHOWN - looked;
-            looked += members.len() + 1;
-            self.member += members.len();
-            for alert in members.iter().filter(|alert| alert.is_firing() && passes(alert, &self.filter)) {
-                let mut status = AlertStatus::of(alert, &muted_by, now);
-                if !is_wanted(&self.asked, &status) {
-                    continue;
+            quota.take(Took::LOOK);
+            let mut is_last = members.len() < MEMBERS_AT_ONCE;
+            for alert in &members {
+                if quota.is_used() {
+                    is_last = false;
+                    break;
                 }
-                if !status.muted_by.is_empty() {
-                    // Shown only: `active=` asks whether it is silenced or inhibited.
-                    status.state = "suppressed";
+                self.member += 1;
+                let before = out.len();
+                if alert.is_firing() && passes(alert, &self.filter) {
+                    let status = AlertStatus::of(alert, &muted_by, now);
+                    if is_wanted(&self.asked, &status) {
+                        write_member(alert, status, key, &mut self.is_open, out);
+                    }
                 }
-                if !self.is_open {
-                    // A group of which nothing is shown is not shown.
-                    self.is_open = true;
-                    out.extend_from_slice(b",{\"labels\":");
-                    add(
-                        out,
-                        &key.labels.iter().map(|(name, value)| (name, value)).collect::<BTreeMap<_, _>>(),
-                    );
-                    out.extend_from_slice(b",\"routeLabels\":{},\"receiver\":");
-                    add(out, &json!({ "name": key.receiver }));
-                    out.extend_from_slice(b",\"alerts\":[");
-                } else {
-                    out.push(b',');
-                }
-                add(out, &Alert::of(alert, status));
+                quota.take(Took::rows(1, out.len() - before));
             }
             if is_last {
                 if self.is_open {
@@ -358,6 +347,29 @@ impl Listing for GroupList {
         }
         self.group < self.found.len()
     }
+}
+
+/// Writes an alert of a group, and the group's head before the first: a group of which nothing is shown is not shown.
+fn write_member(
+    alert: &AlertView<'_>,
+    mut status: AlertStatus,
+    group: &GroupKey,
+    is_open: &mut bool,
+    out: &mut Vec<u8>,
+) {
+    if !status.muted_by.is_empty() {
+        // Shown only: `active=` asks whether it is silenced or inhibited.
+        status.state = "suppressed";
+    }
+    out.push(b',');
+    if !std::mem::replace(is_open, true) {
+        out.extend_from_slice(b"{\"labels\":");
+        add(out, &group.labels.iter().map(|(name, value)| (name, value)).collect::<BTreeMap<_, _>>());
+        out.extend_from_slice(b",\"routeLabels\":{},\"receiver\":");
+        add(out, &json!({ "name": group.receiver }));
+        out.extend_from_slice(b",\"alerts\":[");
+    }
+    add(out, &Alert::of(alert, status));
 }
 
 /// The answer to a POST of alerts of which some were not valid: the others are kept all the same.

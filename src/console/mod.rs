@@ -17,7 +17,7 @@ pub use api::{
 };
 pub use decisions::Decision;
 pub use orders::{AcknowledgeOrder, DeliveryOrder, Done, TestAnswer, TestOrder};
-pub(crate) use pieces::{Listing, Took, Unwritten, streamed, walk};
+pub(crate) use pieces::{Listing, Quota, Took, Unwritten, streamed, walk};
 pub use problem::{Problem, no_such_method, no_such_path};
 pub use silences::{ExpireOrder, Preview, PreviewOrder, SetDone, SetOrder};
 pub use status::{Status, status_routes};

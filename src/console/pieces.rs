@@ -37,8 +37,8 @@ const ROOM_LOOKS_MAX: u32 = 6_000;
 
 /// A long array, written in pieces.
 pub(crate) trait Listing: Send + 'static {
-    /// Writes some more elements, each with a comma before it; `false` once all are written.
-    fn write(&mut self, machine: &Machine, now: Wall, out: &mut Vec<u8>) -> bool;
+    /// Writes some more elements, each with a comma before it, until the quota is used up; `false` once all are written.
+    fn write(&mut self, machine: &Machine, now: Wall, quota: &mut Quota, out: &mut Vec<u8>) -> bool;
 }
 
 /// Why there is no list.
@@ -116,7 +116,7 @@ async fn ask<L: Listing>(api: &Api, mut listing: L) -> Result<(L, Vec<u8>, bool)
         .ask(move |folded| {
             let now = clock().wall(folded.machine.wall_offset_ms());
             let mut piece = Vec::new();
-            let more = listing.write(&folded.machine, now, &mut piece);
+            let more = listing.write(&folded.machine, now, &mut Quota::default(), &mut piece);
             (listing, piece, more)
         })
         .await
@@ -150,18 +150,18 @@ impl<F> Listing for Rows<F>
 where
     F: Fn(&Machine, u32, Option<&mut Vec<u8>>) -> bool + Send + Sync + 'static,
 {
-    fn write(&mut self, machine: &Machine, _: Wall, out: &mut Vec<u8>) -> bool {
-        let (bound, mut took) = ((self.bound)(machine), 0u32);
-        while self.next < bound && self.left > 0 && took < LOOKED_MAX {
+    fn write(&mut self, machine: &Machine, _: Wall, quota: &mut Quota, out: &mut Vec<u8>) -> bool {
+        let bound = (self.bound)(machine);
+        while self.next < bound && self.left > 0 && !quota.is_used() {
             let before = out.len();
             // Taken back if there is no row.
             out.push(b',');
             if (self.look)(machine, self.next, Some(out)) {
                 self.left -= 1;
-                took = took.saturating_add(Took::rows(1, out.len() - before).0);
+                quota.take(Took::rows(1, out.len() - before));
             } else {
                 out.truncate(before);
-                took += 1;
+                quota.take(Took::LOOK);
             }
             self.next += 1;
         }
@@ -212,6 +212,22 @@ impl Took {
     }
 }
 
+/// How much of its time a question has used.
+#[derive(Default)]
+pub(crate) struct Quota(u32);
+
+impl Quota {
+    /// Something took some of it.
+    pub fn take(&mut self, took: Took) {
+        self.0 = self.0.saturating_add(took.0);
+    }
+
+    /// Whether there is nothing left.
+    pub fn is_used(&self) -> bool {
+        self.0 >= LOOKED_MAX
+    }
+}
+
 /// Looks at all rows below `bound`, and keeps what it finds in `found`.
 pub(crate) async fn walk<T: Send + 'static>(
     router: &Router,
@@ -226,10 +242,10 @@ pub(crate) async fn walk<T: Send + 'static>(
         let is_last;
         (found, next, is_last) = router
             .ask(move |folded| {
-                let (mut found, mut row, mut took) = (found, next, 0u32);
+                let (mut found, mut row, mut quota) = (found, next, Quota::default());
                 let bound = bound(&folded.machine);
-                while row < bound && took < LOOKED_MAX {
-                    took = took.saturating_add(look(&folded.machine, row, &mut found).0);
+                while row < bound && !quota.is_used() {
+                    quota.take(look(&folded.machine, row, &mut found));
                     row += 1;
                 }
                 (found, row, row >= bound)

@@ -191,3 +191,31 @@ fn a_silence_names_its_author_and_who_was_let_in() {
     let made = decisions.as_array().expect("a list").iter().find(|row| row["decision"] == "silence_created");
     assert_eq!(made.expect("it is there")["reason"], "by alice (by modest)");
 }
+
+/// Control characters are six times as long in JSON as they are here: a few hundred such alerts are more than the share.
+#[test]
+fn alerts_of_any_size_are_listed() {
+    const ALERTS: usize = 200;
+    let limits = "originator: {http: {limits: {body_bytes: 1MiB, bytes_in_flight: 8MiB}}}";
+    let site = Site::new(&format!("{limits}{}", EACH.replace("notify: each", "group_by: [event]")));
+    let server = site.start();
+    let large = "\\u0001".repeat(60_000);
+    for first in (0..ALERTS).step_by(2) {
+        let alert = |n: usize| serde_json::json!({ "labels": { "event": "Large", "n": n.to_string() }, "annotations": { "text": "@" } });
+        let alerts = serde_json::json!([alert(first), alert(first + 1)]).to_string().replace('@', &large);
+        server.call("POST", "/api/v2/alerts", &alerts).is(200);
+    }
+    for path in ["/api/v2/alerts", "/api/v2/alerts/groups", "/api/v1/alerts"] {
+        until_true(path, || {
+            let listed = server.get(path).is(200).json();
+            let rows = listed.as_array().expect("a list");
+            // Our own stand beside them.
+            let large = |row: &&serde_json::Value| row["labels"]["event"] == "Large";
+            let found = match path.ends_with("groups") {
+                true => rows.iter().find(large).and_then(|group| group["alerts"].as_array()).map(Vec::len),
+                false => Some(rows.iter().filter(large).count()),
+            };
+            found == Some(ALERTS)
+        });
+    }
+}
