@@ -730,21 +730,8 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    #[cfg(test)]
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    pub fn new(status: StatusCode, detail: String, mend: impl Into<Cow<'static, str>>) -> Problem {
-        let mend = mend.into();
-        Problem { status, detail, mend, errors: Vec::new(), retry_after: None, v2: None, client: None }
-    }
-
-    fn into_response(self) -> Response<Body> {
-        if let Some(code) = self.v2 {
-            let body = serde_json::json!({ "code": code, "message": self.detail });
-            return json_response(self.status, body.to_string());
-        }
+    /// RFC 9457.
+    fn problem_json(&self) -> Response<Body> {
         let mut body = serde_json::json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("error"),
@@ -756,8 +743,30 @@ impl Problem {
             body["errors"] = serde_json::to_value(&self.errors).expect("plain data encodes");
         }
         let mut response = json_response(self.status, body.to_string());
+        let of_problems = header::HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, of_problems);
+        response
+    }
+
+    #[cfg(test)]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub fn new(status: StatusCode, detail: String, mend: impl Into<Cow<'static, str>>) -> Problem {
+        let mend = mend.into();
+        Problem { status, detail, mend, errors: Vec::new(), retry_after: None, v2: None, client: None }
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let mut response = match self.v2 {
+            Some(code) => {
+                let body = serde_json::json!({ "code": code, "message": self.detail });
+                json_response(self.status, body.to_string())
+            }
+            None => self.problem_json(),
+        };
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
         }

@@ -59,6 +59,8 @@ fn one_client_that_stalls_leaves_room_for_the_others() {
         let large = format!("{}{}", alert("A", "1"), " ".repeat(300_000));
         let refused = post_as(&server, "greedy", "/api/v1/alerts", large.as_bytes()).problem(503);
         assert!(refused.header("retry-after").is_some());
+        let as_there = post_as(&server, "greedy", "/api/v2/silences", large.as_bytes()).is(503);
+        assert!(as_there.header("retry-after").is_some() && as_there.json()["code"] == 503);
         post_as(&server, "modest", "/api/v1/alerts", large.as_bytes()).is(200);
         // They stop coming, and are told so before `body_time`.
         for mut connection in held {
