@@ -726,17 +726,21 @@ mod tests {
         {
             for Setting(theirs, ours, kind) in integration.settings {
                 let key = integration.ours;
-                let text = format!(
-                    "receivers: [{{name: r, actions: [{{{key}: {{{ours}: x}}}}]}}]\nroute: {{receiver: r}}\n"
-                );
-                let folder = tempfile::tempdir().expect("a folder");
-                let found = match load_text("f", &text, folder.path(), &Overrides::default()) {
-                    Ok(_) => String::new(),
-                    Err(wrong) => lines(&wrong.found),
-                };
-                let unknown = format!("unknown key `{ours}`");
-                assert!(!found.contains(&unknown), "{key}: {theirs} is {ours}: {found}");
                 let is_secret = matches!(kind, Secret | GlobalSecret(_));
+                // Where secrets go into files, their settings do.
+                let file = is_secret.then(|| format!("{ours}_file"));
+                for ours in file.iter().map(String::as_str).chain([*ours]) {
+                    let text = format!(
+                        "receivers: [{{name: r, actions: [{{{key}: {{{ours}: x}}}}]}}]\nroute: {{receiver: r}}\n"
+                    );
+                    let folder = tempfile::tempdir().expect("a folder");
+                    let found = match load_text("f", &text, folder.path(), &Overrides::default()) {
+                        Ok(_) => String::new(),
+                        Err(wrong) => lines(&wrong.found),
+                    };
+                    let unknown = format!("unknown key `{ours}`");
+                    assert!(!found.contains(&unknown), "{key}: {theirs} is {ours}: {found}");
+                }
                 assert!(!is_secret || file_key(theirs) != "_file", "{key}: {theirs} has a file");
             }
         }
