@@ -179,14 +179,20 @@ async fn orders_that_wait_are_bounded_and_leave_room_for_our_own() {
     journal.keep(order()).expect("our own inputs have room");
 }
 
-#[tokio::test]
-async fn a_full_disk_refuses_clients_while_outcomes_go_on() {
+/// A journal that has taken one alert when its disk has no room any more.
+async fn on_a_disk_that_fills() -> (SimulatedDisk, Journal) {
     let disk = SimulatedDisk::new(1);
     let options = Options { segment_bytes: 1 << 20, free_bytes_min: 1, ..small() };
     let (journal, records) = running(&disk, options);
     std::thread::spawn(move || while records.recv().is_ok() {});
     journal.accept(arrival(1)).await.expect("there is room");
     disk.set_capacity(Some(1));
+    (disk, journal)
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_clients_while_outcomes_go_on() {
+    let (disk, journal) = on_a_disk_that_fills().await;
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while journal.health() == Health::Well && std::time::Instant::now() < deadline {
         journal.append(Input::Advanced).await.expect("our own inputs have room");
@@ -202,12 +208,7 @@ async fn a_full_disk_refuses_clients_while_outcomes_go_on() {
 
 #[tokio::test]
 async fn what_is_carried_forward_does_not_use_up_the_reserve() {
-    let disk = SimulatedDisk::new(1);
-    let options = Options { segment_bytes: 1 << 20, free_bytes_min: 1, ..small() };
-    let (journal, records) = running(&disk, options);
-    std::thread::spawn(move || while records.recv().is_ok() {});
-    journal.accept(arrival(1)).await.expect("there is room");
-    disk.set_capacity(Some(1));
+    let (_disk, journal) = on_a_disk_that_fills().await;
     let numbers: Vec<u64> = (0..500).collect();
     let items = numbers.iter().map(|number| CarriedItem {
         from: Position::arrived(1),

@@ -195,6 +195,16 @@ mod while_the_far_end_is_away {
         fn silence_a(&mut self) -> SilenceId {
             self.silence(5, &["host=a"], HOUR as u64)
         }
+
+        /// A waits to be told, is silenced, ends, and B waits behind it.
+        fn ends_silenced_behind_another(&mut self) {
+            self.alert(A, Some(10 * HOUR));
+            self.wait(MINUTE);
+            self.silence_a();
+            self.alert(B, Some(10 * HOUR));
+            self.wait(2 * MINUTE);
+            self.alert(A, Some(0));
+        }
     }
 
     #[test]
@@ -217,12 +227,7 @@ mod while_the_far_end_is_away {
     fn the_end_of_what_waited_to_be_told_is_told_though_it_was_silenced_meanwhile() {
         let mut world = World::new(by_event());
         world.far_end = Some(AWAY());
-        world.alert(A, Some(10 * HOUR));
-        world.wait(MINUTE);
-        world.silence_a();
-        world.alert(B, Some(10 * HOUR));
-        world.wait(2 * MINUTE);
-        world.alert(A, Some(0));
+        world.ends_silenced_behind_another();
         assert_eq!(world.told_when_back(), [(FirstTime, 1, 0), (SomeResolved, 1, 1)]);
     }
 
@@ -230,12 +235,7 @@ mod while_the_far_end_is_away {
     fn the_end_of_what_was_under_way_is_told_though_it_was_silenced_meanwhile() {
         let mut world = World::new(by_event());
         world.far_end = None;
-        world.alert(A, Some(10 * HOUR));
-        world.wait(MINUTE);
-        world.silence_a();
-        world.alert(B, Some(10 * HOUR));
-        world.wait(2 * MINUTE);
-        world.alert(A, Some(0));
+        world.ends_silenced_behind_another();
         // It arrives before anybody looks at the group again.
         world.far_end = Some(Ok(Receipt::delivered("ok")));
         world.outcome_of_last(Ok(Receipt::delivered("ok")));
