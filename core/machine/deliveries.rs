@@ -26,6 +26,8 @@ use crate::{
 
 /// Transient failures in a row after which an action is probed with one delivery at a time.
 const FAILURES_OPEN: u32 = 5;
+/// How long an action must have failed until ams2 says so itself, in milliseconds: a far end that is started anew is no news.
+const FAILING_SAID_MS: u64 = 300_000;
 /// First wait before another try, and the longest, in milliseconds.
 const BACKOFF_FIRST_MS: u64 = 1_000;
 const BACKOFF_MAX_MS: u64 = 300_000;
@@ -365,7 +367,7 @@ impl Machine {
         self.state.actions[number as usize].in_flight -= 1;
         match &outcome.result {
             Ok(Receipt::Partial { failure, unfinished, refused }) => {
-                self.noted_failure(number, failure, outcome);
+                self.noted_failure(delivery, failure, outcome);
                 self.give_up_refused(delivery, refused);
                 self.state.deliveries[delivery].rare().unfinished = Some(unfinished.as_slice().into());
                 self.failed(delivery, failure, outcome.took_ms);
@@ -379,7 +381,7 @@ impl Machine {
                 }
             }
             Err(failure) => {
-                self.noted_failure(number, failure, outcome);
+                self.noted_failure(delivery, failure, outcome);
                 self.failed(delivery, failure, outcome.took_ms);
             }
         }
@@ -387,10 +389,15 @@ impl Machine {
     }
 
     /// What a failure says of the far end.
-    fn noted_failure(&mut self, action: u32, failure: &Failure, outcome: &Outcome) {
+    fn noted_failure(&mut self, delivery: u32, failure: &Failure, outcome: &Outcome) {
+        let action = self.state.deliveries[delivery].action;
         match failure.kind {
             FailureKind::Permanent | FailureKind::Deferred => self.far_end_answered(action, false),
-            FailureKind::Transient | FailureKind::Uncertain => self.far_end_failed(action, failure, outcome),
+            FailureKind::Transient | FailureKind::Uncertain => {
+                if self.far_end_failed(action, failure, outcome) && !self.is_about_delivery(delivery) {
+                    self.say_failing(action, &failure.reason);
+                }
+            }
         }
     }
 
@@ -541,19 +548,24 @@ impl Machine {
             action.ramp = 1;
             let id = action.spec.id.clone();
             self.record(Decided::Breaker { action: id, open: false });
+            self.end_failing(number, "the far end answers again");
         } else if well {
             action.ramp = action.ramp.saturating_mul(2);
         }
     }
 
     /// One call failed, however many deliveries it carried. While an action is probed, only the probe counts: attempts
-    /// that were under way before say nothing new.
-    fn far_end_failed(&mut self, number: u32, failure: &Failure, outcome: &Outcome) {
+    /// that were under way before say nothing new. Whether it has failed for long.
+    fn far_end_failed(&mut self, number: u32, failure: &Failure, outcome: &Outcome) -> bool {
         let now = self.now;
         let action = &mut self.state.actions[number as usize];
         if !outcome.led || (action.open && action.probe != Some(outcome.delivery)) {
-            return;
+            return false;
         }
+        if action.failures == 0 {
+            action.failing_since = now;
+        }
+        let long = now.since(action.failing_since) >= FAILING_SAID_MS;
         action.failures += 1;
         let failures = action.failures;
         if failures >= FAILURES_OPEN {
@@ -569,6 +581,7 @@ impl Machine {
                 self.record(Decided::Breaker { action: id, open: true });
             }
         }
+        long && failures >= FAILURES_OPEN
     }
 
     /// A delivery ended well: what it told is written into its group's log, and its turn passes on.

@@ -9,6 +9,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use super::{
     Machine, Phase,
     alerts::RowLabels,
+    deliveries::start_of,
     routing::Labels,
     state::{OwnAlert, OwnText},
 };
@@ -25,8 +26,9 @@ pub const OWN_CLIENT: &str = "ams2";
 pub const OWN_LABEL: &str = "source";
 
 /// Every kind of own alert: its event, its number in the AMS² event table if it has one there, its severity.
-pub const OWN_EVENTS: [(&str, &str, Severity); 10] = [
+pub const OWN_EVENTS: [(&str, &str, Severity); 11] = [
     ("Access Denied", "33", Severity::Minor),
+    (ACTION_FAILING, "", Severity::Major),
     ("Clock Jumped", "", Severity::Warning),
     ("Configuration Changed", "12", Severity::Info),
     (CONFIG_REFUSED, "", Severity::Minor),
@@ -38,7 +40,10 @@ pub const OWN_EVENTS: [(&str, &str, Severity); 10] = [
     ("Startup", "14", Severity::Info),
 ];
 
-/// The event that must never cause itself.
+/// The event that lasts until its action tells something again, or is gone. The words of Alertmanager's users for it are
+/// `AlertmanagerFailedToSendAlerts`, which they watch for from outside.
+const ACTION_FAILING: &str = "Action Failing";
+/// The event of deliveries that are dead letters. Neither may cause itself or the other.
 const DELIVERY_FAILED: &str = "Delivery Failed";
 /// The event that lasts until the shell says otherwise.
 const DISK_NEARLY_FULL: &str = "Disk Nearly Full";
@@ -164,21 +169,48 @@ impl Machine {
     /// Raises what this record gave cause for.
     pub(super) fn raise_own(&mut self) {
         for (action, (count, last)) in core::mem::take(&mut self.given_up) {
-            let id = self.state.actions[action as usize].spec.id.clone();
-            self.to_raise.push(OwnAlert {
-                labels: vec![("receiver", id.receiver.clone()), ("action", id.to_smolstr())],
-                about: Some(action),
-                ..OwnAlert::new(
-                    DELIVERY_FAILED,
-                    "",
-                    Severity::Major,
-                    format!("{count} deliveries by {id} are dead letters now; last: {last}"),
-                )
-            });
+            let id = &self.state.actions[action as usize].spec.id;
+            let summary = format!("{count} deliveries by {id} are dead letters now; last: {last}");
+            self.to_raise.push(self.about_action(action, DELIVERY_FAILED, summary));
         }
         for own in core::mem::take(&mut self.to_raise) {
             self.raise(own);
         }
+    }
+
+    /// What is said of an action by all others.
+    fn about_action(&self, action: u32, event: &'static str, summary: String) -> OwnAlert {
+        let id = &self.state.actions[action as usize].spec.id;
+        OwnAlert {
+            labels: vec![("receiver", id.receiver.clone()), ("action", id.to_smolstr())],
+            about: Some(action),
+            ..OwnAlert::new(event, "", Severity::Major, summary)
+        }
+    }
+
+    /// An action has failed for long: that is said once, until it ends.
+    pub(super) fn say_failing(&mut self, action: u32, reason: &str) {
+        if self.failing_rows(action).is_empty() {
+            let row = &self.state.actions[action as usize];
+            let (id, pending) = (&row.spec.id, row.pending);
+            let summary =
+                format!("{id} fails for minutes now, {pending} deliveries wait; last: {}", start_of(reason));
+            self.to_raise.push(self.about_action(action, ACTION_FAILING, summary));
+        }
+    }
+
+    /// An action fails no more, or is gone.
+    pub(super) fn end_failing(&mut self, action: u32, summary: &str) {
+        for row in self.failing_rows(action) {
+            let own = OwnAlert::new(ACTION_FAILING, "", Severity::Info, summary.into());
+            self.to_raise.push(OwnAlert { resolved: true, ends: Some(row), ..own });
+        }
+    }
+
+    /// The own alerts that say of this action that it fails: one, or as many as there were other labels for own alerts.
+    fn failing_rows(&self, action: u32) -> Vec<u32> {
+        let about = self.state.about.iter().filter(|(_, number)| **number == action);
+        about.map(|(row, _)| *row).filter(|row| self.is_own(*row, ACTION_FAILING)).collect()
     }
 
     fn raise(&mut self, own: OwnAlert) {
@@ -193,8 +225,8 @@ impl Machine {
             None => self.own_labels(&own, &mut builder),
         }
         builder.annotation("summary", &own.summary);
-        // What lasts (a disk that is full) ends when the shell says so; the rest happened, and has a name of its own.
-        let lasts = own.event == DISK_NEARLY_FULL;
+        // What lasts ends when that is said; the rest happened, and has a name of its own.
+        let lasts = [DISK_NEARLY_FULL, ACTION_FAILING].contains(&own.event);
         let ends_at = match (lasts, own.resolved) {
             (_, true) => Some(self.now.wall(self.state.wall_offset())),
             (true, false) => Some(Wall(i64::MAX)),
@@ -263,10 +295,10 @@ impl Machine {
         }
     }
 
-    /// Whether a delivery tells of failed deliveries, too: its own failure must not raise another, or two actions that
+    /// Whether a delivery tells of an action that fails or failed, too: its own failure must not raise another, or two actions that
     /// fail would tell each other of it for ever.
     pub(super) fn is_about_delivery(&self, delivery: u32) -> bool {
-        self.tells_own(delivery, DELIVERY_FAILED)
+        [DELIVERY_FAILED, ACTION_FAILING].iter().any(|event| self.tells_own(delivery, event))
     }
 
     /// Whether a delivery tells of an own alert of this event.

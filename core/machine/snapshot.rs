@@ -7,7 +7,7 @@ use super::{Machine, groups::hash_group, routing::Routing, state::State};
 use crate::effect::GroupName;
 
 /// The version that this program writes and reads. A release that writes another migrates those of all releases before.
-const VERSION: u16 = 5;
+const VERSION: u16 = 6;
 
 /// Why a snapshot cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -182,6 +182,72 @@ fn what_is_no_plain_yaml_is_refused_where_it_stands() {
 }
 
 #[test]
+fn what_a_regex_does_that_few_expect_is_noted() {
+    let noted = |matcher: &str| {
+        let child = format!("{{matchers: ['{matcher}'], receiver: log}}");
+        mistakes(&format!("{RECEIVERS}route: {{receiver: log, routes: [{child}]}}\n"))
+    };
+    let anchored = "f:2:45: note: the regex `^web` is about the whole value as it is: `^` and `$` change nothing: leave them out";
+    assert!(noted("host=~\"^web\"").contains(anchored), "{}", noted("host=~\"^web\""));
+    assert!(noted("host!~\"web$\"").contains("change nothing"));
+    assert!(
+        noted("host=~\".*\"")
+            .contains("note: the regex `.*` matches alerts without a label `host`, too: use `.+`")
+    );
+    assert!(noted("host=~\"a|\"").contains("without a label `host`"));
+    for plain in ["host=~\"web.+\"", "host=~\"costs .+\\\\$\"", "host!~\".*x\"", "host=\"^a$\"", "host!~\"\""]
+    {
+        assert_eq!(noted(plain), "", "{plain}");
+    }
+}
+
+#[test]
+fn what_looks_like_a_variable_of_a_shell_is_noted() {
+    let noted = |path: &str| {
+        let actions =
+            format!("receivers: [{{name: log, actions: [{{event_log: {{to: file, path: '{path}'}}}}]}}]\n");
+        mistakes(&format!("{actions}route: {{receiver: log}}\n"))
+    };
+    let found = noted("${HOME}/e.log");
+    assert!(
+        found
+            .contains("note: `${HOME}` is not replaced: it stands there as it is written: write ${env:HOME}"),
+        "{found}"
+    );
+    assert!(noted("${LOG_9:-e.log}").contains("write ${env:LOG_9}"));
+    for plain in ["$HOME/e.log", "${}/e.log", "${a b}.log", "${x", "$$.log"] {
+        assert_eq!(noted(plain), "", "{plain}");
+    }
+}
+
+#[test]
+fn a_certificate_out_of_date_is_warned_about() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!(
+        "{RECEIVERS}route: {{receiver: log}}\noriginator: {{http: {{listen: '127.0.0.1:0', tls: {{cert_file: c.pem, key_file: k.pem}}}}}}\n"
+    );
+    let found_with = |from: i32, to: i32| {
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let made = params.self_signed(&key).expect("a certificate");
+        let secret = std::fs::Permissions::from_mode(0o600);
+        std::fs::write(folder.path().join("c.pem"), made.pem()).expect("written");
+        std::fs::write(folder.path().join("k.pem"), key.serialize_pem()).expect("written");
+        std::fs::set_permissions(folder.path().join("k.pem"), secret).expect("set");
+        let loaded = load_text("f", &text, folder.path(), &Overrides::default());
+        lines(&loaded.unwrap_or_else(|wrong| panic!("{}", lines(&wrong.found))).warnings)
+    };
+    assert!(found_with(2001, 2002).contains("warning: no client will trust it: the certificate has expired"));
+    assert!(
+        found_with(3001, 3002).contains("warning: no client will trust it: the certificate is not valid yet")
+    );
+    assert_eq!(found_with(2001, 3002), "");
+}
+
+#[test]
 fn strange_files_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let load_at = |name: &str| match load(&folder.path().join(name), &Overrides::default()) {
@@ -506,7 +572,7 @@ fn own_events_that_no_route_is_about_are_noted() {
         ))
     };
     let found = with("{matchers: ['event=~\"Startup|Shutdown\"']}, {matchers: ['event_id=33', 'client=x']}");
-    let left = "Clock Jumped, Configuration Changed, Configuration Refused, Delivery Failed, Disk Nearly Full, Journal Damaged";
+    let left = "Action Failing, Clock Jumped, Configuration Changed, Configuration Refused, Delivery Failed, Disk Nearly Full, Journal Damaged";
     assert!(found.contains(&format!("note: no route is about ams2's own {left}: `log` is told")), "{found}");
     let found = with(
         "{matchers: ['site=boston', 'event=Startup']}, {matchers: ['severity>=info', 'event!=Shutdown']}",

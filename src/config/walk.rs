@@ -137,6 +137,10 @@ impl Found {
             rest = &after[end + 1..];
         }
         out.push_str(rest);
+        if let Some(name) = shell_variable(text) {
+            let message = format!("`${{{name}}}` is not replaced: it stands there as it is written");
+            self.note(place, message, format!("write ${{env:{name}}} for the environment's value"));
+        }
         out
     }
 
@@ -334,4 +338,12 @@ pub(in crate::config) fn unknown_key(found: &mut Found, key: &Key, known: &[&str
         None => format!("known here: {}", known.join(", ")),
     };
     found.error(key.place, format!("unknown key `{}`", key.text), mend);
+}
+/// The name in the first `${NAME}`, as shells write it for a value of the environment; and `${NAME:-default}`.
+fn shell_variable(text: &str) -> Option<&str> {
+    text.split("${").skip(1).find_map(|after| {
+        let end = after.find(|at: char| !at.is_ascii_alphanumeric() && at != '_').filter(|end| *end > 0)?;
+        let (name, rest) = after.split_at(end);
+        (name != "env" && (rest.starts_with('}') || rest.starts_with(":-"))).then_some(name)
+    })
 }

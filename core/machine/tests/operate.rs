@@ -575,3 +575,153 @@ fn a_dead_letter_keeps_the_start_of_what_the_far_end_said() {
         world.records().any(|what| matches!(what, Decided::DeadLetter { reason, .. } if *reason == whole))
     );
 }
+
+/// Lets time pass with a mail server that is away and a log that works: what the log was told, the event with how many fire.
+fn without_mail(world: &mut World, milliseconds: u64) -> Vec<(String, usize)> {
+    let end = world.now.plus(milliseconds);
+    let mut told = Vec::new();
+    world.far_end = None;
+    loop {
+        for (_, deliver) in core::mem::take(&mut world.delivered) {
+            let is_mail = deliver.action.kind == "mail";
+            let result = if is_mail { Err(Failure::transient("535 refused")) } else { Ok(Receipt::Sent) };
+            let said = deliver.notifications.iter().flat_map(|of| of.alerts.iter()).filter(|_| !is_mail);
+            let own = said.filter_map(|noted| Some((world.machine.own_text(noted.position)?, noted)));
+            told.extend(own.map(|(text, noted)| {
+                let event = text.alert(0).expect("one").label("event");
+                (String::from(event), usize::from(noted.is_firing()))
+            }));
+            let (delivery, attempt) = (deliver.delivery, deliver.attempt);
+            world.input(Input::Outcome(Outcome { delivery, attempt, result, took_ms: 1, led: true }));
+        }
+        let due = world.machine.next_due();
+        if !world.delivered.is_empty() {
+            continue;
+        }
+        if due > end {
+            break;
+        }
+        world.now = world.now.max(due);
+        world.input(Input::Advanced);
+    }
+    world.now = end;
+    told
+}
+
+/// A mail server that refuses the login is nothing that passes, and until its mails are too old nobody would know.
+#[test]
+fn an_action_that_fails_for_minutes_is_told_by_another_and_so_is_its_return() {
+    let both = || config(vec![action("ops", "log"), action("ops", "mail")], grouped());
+    let failing = |firing: usize| (String::from("Action Failing"), firing);
+    let mut world = World::new(both());
+    world.alert(A, Some(1000 * HOUR));
+    assert_eq!(without_mail(&mut world, 30_000 + 290_000), [], "that may pass");
+    let told = without_mail(&mut world, HOUR as u64 / 2);
+    assert_eq!(told, [failing(1)], "once, and by who is well");
+    let alert =
+        world.machine.alerts().find(|alert| alert.label("event") == "Action Failing").expect("it lasts");
+    assert_eq!((alert.label("receiver"), alert.label("action")), ("ops", "ops/mail/0"));
+    assert!(alert.is_firing());
+    // It outlasts a restart, and a config that has the action still.
+    let mut world = world.restored();
+    world.start();
+    world.install(both(), vec![]);
+    assert_eq!(firing(&world, "Action Failing"), 1);
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.delivered.clear();
+    world.wait(HOUR as u64);
+    assert_eq!(firing(&world, "Action Failing"), 0);
+    assert!(
+        world.told().iter().any(|told| (told.2, told.3) == (0, 1)),
+        "its end is told: {:?}",
+        world.told()
+    );
+}
+
+#[test]
+fn an_action_that_is_gone_fails_no_more() {
+    let mut world = World::new(config(vec![action("ops", "log"), action("ops", "mail")], grouped()));
+    world.alert(A, Some(1000 * HOUR));
+    without_mail(&mut world, HOUR as u64 / 2);
+    assert_eq!(firing(&world, "Action Failing"), 1);
+    let mail = world.machine.deliveries().next().expect("it waits").action.clone();
+    world.install(config(vec![action("ops", "log")], grouped()), vec![(mail, Removed::Drop)]);
+    assert_eq!(firing(&world, "Action Failing"), 0);
+}
+
+/// Two that fail would tell each other of it for ever.
+#[test]
+fn what_is_said_of_an_action_that_fails_gives_no_cause_for_more() {
+    let mut world = World::new(config(vec![action("ops", "log"), action("ops", "mail")], grouped()));
+    world.far_end = None;
+    world.alert(A, Some(1000 * HOUR));
+    world.wait(31_000);
+    // The log tells the alert itself and is away from then on.
+    let log = world.delivered.iter().find(|(_, of)| of.action.kind == "log").expect("told").1.clone();
+    let (delivery, attempt) = (log.delivery, log.attempt);
+    world.input(Input::Outcome(Outcome {
+        delivery,
+        attempt,
+        result: Ok(Receipt::Sent),
+        took_ms: 1,
+        led: true,
+    }));
+    world.outcome_of_last(Err(Failure::transient("away")));
+    world.far_end = Some(Err(Failure::transient("away")));
+    world.wait(HOUR as u64 / 2);
+    assert_eq!(firing(&world, "Action Failing"), 1, "of the mail alone");
+}
+
+#[test]
+fn a_wall_clock_that_is_set_is_said_from_two_seconds_on() {
+    for (moved, said) in [(1_999, 0), (-1_999, 0), (2_000, 1), (-2_000, 1)] {
+        let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+        world.input(Input::WallClock(OFFSET + moved));
+        assert_eq!(firing(&world, "Clock Jumped"), said, "{moved} ms");
+    }
+}
+
+/// The process was down for longer than a delivery may wait: it has one more try.
+#[test]
+fn what_waited_too_long_while_the_process_was_down_is_tried_once_before_it_is_given_up() {
+    for (far_end, dead) in [(Ok(Receipt::Sent), 0), (Err(Failure::transient("away")), 1)] {
+        let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+        world.far_end = Some(Err(Failure::transient("away")));
+        world.alert(A, Some(10_000 * HOUR));
+        world.wait(120_000);
+        let id = world.delivered[0].1.delivery;
+        let mut world = world.restored();
+        (world.now, world.far_end) = (world.now.plus(100 * HOUR as u64), Some(far_end));
+        world.delivered.clear();
+        world.start();
+        world.wait(1_000);
+        assert!(world.delivered.iter().any(|(_, deliver)| deliver.delivery == id), "it has a try");
+        let given_up = world.records().filter(|what| matches!(what, Decided::DeadLetter { .. }));
+        assert_eq!(given_up.count(), dead);
+    }
+}
+
+/// A day of ten groups costs what it costs beside a thousand groups that rest.
+#[test]
+fn groups_at_rest_have_one_timer_each_and_nothing_to_do() {
+    let steps_beside = |groups: u32| {
+        let route = Route { repeat_interval_ms: Some(1_000 * HOUR as u64), ..grouped() };
+        let mut world = World::new(config(vec![action("ops", "log")], route));
+        for group in 0..groups {
+            world.alert(&[("event", &format!("rests {group}"))], Some(10_000 * HOUR));
+        }
+        world.wait(HOUR as u64);
+        assert!(
+            world.machine.timers.len() <= 2 * groups as usize + 2,
+            "{} timers",
+            world.machine.timers.len()
+        );
+        let before = world.journal.len();
+        for minute in 0..600 {
+            world.alert(&[("event", &format!("busy {}", minute % 10))], Some(10_000 * HOUR));
+            world.wait(60_000);
+        }
+        world.journal.len() - before
+    };
+    assert_eq!(steps_beside(1_000), steps_beside(1));
+}

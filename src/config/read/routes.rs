@@ -260,7 +260,10 @@ impl Reader<'_> {
             let Some(text) = self.found.plain(item) else { continue };
             let read = Matcher::parse(text).and_then(|matcher| matcher.compile(&self.severities));
             match read {
-                Ok(compiled) => matchers.push(compiled),
+                Ok(compiled) => {
+                    self.surprises(item.place, &compiled);
+                    matchers.push(compiled);
+                }
                 Err(error) => {
                     let message = format!("the matcher `{text}` is wrong: {error}");
                     let mend = "write 'name op \"value\"' with one of = != =~ !~ >= > <= <";
@@ -269,6 +272,23 @@ impl Reader<'_> {
             }
         }
         matchers
+    }
+
+    /// What a regex does that few expect: it says of the whole value, and a label that is missing has an empty one.
+    fn surprises(&mut self, place: Place, compiled: &Compiled) {
+        let Matcher { name, op, value } = &compiled.matcher;
+        if !matches!(op, Op::Regex | Op::NotRegex) {
+            return;
+        }
+        if value.starts_with('^') || (value.ends_with('$') && !value.ends_with("\\$")) {
+            let message =
+                format!("the regex `{value}` is about the whole value as it is: `^` and `$` change nothing");
+            self.found.note(place, message, "leave them out; what may come before or after is `.*`");
+        }
+        if *op == Op::Regex && compiled.matches("", &self.severities) {
+            let message = format!("the regex `{value}` matches alerts without a label `{name}`, too");
+            self.found.note(place, message, "use `.+` where `.*` stands, unless it is meant so");
+        }
     }
 
     pub(super) fn group_by(&mut self, node: &Node) -> Option<GroupBy> {

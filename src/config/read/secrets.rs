@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Read, os::unix::fs::PermissionsExt, sync::Arc};
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
 
 use super::Reader;
 use crate::{
@@ -66,6 +66,9 @@ impl Reader<'_> {
         fields.end(&mut self.found);
         let (cert, key) = (cert?, key?);
         let chain = self.certificates(cert)?;
+        if let Some(why) = chain.first().and_then(out_of_date) {
+            self.found.warning(cert.place, format!("no client will trust it: {why}"), "have it renewed");
+        }
         let secret = self.secret(key)?;
         let private = match PrivateKeyDer::from_pem_slice(secret.as_bytes()) {
             Ok(private) => private,
@@ -132,6 +135,19 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+}
+
+/// Why nobody trusts a certificate now, whoever signed it.
+fn out_of_date(certificate: &CertificateDer<'_>) -> Option<&'static str> {
+    use webpki::Error::{CertExpired, CertNotValidYet};
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let usage = webpki::KeyUsage::server_auth();
+    // Its time is looked at before who signed it: that there are no authorities here is all the same.
+    match certificate.verify_for_usage(&[], &[], &[], UnixTime::now(), usage, None, None).err()? {
+        CertExpired { .. } => Some("the certificate has expired"),
+        CertNotValidYet { .. } => Some("the certificate is not valid yet"),
+        _ => None,
     }
 }
 
