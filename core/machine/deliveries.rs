@@ -652,10 +652,8 @@ impl Machine {
         let now = self.now;
         let lane = &self.state.groups[group].lanes[lane_number as usize];
         let remembers = self.state.config().is_none_or(|config| config.muting.remember_told);
-        // What waits behind it leaves out what is held back, or was and has ended since, which is known all the same.
+        // What waits behind it says what is believed, but leaves out what was held back and known all the same.
         let waits = remembers && self.state.last(lane.head).is_some_and(|newest| newest != delivery);
-        let is_left_out = |id: &u64| lane.remembered.contains(id) || self.is_held(group, *id);
-        let left_out: Vec<u64> = firing.iter().filter(|id| waits && is_left_out(id)).copied().collect();
         let (mut firing, mut resolved) = (firing, resolved);
         if lane.hold == Some(HoldReason::ResolvesNotSent) {
             // All of it ended while this waited, and the action is not told of that: it believes nothing any more, but of
@@ -666,8 +664,10 @@ impl Machine {
         }
         let lane = &mut self.state.groups[group].lanes[lane_number as usize];
         let kept = lane.entry.take();
-        lane.remembered.retain(|id| firing.binary_search(id).is_err() && resolved.binary_search(id).is_err());
-        lane.remembered.extend(left_out);
+        if !waits {
+            lane.remembered
+                .retain(|id| firing.binary_search(id).is_err() && resolved.binary_search(id).is_err());
+        }
         // Alertmanager forgets receiver data when a group is told for the first time again.
         let memo = memo.map(Into::into).or_else(|| {
             kept.filter(|entry| !entry.firing.is_empty()).and_then(|mut entry| entry.memo.take())

@@ -365,7 +365,7 @@ impl Machine {
                 Err(HoldReason::ResolvesNotSent)
             };
         }
-        if !sets.firing.is_empty() && send_resolved && !is_subset(&sets.resolved, &base.resolved) {
+        if !sets.firing.is_empty() && send_resolved && self.tells_ends(group, sets, &base) {
             return Ok(NotifyReason::SomeResolved);
         }
         let short = !self.short(group, number, sets).is_empty();
@@ -386,6 +386,20 @@ impl Machine {
             }
         };
         Err(if short { HoldReason::ResolvedBeforeTold } else { hold })
+    }
+
+    /// Whether an action that believes `base` has ends to hear of beside what fires.
+    fn tells_ends(&self, group: u32, sets: &Sets, base: &Base<'_>) -> bool {
+        if self.is_as_alertmanager() {
+            return !is_subset(&sets.resolved, &base.resolved);
+        }
+        // What was over at the look before, and is told to nobody yet, was held back then: who was not told of the
+        // beginning is not told of the end.
+        let looked = self.state.groups[group].looked;
+        let ended = sets.rows.iter().map(|row| &self.state.alerts[*row]).filter(|alert| !alert.firing);
+        ended
+            .filter(|alert| base.resolved.binary_search(&alert.identity).is_err())
+            .any(|alert| alert.changed > looked || base.firing.binary_search(&alert.identity).is_ok())
     }
 
     /// Whether the alert of this identity fires and is held back in this group.
@@ -456,7 +470,7 @@ impl Machine {
         self.record(Decided::Hold { group, action, reason, alerts });
     }
 
-    /// Alerts that fired and ended without the lane telling that they fire: since the last look, or altogether.
+    /// Alerts that fired and ended since the last look without the lane telling that they fire.
     fn short(&self, group: u32, lane: usize, sets: &Sets) -> Vec<Fingerprint> {
         let looked = self.state.groups[group].looked;
         let base = self.base(group, lane);
@@ -464,8 +478,8 @@ impl Machine {
         let again = self.is_as_alertmanager();
         let told = |alert: &Alert| {
             let ended = base.resolved.binary_search(&alert.identity).is_ok();
-            let ended = ended && (again || alert.changed <= looked);
-            ended || base.firing.binary_search(&alert.identity).is_ok()
+            let was_over = if again { ended } else { alert.changed <= looked };
+            was_over || base.firing.binary_search(&alert.identity).is_ok()
         };
         let ended = sets.rows.iter().map(|row| &self.state.alerts[*row]).filter(|alert| !alert.firing);
         ended.filter(|alert| !told(alert)).map(|alert| alert.fingerprint).collect()

@@ -355,9 +355,9 @@ impl Machine {
             moving.adopted.insert(group, number);
             let same_grid = self.routing.nodes[route as usize].group_interval_ms == interval_ms;
             let row = &mut self.state.groups[group];
-            row.number = old.number;
+            (row.number, row.looked) = (old.number, old.looked);
             if same_grid {
-                (row.anchor, row.looked, row.next) = (old.anchor, old.looked, old.next);
+                (row.anchor, row.next) = (old.anchor, old.next);
             }
             let was_muted = old.muted.is_some();
             let log_key = self.lane_key(&key.0);

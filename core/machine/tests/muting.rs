@@ -263,6 +263,33 @@ mod while_the_far_end_is_away {
         assert_eq!(told.last(), Some(&(NewAlerts, 2, 0)), "{told:?}");
     }
 
+    /// Told behind one another: A fires, A ended, B fires. The first arrives while A fires again and is silenced: that
+    /// nobody knows of.
+    #[test]
+    fn what_fires_again_is_told_once_it_is_let_go_though_the_word_of_its_first_firing_has_just_arrived() {
+        let mut world = World::new(by_event());
+        world.far_end = None;
+        world.alert(A, Some(10 * HOUR));
+        world.wait(MINUTE);
+        world.alert(A, Some(0));
+        world.wait(MINUTE);
+        let id = world.silence_a();
+        world.alert(A, Some(10 * HOUR));
+        world.alert(B, Some(10 * HOUR));
+        world.wait(2 * MINUTE);
+        world.outcome_of_last(Ok(Receipt::delivered("ok")));
+        world.expire(id);
+        world.wait(MINUTE);
+        let decided: Vec<_> = world
+            .records()
+            .filter_map(|what| match what {
+                Decided::Notify { reason, firing, .. } => Some((*reason, *firing)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(decided, [(FirstTime, 1), (AllResolved, 0), (FirstTime, 1), (NewAlerts, 2)]);
+    }
+
     #[test]
     fn who_is_not_told_of_ends_is_not_told_twice_of_what_was_silenced() {
         let mut world = World::not_told_of_ends();
@@ -278,6 +305,27 @@ mod while_the_far_end_is_away {
         world.expire(id);
         world.wait(10 * MINUTE);
         assert_eq!(world.told(), []);
+    }
+}
+
+#[test]
+fn who_was_not_told_of_a_beginning_is_not_told_of_its_end_though_others_take_long() {
+    for tell_short in [false, true] {
+        let route = Route { tell_short: Some(tell_short), ..grouped() };
+        let mut world = World::new(config(vec![action("ops", "log")], route));
+        // A delivery that waits keeps what ended in its group.
+        world.far_end = None;
+        let id = world.silence(5, &["host=a"], HOUR as u64);
+        world.alert(A, Some(HOUR));
+        world.alert(B, Some(10 * HOUR));
+        world.alert(A, Some(0));
+        world.wait(MINUTE);
+        world.expire(id);
+        world.wait(5 * MINUTE);
+        let told: Vec<_> = world.told().into_iter().map(|told| (told.1, told.2, told.3)).collect();
+        assert_eq!(told, [(FirstTime, 1, 0)]);
+        let decided = world.records().filter(|what| matches!(what, Decided::Notify { .. })).count();
+        assert_eq!(decided, 1, "tell_short: {tell_short}");
     }
 }
 

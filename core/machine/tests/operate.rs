@@ -87,6 +87,28 @@ fn a_new_config_keeps_groups_and_what_they_were_told() {
 }
 
 #[test]
+fn an_end_that_was_told_is_known_after_a_new_config_with_other_intervals() {
+    for tell_short in [false, true] {
+        let route = Route { tell_short: Some(tell_short), ..grouped() };
+        let mut world = World::new(config(vec![action("ops", "log")], route.clone()));
+        world.alert(A, Some(10 * HOUR));
+        world.alert(B, Some(10 * HOUR));
+        world.wait(31_000);
+        // What is under way keeps it in its group.
+        world.far_end = None;
+        world.alert(A, Some(0));
+        world.wait(60_000);
+        assert_eq!(world.told().last().map(|told| told.1), Some(NotifyReason::SomeResolved));
+        let other = Route { group_interval_ms: Some(90_000), ..route };
+        world.install(config(vec![action("ops", "log")], other), vec![]);
+        world.wait(600_000);
+        assert!(!world.holds_of_ops().contains(&HoldReason::ResolvedBeforeTold));
+        let is_short = |what: &Decided| matches!(what, Decided::Notify { reason: NotifyReason::Short, .. });
+        assert!(!world.records().any(is_short), "tell_short: {tell_short}");
+    }
+}
+
+#[test]
 fn deliveries_of_a_removed_action_move_or_become_dead_letters() {
     for (fate, heirs, dead) in
         [(Some(Removed::MoveTo("ops".into())), 1, 0), (Some(Removed::Drop), 0, 1), (None, 0, 1)]
