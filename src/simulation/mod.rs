@@ -1,6 +1,7 @@
 //! The whole system in one thread: the real machine, journal, recovery, texts, snapshots and retention over a simulated
 //! clock, disk and far ends, all drawn from one seed. An accepted alert reaches its receivers or is accounted for,
-//! whatever crashes, torn writes, full disks and lying far ends come between.
+//! whatever crashes, torn writes, full disks and lying far ends come between. Silences and other alerts hold
+//! some of it back; nobody is told what is no news to him.
 //!
 //! `AMS2_SEED=N cargo nextest run -p ams2 one_seed` runs one seed; `AMS2_TEST_LONG=1` runs more of them.
 

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod deliveries;
+mod muting;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -16,9 +17,10 @@ use ams2_core::{
     input::{CarriedText, DeliveryId, JournalRecord},
 };
 
-use super::plan::{Plan, Told};
+use super::plan::{HOUR, Plan, Told};
 use alerts::{Alert, Stored};
 use deliveries::Delivery;
+use muting::Muting;
 
 /// One action's view of one group, or of one `notify: each` route.
 pub type Lane = (String, ActionId);
@@ -39,6 +41,16 @@ pub struct Oracle {
     /// The plan that the record under way puts in force.
     installing: Option<Plan>,
     offset_ms: i64,
+    /// What the record under way makes of it.
+    next_offset_ms: Option<i64>,
+    muting: Muting,
+    /// What a lane was told before what is newest, and is held now.
+    remembered: BTreeMap<Lane, BTreeSet<usize>>,
+    /// Counts beginnings and ends of alerts, and notifications of lanes: which came first.
+    moment: u64,
+    notified: BTreeMap<Lane, u64>,
+    /// When the last delivery of a lane ended.
+    told_at: BTreeMap<Lane, At>,
     /// The record under way.
     seq: u64,
     at: At,
@@ -74,10 +86,9 @@ impl Oracle {
         (self.seq, self.at) = (record.seq, record.at);
         self.before(&record.input);
         let firing_before: Vec<bool> = self.alerts.iter().map(|alert| alert.firing).collect();
-        let mut changed = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Record(record) => self.decided(&record.what, record.at, &mut changed),
+                Effect::Record(record) => self.decided(&record.what, record.at),
                 Effect::Deliver(deliver) => self.deliver(deliver),
                 Effect::Wake(_) => {}
             }
@@ -100,10 +111,11 @@ impl Oracle {
             }
             Input::ConfigInstalled(install) => self.installing = Plan::by_name(&install.text),
             Input::Started(started) => {
-                self.offset_ms = started.wall_offset_ms;
+                self.next_offset_ms = Some(started.wall_offset_ms);
                 self.installing = started.install.as_ref().and_then(|install| Plan::by_name(&install.text));
             }
-            Input::WallClock(offset_ms) => self.offset_ms = *offset_ms,
+            Input::WallClock(offset_ms) => self.next_offset_ms = Some(*offset_ms),
+            Input::Silence(order) => self.muting.order = Some(order.clone()),
             Input::Outcome(outcome) => self.outcome_comes(outcome),
             _ => {}
         }
@@ -116,6 +128,8 @@ impl Oracle {
         assert_eq!(self.goes_on, None, "record {}: the rest of a call is missing", self.seq);
         assert_eq!(self.due_each, [], "record {}: an occurrence was neither told nor held", self.seq);
         assert!(self.refused.is_empty(), "refused recipients without a dead letter: {:?}", self.refused);
+        assert_eq!(self.next_offset_ms, None, "record {}: the wall clock is not on record", self.seq);
+        self.check_held();
         for alert in &mut self.alerts {
             alert.only_newest();
         }
@@ -147,6 +161,26 @@ impl Oracle {
             }
         }
         self.newest.retain(|lane, _| lanes.contains_key(lane));
+        self.remembered.retain(|lane, _| lanes.contains_key(lane));
+        self.told_at.retain(|lane, _| lanes.contains_key(lane));
+        self.notified.retain(|lane, _| lanes.contains_key(lane));
+        self.muting.on_record.clear();
+        let each = |plan: &Plan, key: &str, alert: usize| {
+            let told = plan.told(&self.alerts[alert].labels).into_iter();
+            told.filter(|told| told.each && told.key == key).map(|told| told.receiver).next()
+        };
+        let old = self.plan.take();
+        let goes_on: BTreeSet<(String, usize)> = (0..self.alerts.len())
+            .flat_map(|alert| {
+                let told = plan.told(&self.alerts[alert].labels).into_iter().filter(|told| told.each);
+                told.map(move |told| (told.key, alert)).collect::<Vec<_>>()
+            })
+            .filter(|(key, alert)| {
+                old.as_ref().is_some_and(|old| each(old, key, *alert) == each(&plan, key, *alert))
+            })
+            .collect();
+        self.plan = old;
+        self.each_moves(|key, alert| goes_on.contains(&(key.to_owned(), alert)));
         self.detach(|lane| lanes.contains_key(lane));
         self.owed.retain(|(lane, alert, owed), _| {
             let hears =
@@ -163,7 +197,7 @@ impl Oracle {
         self.plan = Some(plan);
     }
 
-    fn decided(&mut self, what: &Decided, at: At, changed: &mut Vec<usize>) {
+    fn decided(&mut self, what: &Decided, at: At) {
         *self.counts.entry(word(what)).or_default() += 1;
         match what {
             Decided::Config { .. } => {
@@ -173,12 +207,19 @@ impl Oracle {
             Decided::Alert { alert, change, position } => {
                 if let Some(&number) = self.by_fingerprint.get(alert) {
                     self.alert_changed(number, *change, *position, at);
-                    changed.push(number);
                 }
             }
-            Decided::Notify { delivery, group, action, reason, firing, .. } => {
+            Decided::Notify { delivery, group, action, reason, firing, first, .. } => {
                 let lane = (group.key.clone(), action.clone());
-                self.notified(*delivery, lane, *reason, *firing, changed.last().copied());
+                let first = self.stored.get(first).map(|stored| stored.alert);
+                self.notified(*delivery, lane, *reason, *firing, first, at);
+            }
+            Decided::WallClock { .. } | Decided::Process { started: true, .. } => {
+                self.offset_ms = self.next_offset_ms.take().expect("it comes with its record");
+            }
+            Decided::Silence { id, change, .. } => self.silence_changed(*id, *change, at),
+            Decided::Hold { group, action: None, reason, alerts } => {
+                self.held_for_all(&group.key, reason, alerts, at);
             }
             Decided::Hold { group, action: Some(action), reason, alerts } => {
                 self.held(&(group.key.clone(), action.clone()), reason, alerts);
@@ -215,8 +256,11 @@ impl Oracle {
                     assert!(!self.alerts[alert].firing, "an occurrence is held as if it were an end");
                     return;
                 }
-                // Said of the whole group: nothing in it fires.
-                self.newest.remove(lane);
+                // Said of the whole group: nothing in it fires but what is held, which was told all the same.
+                let newest = self.newest.remove(lane).unwrap_or_default();
+                let remembered = self.remembered.entry(lane.clone()).or_default();
+                remembered.extend(newest);
+                remembered.retain(|alert| self.alerts[*alert].firing);
             }
             HoldReason::AlreadyPending => {
                 let told = self.pending_says(lane);
@@ -239,9 +283,14 @@ impl Oracle {
         if self.pending_says(lane).contains(&alert) {
             self.newest.entry(lane.clone()).or_default().insert(alert);
         }
-        if !self.newest.get(lane).is_some_and(|firing| firing.contains(&alert)) {
+        if !self.believes(lane, alert) {
             self.owed.insert((lane.clone(), alert, Owed::Firing), self.at);
         }
+    }
+
+    /// Whether a lane was told, or is to be told, that the alert fires.
+    fn believes(&self, lane: &Lane, alert: usize) -> bool {
+        [&self.newest, &self.remembered].iter().any(|told| told.get(lane).is_some_and(|f| f.contains(&alert)))
     }
 
     /// What a new notification of a lane says, and so is owed no more.
@@ -251,18 +300,23 @@ impl Oracle {
         lane: Lane,
         reason: NotifyReason,
         firing: u32,
-        changed: Option<usize>,
+        first: Option<usize>,
+        at: At,
     ) {
         let mut delivery = Delivery::new(Some(lane.clone()), self.deliveries.len());
         if matches!(reason, NotifyReason::Occurrence | NotifyReason::Ended) {
-            if let Some(place) = self.due_each.iter().position(|(known, _)| *known == lane) {
-                let (_, alert) = self.due_each.remove(place);
-                assert_eq!(Some(alert), changed, "{id} tells another alert than the one that changed");
+            if self.is_ours(&lane.0) {
+                let alert = first.expect("it tells what somebody sent");
+                let due = self.due_each.iter().position(|(known, of)| *known == lane && *of == alert);
+                if let Some(place) = due {
+                    self.due_each.remove(place);
+                }
                 assert_eq!(self.alerts[alert].firing, reason == NotifyReason::Occurrence);
+                self.told_each(&lane.0, alert, due.is_some(), self.alerts[alert].firing, at);
                 delivery.expect(alert, self.alerts[alert].firing, self.alerts[alert].texts.clone());
                 delivery.each = Some(alert);
             } else {
-                assert!(!self.is_ours(&lane.0), "{id} tells by {} what nobody sent", lane.0);
+                assert_eq!(first, None, "{id} tells by {} what somebody sent", lane.0);
             }
         } else if self.is_ours(&lane.0) {
             let members: Vec<usize> = (0..self.alerts.len())
@@ -270,25 +324,59 @@ impl Oracle {
                     self.lanes_of(*alert).iter().any(|(told, known, _)| !told.each && *known == lane)
                 })
                 .collect();
-            let now: BTreeSet<usize> =
-                members.iter().copied().filter(|alert| self.alerts[*alert].firing).collect();
-            assert_eq!(firing as usize, now.len(), "{id} of {lane:?} tells what fires: {now:?}");
+            let fires = members.iter().copied().filter(|alert| self.alerts[*alert].firing);
+            let (held, now): (BTreeSet<usize>, BTreeSet<usize>) =
+                fires.partition(|alert| self.is_held(*alert, at));
+            assert_eq!(
+                firing as usize,
+                now.len(),
+                "{id} of {lane:?} tells what fires: {now:?}, held {held:?}"
+            );
+            self.moment += 1;
+            let before = self.notified.insert(lane.clone(), self.moment).unwrap_or(0);
+            let mut changes = members.iter().filter(|alert| self.alerts[**alert].changed > before).count();
             for &alert in &now {
                 delivery.expect(alert, true, self.alerts[alert].texts.clone());
-                self.owed.remove(&(lane.clone(), alert, Owed::Firing));
+                changes += usize::from(self.owed.remove(&(lane.clone(), alert, Owed::Firing)).is_some());
+                self.muting.on_record.remove(&(lane.0.clone(), alert));
                 self.dropped.remove(&(lane.clone(), alert));
             }
-            for alert in members.into_iter().filter(|alert| !now.contains(alert)) {
+            for alert in members.into_iter().filter(|alert| !self.alerts[*alert].firing) {
                 let was_owed = self.owed.remove(&(lane.clone(), alert, Owed::Firing)).is_some()
                     | self.owed.remove(&(lane.clone(), alert, Owed::Resolved)).is_some();
                 if was_owed {
+                    changes += 1;
                     delivery.expect(alert, false, self.alerts[alert].texts.clone());
                 }
             }
-            self.newest.insert(lane, now);
+            self.check_reason(id, &lane, reason, changes, at);
+            let hears_ends =
+                self.plan.as_ref().and_then(|plan| plan.action(&lane.1)).is_some_and(|a| a.send_resolved);
+            let is_over = now.is_empty() && hears_ends;
+            let before = self.newest.insert(lane.clone(), now).unwrap_or_default();
+            let remembered = self.remembered.entry(lane.clone()).or_default();
+            remembered.extend(before);
+            remembered.retain(|alert| held.contains(alert));
+            if is_over {
+                // They were told that all is over: once it is let go, they hear that it is not.
+                let untold = remembered.iter().map(|alert| ((lane.clone(), *alert, Owed::Firing), at));
+                self.owed.extend(untold);
+            }
         }
         let known = self.deliveries.insert(id, delivery);
         assert!(known.is_none(), "{id} names two deliveries");
+    }
+
+    /// A group is told because of something that it was still to be told of, or that changed since it was told, or because
+    /// a repeat is due.
+    fn check_reason(&self, id: DeliveryId, lane: &Lane, reason: NotifyReason, changes: usize, at: At) {
+        if reason == NotifyReason::RepeatDue {
+            let told_at = self.told_at.get(lane);
+            let is_due = told_at.is_some_and(|told_at| told_at.plus(HOUR) < at);
+            assert!(is_due, "{id} repeats what {lane:?} was told at {told_at:?}");
+        } else {
+            assert!(changes > 0, "{id} tells {lane:?} nothing new: {reason:?} at {at:?}");
+        }
     }
 
     /// Whether a lane's alerts are clients', not the router's own.
@@ -298,7 +386,12 @@ impl Oracle {
 
     /// What is neither told nor given up nor held, once all is quiet.
     pub fn unaccounted(&self) -> Vec<String> {
-        let owed = self.owed.iter().map(|((lane, alert, owed), at)| {
+        // What is held waits for whoever holds it.
+        let waits = |alert: usize, owed: Owed| {
+            owed == Owed::Firing && self.alerts[alert].firing && self.is_held(alert, self.at)
+        };
+        let owed = self.owed.iter().filter(|((_, alert, owed), _)| !waits(*alert, *owed));
+        let owed = owed.map(|((lane, alert, owed), at)| {
             format!("{owed:?} of {:?} since {at:?} to {lane:?}", self.alerts[*alert].labels)
         });
         let open = self.deliveries.iter().filter(|(_, delivery)| delivery.is_open());
@@ -312,7 +405,6 @@ fn word(what: &Decided) -> &'static str {
         Decided::DuplicateId { .. } => "duplicate",
         Decided::Routed { .. } => "routed",
         Decided::Notify { .. } => "notify",
-        Decided::Hold { .. } => "hold",
         Decided::Superseded { .. } => "superseded",
         Decided::Digested { .. } => "digested",
         Decided::Split { .. } => "split",
@@ -320,6 +412,10 @@ fn word(what: &Decided) -> &'static str {
         Decided::LateOutcome { .. } => "late outcome",
         Decided::DeadLetter { .. } => "dead letter",
         Decided::Operator { .. } => "operator",
+        Decided::Silence { .. } => "silence",
+        Decided::Hold { reason: HoldReason::Silenced { .. }, .. } => "silenced",
+        Decided::Hold { reason: HoldReason::Inhibited { .. }, .. } => "inhibited",
+        Decided::Hold { .. } => "hold",
         _ => "other",
     }
 }

@@ -1,10 +1,13 @@
 //! Routing configs in plain words. The core's config is made from them, and so is what the oracle expects: who must be
 //! told of an alert is read here without asking the router.
 
+use std::sync::LazyLock;
+
 use ams2_core::{
     Config,
     config::{
-        ActionId, ActionSpec, GiveUp, GroupBy, Install, Notify, RULE_VERSION, Receiver, Removed, Route,
+        ActionId, ActionSpec, GiveUp, GroupBy, InhibitRule, Install, Notify, RULE_VERSION, Receiver, Removed,
+        Route,
     },
     matcher::Matcher,
 };
@@ -43,10 +46,45 @@ pub struct PlanRoute {
     pub second: bool,
 }
 
+/// What each of these must be for an alert: a label and its values.
+type Demands = &'static [(&'static str, &'static [&'static str])];
+
+/// A rule by which alerts of one kind hold back those of another on the same host.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanRule {
+    source: Demands,
+    target: Demands,
+}
+
+/// A fan that fails explains much, and what is critical hides what a disk says besides: a critical disk is of both sides.
+const RULES: [PlanRule; 2] = [
+    PlanRule { source: &[("event", &["Fan"])], target: &[("event", &["Virus", "Link", "Job"])] },
+    PlanRule { source: &[("severity", &["critical"])], target: &[("event", &["Disk"])] },
+];
+
+impl PlanRule {
+    /// Whether an alert with the labels `source`, which fires, holds back one with the labels `target`.
+    pub fn holds(&self, source: &[(String, String)], target: &[(String, String)]) -> bool {
+        let fits = |labels: &[(String, String)], demands: Demands| {
+            demands.iter().all(|(name, values)| values.contains(&value(labels, name)))
+        };
+        let is_two_sided = |labels| fits(labels, self.source) && fits(labels, self.target);
+        fits(source, self.source)
+            && fits(target, self.target)
+            && value(source, "host") == value(target, "host")
+            && !(is_two_sided(source) && is_two_sided(target))
+    }
+}
+
+fn value<'a>(labels: &'a [(String, String)], name: &str) -> &'a str {
+    labels.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+}
+
 /// One config.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub number: usize,
+    pub rules: Vec<PlanRule>,
     pub routes: Vec<PlanRoute>,
     pub receivers: Vec<(&'static str, Vec<PlanAction>)>,
 }
@@ -91,8 +129,19 @@ fn route(event: &'static str, receiver: &'static str) -> PlanRoute {
 }
 
 impl Plan {
-    /// One of [`PLANS`] configs. They differ in what a reload may change: actions, names, groups, limits, receivers.
+    /// One of [`PLANS`] configs.
     pub fn of(number: usize) -> Plan {
+        Plan::all()[number].clone()
+    }
+
+    /// All of them.
+    pub fn all() -> &'static [Plan] {
+        static ALL: LazyLock<Vec<Plan>> = LazyLock::new(|| (0..PLANS).map(Plan::make).collect());
+        &ALL
+    }
+
+    /// They differ in what a reload may change: actions, names, groups, limits, receivers.
+    fn make(number: usize) -> Plan {
         let log = PlanAction { batch_max: 4, ..action("ops", "log", "0") };
         let page = PlanAction {
             send_resolved: false,
@@ -112,8 +161,10 @@ impl Plan {
             PlanRoute { each: true, ..route("Job", "ops") },
             PlanRoute { group_by: Some(vec![]), wait: 5 * MINUTE, ..route("Door", "nobody") },
         ];
+        let mut rules = vec![];
         match number {
             1 => {
+                rules.extend(RULES);
                 routes[0].receiver = "ops";
                 routes[2].group_by = Some(vec![]);
                 receivers.retain(|(name, _)| *name != "net");
@@ -122,6 +173,7 @@ impl Plan {
                 receivers[0].1[1].id.name = "night".into();
                 routes[3] = PlanRoute { interval: 20 * SECOND, ..route("Link", "ops") };
                 routes[4] = route("Job", "ops");
+                rules.push(RULES[0]);
             }
             3 => {
                 receivers.retain(|(name, _)| *name != "desk");
@@ -134,6 +186,7 @@ impl Plan {
                 receivers[1].1[0].send_resolved = false;
                 receivers[2].1[0].max_per_minute = None;
                 routes[5].receiver = "desk";
+                rules.extend(RULES);
             }
             5 => {
                 receivers[0].1.remove(0);
@@ -142,7 +195,7 @@ impl Plan {
             }
             _ => {}
         }
-        Plan { number, routes, receivers }
+        Plan { number, rules, routes, receivers }
     }
 
     /// The plan that a config's text names.
@@ -152,7 +205,6 @@ impl Plan {
 
     /// Where an alert with these labels is told. What no route wants goes to `ops` in one group an event.
     pub fn told(&self, labels: &[(String, String)]) -> Vec<Told> {
-        let value = |name: &str| labels.iter().find(|(known, _)| known == name).map_or("", |(_, v)| v);
         let group = |by: Option<&[&str]>| {
             let pairs: Vec<String> = labels
                 .iter()
@@ -162,7 +214,7 @@ impl Plan {
             pairs.join(", ")
         };
         let mut told: Vec<Told> = Vec::new();
-        for route in self.routes.iter().filter(|route| route.event == value("event")) {
+        for route in self.routes.iter().filter(|route| route.event == value(labels, "event")) {
             let key = format!("{{}}/{{{}}}", matcher_text(route));
             let key = match route.each {
                 true => format!("{key}:each"),
@@ -192,8 +244,7 @@ impl Plan {
 
     /// An action that this plan may lack, with small limits.
     pub fn any_action(id: &ActionId) -> PlanAction {
-        let plans = (0..PLANS).map(Plan::of);
-        let found = plans.into_iter().find_map(|plan| plan.action(id).cloned());
+        let found = Plan::all().iter().find_map(|plan| plan.action(id).cloned());
         PlanAction { max_in_flight: 1, ..found.expect("some plan has it") }
     }
 
@@ -245,9 +296,23 @@ impl Plan {
         let receivers: Vec<Receiver> = receivers.collect();
         let mut config = Config::single(receivers[0].clone(), root);
         config.receivers = receivers;
+        config.inhibit_rules = self.rules.iter().map(rule).collect();
         config.resolve_timeout_ms = 5 * MINUTE;
         config.give_up = GiveUp { after_ms: 2 * HOUR, critical_after_ms: 6 * HOUR };
         config
+    }
+}
+
+fn rule(rule: &PlanRule) -> InhibitRule {
+    let matchers = |demands: Demands| {
+        let texts = demands.iter().map(|(name, values)| format!("{name}=~\"{}\"", values.join("|")));
+        texts.map(|text| Matcher::parse(&text).expect("valid")).collect()
+    };
+    InhibitRule {
+        source_matchers: matchers(rule.source),
+        target_matchers: matchers(rule.target),
+        equal: vec!["host".into()],
+        ..InhibitRule::default()
     }
 }
 

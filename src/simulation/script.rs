@@ -6,6 +6,7 @@ use ams2_core::{
     config::ActionId,
     input::{Acknowledge, DeliveryCommand, DeliverySelection, DeliveryVerb, Outcome, Receipt},
     matcher::Matcher,
+    silence::{SetSilence, SilenceId, SilenceOrder},
 };
 
 use super::{
@@ -48,6 +49,8 @@ impl World {
             90 | 91 => self.wall_jumps(),
             92 | 93 => self.late_outcome(),
             94 => self.stops_in_order(),
+            95 | 96 => self.silence(),
+            97 => self.expire(),
             _ => self.settle(),
         }
         if self.process.is_none() && !self.random.one_in(4) {
@@ -204,6 +207,37 @@ impl World {
             comment: String::new(),
             withdraw,
         }));
+    }
+
+    /// Somebody holds back a host, or one kind of event on it.
+    fn silence(&mut self) {
+        let mut matchers = vec![format!("host=\"{}\"", self.random.pick(&HOSTS))];
+        if self.random.one_in(2) {
+            matchers.push(format!("event=\"{}\"", self.random.pick(&EVENTS)));
+        }
+        let span = *self.random.pick(&[MINUTE, 20 * MINUTE, 3 * HOUR]);
+        let ahead = if self.random.one_in(3) { self.random.below(HOUR) } else { 0 };
+        let starts = self.wall() + ahead as i64;
+        let set = SetSilence {
+            id: None,
+            fresh: SilenceId(self.random.next().into()),
+            matchers: matchers.iter().map(|text| Matcher::parse(text).expect("valid")).collect(),
+            starts: Some(Wall(starts)),
+            ends: Wall(starts + 1 + self.random.below(span) as i64),
+            by: "operator".into(),
+            client: "operator".into(),
+            comment: String::new(),
+            annotations: Default::default(),
+        };
+        self.keep(Input::Silence(SilenceOrder::Set(set.into())));
+    }
+
+    fn expire(&mut self) {
+        let ids: Vec<SilenceId> = self.oracle.silences().collect();
+        if !ids.is_empty() {
+            let id = *self.random.pick(&ids);
+            self.keep(Input::Silence(SilenceOrder::Expire { id, by: "operator".into() }));
+        }
     }
 
     fn wall_jumps(&mut self) {

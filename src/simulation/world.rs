@@ -93,12 +93,10 @@ impl World {
     /// What becomes of deliveries whose action a plan lacks, as an admin writes it under `removed:`.
     pub fn fates(&mut self, plan: &Plan) -> Vec<(ActionId, Removed)> {
         let mut fates: Vec<(ActionId, Removed)> = Vec::new();
-        for action in
-            (0..super::plan::PLANS).map(Plan::of).flat_map(|p| p.actions().cloned().collect::<Vec<_>>())
-        {
+        for action in Plan::all().iter().flat_map(Plan::actions) {
             if plan.action(&action.id).is_none() && fates.iter().all(|(id, _)| *id != action.id) {
                 let fate = if self.random.one_in(3) { Removed::Drop } else { Removed::MoveTo("ops".into()) };
-                fates.push((action.id, fate));
+                fates.push((action.id.clone(), fate));
             }
         }
         fates

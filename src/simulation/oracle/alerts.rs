@@ -16,6 +16,8 @@ use crate::simulation::plan::{HOUR, Plan, Told};
 pub struct Alert {
     pub labels: Vec<(String, String)>,
     pub firing: bool,
+    /// When it began or ended last; see [`Oracle`]'s `moment`.
+    pub changed: u64,
     one_shot: bool,
     /// It does not end before this.
     ends: At,
@@ -71,6 +73,7 @@ impl Oracle {
                 self.alerts.push(Alert {
                     labels,
                     firing: false,
+                    changed: 0,
                     one_shot: false,
                     ends: At(0),
                     texts: BTreeSet::new(),
@@ -103,6 +106,15 @@ impl Oracle {
         let is_occurrence = matches!(change, AlertChange::Fired | AlertChange::Occurred);
         let is_end = change == AlertChange::Resolved
             || (change == AlertChange::TimedOut && !self.alerts[number].one_shot);
+        if matches!(
+            change,
+            AlertChange::Fired | AlertChange::Resolved | AlertChange::TimedOut | AlertChange::ArrivedResolved
+        ) {
+            self.moment += 1;
+            self.alerts[number].changed = self.moment;
+            self.each_begins_or_ends(number, change == AlertChange::Fired);
+            self.ends_held(number, at);
+        }
         for (told, lane, send_resolved) in self.lanes_of(number).iter() {
             if told.each {
                 if is_occurrence || is_end {
@@ -111,9 +123,15 @@ impl Oracle {
                 continue;
             }
             match change {
-                AlertChange::Fired => self.owe_firing(lane, number),
+                AlertChange::Fired => {
+                    // Whatever it was told of before is another matter.
+                    if let Some(remembered) = self.remembered.get_mut(lane) {
+                        remembered.remove(&number);
+                    }
+                    self.owe_firing(lane, number);
+                }
                 AlertChange::Resolved | AlertChange::TimedOut
-                    if *send_resolved && self.newest.get(lane).is_some_and(|f| f.contains(&number)) =>
+                    if *send_resolved && self.believes(lane, number) =>
                 {
                     self.owed.insert((lane.clone(), number, Owed::Resolved), at);
                 }

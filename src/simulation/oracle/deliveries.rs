@@ -288,6 +288,13 @@ impl Oracle {
 
     fn end(&mut self, id: DeliveryId, standing: Standing) {
         let delivery = self.deliveries.get_mut(&id).expect("known");
+        if delivery.is_open()
+            && !delivery.out_of_order
+            && !delivery.detached
+            && let Some(lane) = &delivery.lane
+        {
+            self.told_at.insert(lane.clone(), self.at);
+        }
         delivery.standing = standing;
         for part in std::mem::take(&mut delivery.parts) {
             self.end(part, standing);
@@ -359,7 +366,9 @@ impl Oracle {
         self.leaves_digest(id);
         match self.deliveries.get_mut(&id) {
             Some(_) => {
-                self.deliveries.get_mut(&id).expect("known").standing = Standing::Dead;
+                // A digest's parts are given up one by one.
+                self.deliveries.get_mut(&id).expect("known").parts.clear();
+                self.end(id, Standing::Dead);
             }
             None => {
                 // A recipient of its own: it says what the delivery said that was refused.
@@ -419,6 +428,10 @@ impl Oracle {
         let before = self.deliveries.values().filter(heard).filter(|d| d.lane.as_ref() == Some(&lane));
         let before = before.max_by_key(|delivery| delivery.made).map(|delivery| delivery.says.clone());
         let fires = |alert: &usize| before.as_ref().is_some_and(|says| says.get(alert).is_some_and(|s| s.0));
+        if ended.iter().any(fires) {
+            // Until they hear that it is over, that is news.
+            self.notified.remove(&lane);
+        }
         for alert in ended.into_iter().filter(|alert| fires(alert)).collect::<Vec<_>>() {
             // Also if it fired again and is over by now: that is held as an end, which they are not told.
             self.owed.remove(&(lane.clone(), alert, Owed::Firing));
