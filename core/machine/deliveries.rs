@@ -2,6 +2,7 @@
 
 use alloc::{
     boxed::Box,
+    collections::BTreeSet,
     format,
     string::{String, ToString},
     sync::Arc,
@@ -369,7 +370,7 @@ impl Machine {
             Ok(Receipt::Partial { failure, unfinished, refused }) => {
                 self.noted_failure(delivery, failure, outcome);
                 self.give_up_refused(delivery, refused);
-                self.state.deliveries[delivery].rare().unfinished = Some(unfinished.as_slice().into());
+                self.state.deliveries[delivery].rare().unfinished = Some(without(unfinished, refused));
                 self.failed(delivery, failure, outcome.took_ms);
             }
             Ok(receipt) => {
@@ -431,7 +432,14 @@ impl Machine {
     }
 
     fn give_up_refused(&mut self, delivery: u32, refused: &[(Recipient, String)]) {
+        let mut seen = BTreeSet::new();
         for (recipient, words) in refused {
+            // A far end may name one twice, or one that was given up before.
+            let unfinished = self.state.deliveries[delivery].unfinished();
+            let waits = unfinished.is_none_or(|left| left.contains(recipient));
+            if !waits || !seen.insert(*recipient) {
+                continue;
+            }
             if !self.each_part(delivery, Fate::Refused(*recipient, words.clone())) {
                 self.refused(delivery, *recipient, words);
             }
@@ -441,8 +449,10 @@ impl Machine {
     /// Who was refused for good is seen to: what the answer says of the others.
     pub(super) fn answer_counts(&mut self, delivery: u32, receipt: &Receipt, took_ms: u32) {
         let (unfinished, memo) = match receipt {
-            Receipt::Sent => (&[][..], None),
-            Receipt::Delivered { memo, unfinished, .. } => (&unfinished[..], memo.as_deref()),
+            Receipt::Sent => (Box::default(), None),
+            Receipt::Delivered { memo, unfinished, refused, .. } => {
+                (without(unfinished, refused), memo.as_deref())
+            }
             Receipt::Partial { .. } => unreachable!("that is a failure"),
         };
         let result = result_of(receipt);
@@ -451,7 +461,7 @@ impl Machine {
             self.state.totals.delivered += 1;
             self.conclude(delivery, memo);
         } else {
-            self.state.deliveries[delivery].rare().unfinished = Some(unfinished.into());
+            self.state.deliveries[delivery].rare().unfinished = Some(unfinished);
             let failure = Failure::transient("some recipients were refused for now");
             self.retry_or_give_up(delivery, &failure, result, took_ms);
         }
@@ -864,6 +874,12 @@ impl Machine {
         self.leave(delivery);
         self.drop_row(delivery);
     }
+}
+
+/// Those of the `unfinished` that were not refused for good.
+fn without(unfinished: &[Recipient], refused: &[(Recipient, String)]) -> Box<[Recipient]> {
+    let refused: BTreeSet<Recipient> = refused.iter().map(|(recipient, _)| *recipient).collect();
+    unfinished.iter().copied().filter(|recipient| !refused.contains(recipient)).collect()
 }
 
 fn result_of(receipt: &Receipt) -> AttemptResult {

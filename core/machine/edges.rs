@@ -230,6 +230,49 @@ fn a_recipient_refused_in_a_digest_misses_none_of_its_parts() {
 }
 
 #[test]
+fn a_recipient_is_given_up_once_however_often_the_far_end_refuses_it() {
+    for parts in [1, 5] {
+        let mut spec = action("ops", "mail");
+        spec.max_per_minute = (parts > 1).then_some(1);
+        let mut world = World::new(config(vec![spec], each()));
+        world.far_end = None;
+        for number in 0..parts {
+            world.send(&[("event", "E"), ("host", &format!("{number}"))], Some(&format!("{number}")), None);
+        }
+        if parts > 1 {
+            world.outcome_of_last(Ok(Receipt::Sent));
+            world.wait(61_000);
+        }
+        let told = if parts > 1 { parts - 1 } else { parts };
+        let dead = |world: &World| {
+            let of = world.machine.deliveries();
+            of.filter(|of| matches!(of.standing, DeliveryStanding::Dead(_))).count()
+        };
+        let (gone, later) = (Recipient::at(1), Recipient::at(2));
+        let words = || alloc::string::String::from("550 no such user");
+        let first = world.delivered.last().expect("told").1.delivery;
+        // It names one twice, and says of it that it may be tried again, too.
+        let refused = vec![(gone, words()), (gone, words())];
+        world.outcome_of_last(Ok(Receipt::Delivered {
+            reply: "250".into(),
+            memo: None,
+            unfinished: vec![gone, later],
+            refused,
+        }));
+        assert_eq!(dead(&world), told, "{parts}: one for each alert that it missed");
+        // The next answer names it once more, beside one who is told.
+        world.wait(120_000);
+        let again = world.delivered.iter().rev().find(|(_, deliver)| deliver.delivery == first);
+        let again = again.expect("told").1.clone();
+        assert_eq!((again.attempt, again.unfinished.as_deref()), (2, Some(&[later][..])), "{parts}");
+        let (reply, refused) = ("250".into(), vec![(gone, words())]);
+        let receipt = Receipt::Delivered { reply, memo: None, unfinished: vec![], refused };
+        answer(&mut world, &again, Ok(receipt), true);
+        assert_eq!(dead(&world), told, "{parts}: none twice");
+    }
+}
+
+#[test]
 fn a_failed_call_counts_once_however_much_it_carried() {
     let mut world = World::new(config(vec![action("ops", "log")], each()));
     world.far_end = None;
