@@ -14,7 +14,7 @@ use std::{
 
 use ams2_core::input::JournalRecord;
 
-use crate::journal::storage::Storage;
+use crate::journal::{is_fault, storage::Storage};
 
 /// Panics at one record after which it is set aside.
 pub const PANICS_MAX: u32 = 3;
@@ -32,6 +32,8 @@ pub struct Panics {
     storage: Arc<dyn Storage>,
     journal: u64,
     counts: Arc<Mutex<BTreeMap<u64, u32>>>,
+    /// Why the file could not be read, in words for people.
+    damage: Option<String>,
 }
 
 /// What a panic gives to those who catch it.
@@ -41,13 +43,19 @@ impl Panics {
     /// Reads the file of a journal; there mostly is none. What another journal left counts for nothing: its numbers name
     /// other records.
     pub fn read(storage: Arc<dyn Storage>, journal: u64) -> io::Result<Panics> {
-        let text = match storage.open(FILE) {
-            Ok(file) => {
-                let mut bytes = vec![0; FILE_BYTES_MAX];
-                let count = file.read_at(&mut bytes, 0)?;
-                String::from_utf8_lossy(&bytes[..count]).into_owned()
+        // A fault that passes costs nothing.
+        let text = read_text(&*storage)
+            .or_else(|error| if is_fault(&error) { read_text(&*storage) } else { Err(error) });
+        let (text, damage) = match text {
+            Ok(text) => (text, None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (String::new(), None),
+            Err(error) if is_fault(&error) => {
+                let what = format!(
+                    "the file `{FILE}` cannot be read, and counts for nothing: a record that was set aside is tried again: {error}"
+                );
+                tracing::error!("{what}");
+                (String::new(), Some(what))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error),
         };
         let mut counts = BTreeMap::new();
@@ -65,7 +73,12 @@ impl Panics {
                 ),
             }
         }
-        Ok(Panics { storage, journal, counts: Arc::new(Mutex::new(counts)) })
+        Ok(Panics { storage, journal, counts: Arc::new(Mutex::new(counts)), damage })
+    }
+
+    /// Why the file could not be read, in words for people.
+    pub fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
     }
 
     /// Whether a record is to be left out.
@@ -137,6 +150,13 @@ impl Panics {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u32>> {
         self.counts.lock().unwrap_or_else(|e| e.into_inner())
     }
+}
+
+fn read_text(storage: &dyn Storage) -> io::Result<String> {
+    let file = storage.open(FILE)?;
+    let mut bytes = vec![0; FILE_BYTES_MAX];
+    let count = file.read_at(&mut bytes, 0)?;
+    Ok(String::from_utf8_lossy(&bytes[..count]).into_owned())
 }
 
 fn first_line(journal: u64) -> String {

@@ -117,6 +117,7 @@ impl Read {
     pub fn begin(self, wall_ms: i64) -> Result<Recovered, OpenError> {
         let Read { folded, opened, panics, left_out, covered } = self;
         let (writer, reader, snapshots, mut damage) = opened.finish(wall_ms)?;
+        damage.extend(panics.damage().map(Into::into));
         damage.extend(left_out.iter().map(|seq| {
             format!("the record {seq}: the router panicked at it {PANICS_MAX} times, see {seq:016x}.poison")
         }));

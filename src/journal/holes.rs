@@ -84,7 +84,7 @@ impl Readable {
 
 /// Whether the disk or its file system has lost something. Other errors (permissions, descriptors, memory) pass or are
 /// for an admin to mend, and nothing is lost by then.
-pub(super) fn is_fault(error: &io::Error) -> bool {
+pub fn is_fault(error: &io::Error) -> bool {
     // UCLEAN, BADMSG, NODATA: what file systems say when a checksum of theirs is wrong or a sector is gone.
     const FAULTS: [Errno; 6] =
         [Errno::IO, Errno::UCLEAN, Errno::BADMSG, Errno::NODATA, Errno::REMOTEIO, Errno::NXIO];

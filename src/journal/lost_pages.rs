@@ -7,6 +7,7 @@ use ams2_core::{AlertBatch, At, BatchBuilder, Input, batch::AlertTimes, input::A
 use super::{
     segment::{FRAME_HEADER, Found, SEGMENT_HEADER, Walk},
     simulated::{Failing, SimulatedDisk},
+    storage::Storage,
     tests::{alerts, open, small},
     *,
 };
@@ -133,5 +134,36 @@ fn damage_that_cannot_be_copied_aside_does_not_refuse_the_start() {
         let (_, _, records, damage) = open(&disk);
         assert_eq!((records.len(), damage.len()), (99, 1), "call {call}");
         disk.heal();
+    }
+}
+
+#[test]
+fn files_that_the_disk_cannot_even_look_at_do_not_refuse_the_start() {
+    let made = || {
+        let (disk, _) = written();
+        let mut opened = Opened::open(Arc::new(disk.clone()), small(), [1, 2, 3]).expect("opens");
+        opened.replay(0, At(0), drop).expect("readable");
+        let (mut writer, _, snapshots, _) = opened.finish(0).expect("a segment");
+        while writer.segments.read().expect("no panic").len() < 3 {
+            writer.flush(At(500), &[stranger(writer.next_seq())]).expect("flushed");
+        }
+        snapshots.write(50, b"one").expect("written");
+        (disk, writer.next_seq() - 1)
+    };
+    let names: Vec<String> = made().0.list().expect("readable").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 5, "three segments, a snapshot and a spare: {names:?}");
+    let newest = names.iter().filter(|name| name.ends_with(".seg")).max().cloned();
+    for name in names {
+        let (disk, last) = made();
+        disk.lose_inode(&name);
+        let mut opened = Opened::open(Arc::new(disk.clone()), small(), [1, 2, 3]).expect("opens");
+        let found = opened.snapshot(|body| Ok(body.to_vec())).expect("a start is not refused");
+        assert_eq!(found.is_some(), !name.ends_with(".snap"), "{name}");
+        opened.replay(0, At(0), drop).expect("readable");
+        let (mut writer, _, _, damage) = opened.finish(0).expect("a start is not refused");
+        assert!(damage.iter().any(|said| said.contains(&name)), "{name}: {damage:?}");
+        let seq = writer.flush(At(1000), &[alerts(&[1])]).expect("flushed");
+        // What stood in the last segment nobody knows.
+        assert!(seq > last || newest.as_ref() == Some(&name), "{name}: {seq}");
     }
 }

@@ -52,8 +52,14 @@
 //! meanwhile waits for the next flush, so many senders share one and a lone one does not wait. An answer follows the
 //! sync. A failed write or sync is final for its segment: what it held unanswered is written again, under the same
 //! sequence numbers, to a new segment, once what the old one holds was read from the disk and written again where it is
-//! not there; where two segments hold a number, the later segment counts. If no new
-//! segment can be had, the journal has failed and says so.
+//! not there; where two segments hold a number, the later segment counts. A try that fails costs no more than the number of
+//! its segment; if no new segment can be had in some tries, the journal has failed and says so. A disk that can only be read
+//! (EROFS) is such a failure; a quota that is used up (EDQUOT) is a full disk, below.
+//!
+//! Rot that is met in the current segment ends what refers to it: definitions are written once more from there on.
+//!
+//! What is larger than a segment has one to itself, which grows; clients are refused what neither a segment nor the disk has
+//! room for.
 //!
 //! The next segment is allocated while there is room. When that fails, clients are refused before the rest of the
 //! current one is used up: it is kept for outcomes, advances, own alerts and acknowledgements. Once that is used up,
@@ -67,6 +73,10 @@
 //! then it was answered, and is damage. A start goes on in the rest of the last segment, and writes its header and last
 //! frame again as they stand, where all of it checks and a quarter of it is left; else it begins a new one. Where there is no
 //! room for that it goes on in the rest, however little it is.
+//!
+//! A file that cannot be opened, or is under another's name, is left alone and said; what it is known to hold keeps its numbers.
+//! Only a folder that cannot be listed refuses the start: what is missing from the list nobody knows, and a start without the
+//! newest segments would give their numbers again.
 //!
 //! Where files of two journals are in one folder the start is refused, and names them: whichever it took, the other would be
 //! put aside.
@@ -83,12 +93,14 @@
 mod codec;
 mod holes;
 mod reader;
+mod records;
 mod recovery;
 mod segment;
 #[cfg(test)]
 pub mod simulated;
 mod snapshots;
 mod spans;
+mod spares;
 pub mod storage;
 mod thread;
 mod verify;
@@ -101,7 +113,11 @@ mod forged;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+mod going_on;
+#[cfg(test)]
 mod lost_pages;
+#[cfg(test)]
+mod moved;
 #[cfg(test)]
 mod newer;
 #[cfg(test)]
@@ -111,6 +127,7 @@ mod strangers;
 #[cfg(test)]
 mod tests;
 
+pub use holes::is_fault;
 pub use reader::{JournalReader, ReadError};
 pub use recovery::{OpenError, Opened, Unusable};
 pub use snapshots::SnapshotWriter;

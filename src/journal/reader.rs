@@ -16,6 +16,7 @@ use smol_str::SmolStr;
 use super::{
     codec::{Decoder, Earlier, InMemory, Undecodable},
     holes::is_fault,
+    records::numbers_of_each,
     segment::{FRAME_HEADER, Found, FrameHeader, SEGMENT_HEADER, Walk, checked_frame, frame_header},
     spans::{self, Span, Spans},
     writer::{SegmentInfo, Segments, note},
@@ -142,11 +143,12 @@ impl JournalReader {
         InFile { reader: self, info, window, is_cut: Cell::new(false) }
     }
 
-    /// Notes what did not check, unless its segment has gone in the meantime and its file is used again.
+    /// Notes what did not check, unless its segment has gone in the meantime and its file is used again. Who writes to the
+    /// segment learns of it, and refers no more to what stands there.
     fn note_damage(&self, segment: u64, offset: u64) {
-        let is_there = |segments: &[SegmentInfo]| segments.iter().any(|info| info.header.id == segment);
-        if is_there(&self.segments.read().unwrap_or_else(|e| e.into_inner())) {
-            self.spans().note_damage(segment, offset);
+        let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
+        if let Some(info) = segments.iter_mut().find(|info| info.header.id == segment) {
+            info.has_rotted |= self.spans().note_damage(segment, offset);
         }
     }
 
@@ -229,6 +231,9 @@ impl JournalReader {
                     Found::Frame(_, header, payload) => (header, payload),
                     // It may have come since the start: who refers to it does not decode.
                     Found::Damage(range) | Found::TornEnd(range) => {
+                        if !info.damaged.contains(&range) {
+                            self.note_damage(info.header.id, range.start);
+                        }
                         damaged.push(range);
                         continue;
                     }
@@ -306,7 +311,12 @@ impl JournalReader {
             let mut bytes = [0; FRAME_HEADER];
             info.file.read_at(&mut bytes, offset)?;
             // Behind damage the index has an entry.
-            let Some(header) = frame_header(info.header.journal, info.header.id, &bytes) else { break };
+            let Some(header) = frame_header(info.header.journal, info.header.id, &bytes) else {
+                if !info.damaged.iter().any(|range| range.contains(&offset)) {
+                    self.note_damage(info.header.id, offset);
+                }
+                break;
+            };
             if header.seq > seq {
                 break;
             }
@@ -321,7 +331,8 @@ impl JournalReader {
             return Err(ReadError::Missing(position));
         };
         let earlier = self.in_file(info, DEFINITION_BYTES[0]);
-        let places = places(payload, &earlier, info.header.base_ms).ok_or(ReadError::Missing(position))?;
+        let places =
+            places(payload, &header, &earlier, info.header.base_ms).ok_or(ReadError::Missing(position))?;
         let frame = Arc::new(Frame { segment: info.header.id, header, payload: payload.into(), places });
         let mut cache = self.cache.lock().unwrap_or_else(|e| e.into_inner());
         if cache.len() == FRAMES_MAX {
@@ -341,10 +352,13 @@ fn holds(frame: &Frame, seq: u64) -> bool {
     (frame.header.seq..frame.header.seq + u64::from(frame.header.sequences)).contains(&seq)
 }
 
-/// Where each sequence number of a frame stands; `None` if the payload does not decode.
-fn places(payload: &[u8], earlier: &InFile<'_>, base_ms: i64) -> Option<Vec<Place>> {
+/// Where each sequence number of a frame stands; `None` if that cannot be told. A record that does not decode has its numbers,
+/// and whoever asks for one of them gets nothing.
+fn places(payload: &[u8], header: &FrameHeader, earlier: &InFile<'_>, base_ms: i64) -> Option<Vec<Place>> {
     let mut decoder = Decoder::new(payload);
     let mut places = Vec::new();
+    // Behind how many numbers such a record stands, and where.
+    let mut unknown = Vec::new();
     let offset = |decoder: &Decoder<'_>| u32::try_from(payload.len() - decoder.bytes_left()).ok();
     while !decoder.is_empty() {
         let record = offset(&decoder)?;
@@ -358,10 +372,18 @@ fn places(payload: &[u8], earlier: &InFile<'_>, base_ms: i64) -> Option<Vec<Plac
                 places.push(Place { record, within: offset(&decoder)? });
                 decoder.skip_alert().ok()?;
             }
+        } else if let Ok(input) = decoder.input(earlier, base_ms) {
+            places.extend((0..u32::try_from(input.sequences()).ok()?).map(|within| Place { record, within }));
         } else {
-            let count = decoder.input(earlier, base_ms).ok()?.sequences();
-            places.extend((0..u32::try_from(count).ok()?).map(|within| Place { record, within }));
+            decoder = Decoder::new(payload.get(record as usize..)?);
+            decoder.skip().ok()?;
+            unknown.push((places.len(), record));
         }
+    }
+    let rest = u64::from(header.sequences).checked_sub(places.len() as u64)?;
+    let each = numbers_of_each(rest, unknown.len() as u64)?;
+    for (behind, record) in unknown.into_iter().rev() {
+        places.splice(behind..behind, (0..each).map(|_| Place { record, within: 0 }));
     }
     Some(places)
 }

@@ -9,12 +9,13 @@ use crate::poison::{PANICS_MAX, SET_ASIDE_MAX};
 
 use super::{
     Options,
-    codec::{Decoder, InMemory, Undecodable},
+    codec::InMemory,
     holes::{Readable, is_fault, read_start, read_whole},
     reader::JournalReader,
+    records::Records,
     segment::{
-        FRAME_HEADER, Found, FrameHeader, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame,
-        frame_header, frame_marks, likely_header, version_text,
+        FRAME_HEADER, Found, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame, frame_header,
+        frame_marks, likely_header, version_text,
     },
     snapshots::{self, Checked, Content, SnapshotWriter},
     storage::{Storage, StoredFile, is_no_room},
@@ -254,6 +255,8 @@ impl Opened {
         (self.last_is_readable, self.last_is_clean) = (holes.is_empty(), holes.is_empty());
         let name = segment_name(info.header.id);
         let (mut index, mut damaged) = (Vec::new(), Vec::new());
+        // The number that is due next, unless damage is in between.
+        let mut due = Some(info.header.first_seq);
         let mut walk = Walk::sealed(&bytes, info.header, next);
         for found in walk.by_ref() {
             match found {
@@ -263,6 +266,13 @@ impl Opened {
                         break;
                     }
                     note(&mut index, &damaged, header.seq, offset);
+                    let missing = due.map(|due| due.max(covered + 1)).filter(|due| *due < header.seq);
+                    if let Some(due) = missing {
+                        // Pages that have changed places still check.
+                        self.last_is_clean = false;
+                        self.note(format!("{name}: the records {due} to {} are missing", header.seq - 1));
+                    }
+                    due = Some(header.seq + u64::from(header.sequences.max(1)));
                     let earlier = InMemory { bytes: &bytes, damaged: &damaged };
                     let records = Records::of(payload, &header, &earlier, info.header.base_ms);
                     let Records { found, left_out } = records.map_err(|seq| OpenError::Newer {
@@ -300,6 +310,7 @@ impl Opened {
                 }
                 Found::Damage(range) => {
                     self.last_is_clean = false;
+                    due = None;
                     damaged.push(range.clone());
                     self.say(&name, &range, &holes);
                     self.changes.push(Change::SetAside(info.header.id, info.file.clone(), range));
@@ -380,21 +391,23 @@ impl Opened {
                 self.note(format!("{name}: its header does not check; it is left alone"));
                 return;
             }
-            Ok(Readable { bytes, holes }) if holes.is_empty() => {
+            Ok(Readable { bytes, holes }) => {
                 let ends = |found| match found {
                     Found::Frame(_, header, _) => Some(header.seq + u64::from(header.sequences)),
                     _ => None,
                 };
-                if Walk::new(&bytes, header).filter_map(ends).all(|end| end <= self.covered + 1) {
+                let end = Walk::new(&bytes, header).filter_map(ends).max().unwrap_or(0);
+                if holes.is_empty() && end <= self.covered + 1 {
                     self.changes.push(Change::Free(name, bytes.len() as u64));
                     return;
                 }
+                // Whoever gives it its name back has what is in it: no number of that is given again.
+                self.next_seq = self.next_seq.max(end);
             }
-            Ok(_) => {}
             Err(error) => tracing::error!(name, %error, "it cannot be read"),
         }
         self.note(format!(
-            "{name}: by its header it is {}, and no snapshot covers what is in it; it is left alone",
+            "{name}: by its header it is {}, and no snapshot covers what is in it; it is left alone: give it that name back while ams2 is stopped",
             segment_name(header.id)
         ));
     }
@@ -477,11 +490,14 @@ impl Opened {
         let mut free = Vec::new();
         let mut headless = Vec::new();
         let mut damaged_headers = Vec::new();
+        let mut sizes = BTreeMap::new();
         for (name, size) in self.storage.list()? {
             if free_number(&name).is_some() {
                 // One that was not wholly allocated when the process died is no use.
                 if size >= self.options.segment_bytes {
                     free.push(name)
+                } else if let Some(error) = self.storage.open(&name).err().filter(is_fault) {
+                    self.note(cannot_open(&name, &error));
                 } else {
                     self.changes.push(Change::Remove(name));
                 }
@@ -500,7 +516,7 @@ impl Opened {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) if is_fault(&error) => {
-                    self.note(format!("{name}: the disk cannot open it; it is left alone: {error}"));
+                    self.note(cannot_open(&name, &error));
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -516,6 +532,7 @@ impl Opened {
                         damaged_headers.push((name, header.id));
                     }
                     found.push((header, file));
+                    sizes.insert(header.id, size);
                 }
                 Ok((header, _)) => self.misnamed.push(Misnamed { id, name, header, file }),
                 Err(HeaderError::Damaged) => headless.push((id, name, file)),
@@ -545,73 +562,20 @@ impl Opened {
         }
         let mut segments = Vec::new();
         for (header, file) in found {
-            segments.push(SegmentInfo { header, file, end: None, index: Vec::new(), damaged: Vec::new() });
+            let bytes = sizes.get(&header.id).copied().unwrap_or(0);
+            segments.push(SegmentInfo {
+                header,
+                file,
+                bytes,
+                end: None,
+                index: Vec::new(),
+                damaged: Vec::new(),
+                has_rotted: false,
+            });
         }
         self.free = free;
         self.segments = Arc::new(std::sync::RwLock::new(segments));
         Ok(())
-    }
-}
-
-/// The records of a frame.
-struct Records {
-    /// Those that decode, with their numbers, in order.
-    found: Vec<(u64, Input)>,
-    /// The numbers of those that do not.
-    left_out: Vec<Range<u64>>,
-}
-
-impl Records {
-    /// Decodes a frame that checks. What does not decode (what it refers to was damaged, or the program that wrote it made a
-    /// mistake) is passed over: what others sent in the same flush stands. An error is the number of a record that only a
-    /// newer program writes.
-    fn of(
-        payload: &[u8],
-        header: &FrameHeader,
-        earlier: &InMemory<'_>,
-        base_ms: i64,
-    ) -> Result<Records, u64> {
-        let (first, end) = (header.seq, header.seq + u64::from(header.sequences));
-        // Each with how many numbers it takes, where that is known.
-        let mut read: Vec<(Option<u64>, Option<Input>)> = Vec::new();
-        let mut decoder = Decoder::new(payload);
-        while !decoder.is_empty() {
-            let start = payload.len() - decoder.bytes_left();
-            match decoder.input(earlier, base_ms) {
-                Ok(input) => read.push((Some(input.sequences()), Some(input))),
-                Err(Undecodable::Newer) => {
-                    return Err(first + read.iter().filter_map(|(count, _)| *count).sum::<u64>());
-                }
-                Err(Undecodable::Damaged | Undecodable::Unreadable(_)) => {
-                    decoder = Decoder::new(&payload[start..]);
-                    let Ok(count) = decoder.skip() else { break };
-                    read.push((count, None));
-                }
-            }
-        }
-        let known: u64 = read.iter().filter_map(|(count, _)| *count).sum();
-        let unknown = read.iter().filter(|(count, _)| count.is_none()).count() as u64;
-        // What the frame has beside the others: that of one, or one number each.
-        let rest = u64::from(header.sequences).saturating_sub(known);
-        let each = match (unknown, decoder.is_empty()) {
-            (1, true) if rest > 0 => Some(rest),
-            (_, true) if rest == unknown => Some(1),
-            _ => None,
-        };
-        let mut records = Records { found: Vec::new(), left_out: Vec::new() };
-        let mut seq = first;
-        for (count, input) in read {
-            let Some(count) = count.or(each) else { break };
-            match input {
-                Some(input) => records.found.push((seq, input)),
-                None => records.left_out.push(seq..seq + count),
-            }
-            seq += count;
-        }
-        if seq < end {
-            records.left_out.push(seq..end);
-        }
-        Ok(records)
     }
 }
 
@@ -655,6 +619,10 @@ fn holds_frames(bytes: &[u8], journal: Option<u64>, id: u64) -> bool {
         Some(journal) => checked_frame(journal, id, &bytes[offset..]).is_some(),
         None => likely_header(&bytes[offset..]).is_some(),
     })
+}
+
+fn cannot_open(name: &str, error: &io::Error) -> String {
+    format!("{name}: the disk cannot open it; it is left alone: {error}")
 }
 
 fn unreadable(name: &str, hole: &Range<u64>) -> String {

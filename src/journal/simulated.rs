@@ -32,6 +32,10 @@ struct State {
     /// What fails once that has failed.
     fail_next: Option<(u64, io::ErrorKind, Failing)>,
     capacity: Option<u64>,
+    /// What the disk says where there is no room: that it is full, unless told otherwise.
+    no_room: Option<io::ErrorKind>,
+    /// Files that the disk cannot even look at.
+    inodes_lost: Vec<u64>,
     /// Calls that read, counted from the start, and the one that is to fail.
     reads: u64,
     fail_read: Option<u64>,
@@ -99,6 +103,20 @@ impl SimulatedDisk {
         if let Some(file) = state.names.get(name).copied() {
             state.lost.push((file, range));
         }
+    }
+
+    /// The medium loses the inode of a file: its name is there, and that is all.
+    pub fn lose_inode(&self, name: &str) {
+        let mut state = self.lock();
+        if let Some(file) = state.names.get(name).copied() {
+            state.inodes_lost.push(file);
+        }
+    }
+
+    /// A quota of so many bytes, and not the disk, is what is used up.
+    pub fn set_quota(&self, bytes: Option<u64>) {
+        let mut state = self.lock();
+        (state.capacity, state.no_room) = (bytes, bytes.map(|_| io::ErrorKind::QuotaExceeded));
     }
 
     /// How many changing calls there were.
@@ -207,10 +225,16 @@ impl State {
     fn room(&self, more: u64) -> io::Result<()> {
         match self.capacity {
             Some(capacity) if more > 0 && self.used_bytes() + more > capacity => {
-                Err(io::ErrorKind::StorageFull.into())
+                Err(self.no_room.unwrap_or(io::ErrorKind::StorageFull).into())
             }
             _ => Ok(()),
         }
+    }
+
+    /// The file of this name, if the disk can look at it.
+    fn look(&self, name: &str) -> io::Result<u64> {
+        let file = *self.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        if self.inodes_lost.contains(&file) { Err(rustix::io::Errno::IO.into()) } else { Ok(file) }
     }
 
     /// Notes the names as they are now among those that a crash may leave.
@@ -244,7 +268,9 @@ fn put(content: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
 impl Storage for SimulatedDisk {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         let state = self.lock();
-        let size = |file: &u64| state.files.get(file).map_or(0, |content| content.now.len() as u64);
+        let seen = |file: &&u64| !state.inodes_lost.contains(file);
+        let content = |file: &u64| Some(file).filter(seen).and_then(|file| state.files.get(file));
+        let size = |file: &u64| content(file).map_or(0, |content| content.now.len() as u64);
         Ok(state.names.iter().map(|(name, file)| (name.clone(), size(file))).collect())
     }
 
@@ -264,14 +290,14 @@ impl Storage for SimulatedDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StoredFile>> {
-        let state = self.lock();
-        let file = *state.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        let file = self.lock().look(name)?;
         Ok(Arc::new(SimulatedFile { disk: self.clone(), file }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.changing()?;
-        let file = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        let file = state.look(from)?;
+        state.names.remove(from);
         state.names.insert(to.into(), file);
         state.names_changed();
         Ok(())
@@ -286,7 +312,9 @@ impl Storage for SimulatedDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.changing()?;
-        if state.names.remove(name).is_some() {
+        if state.names.contains_key(name) {
+            state.look(name)?;
+            state.names.remove(name);
             state.names_changed();
         }
         Ok(())
@@ -300,7 +328,9 @@ impl Storage for SimulatedDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         let state = self.lock();
-        Ok(state.capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(state.used_bytes())))
+        // What is free on the disk says nothing of a quota.
+        let capacity = state.capacity.filter(|_| state.no_room.is_none());
+        Ok(capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(state.used_bytes())))
     }
 
     fn identity(&self, name: &str) -> io::Result<Option<Identity>> {

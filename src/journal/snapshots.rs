@@ -64,7 +64,10 @@ impl SnapshotWriter {
         let kept = self.kept()?;
         let Some((oldest, _)) = kept.get(KEPT - 1) else { return Ok(()) };
         for name in names(&*self.storage)?.iter().filter(|name| *name < oldest) {
-            self.storage.remove(name)?;
+            // One that cannot be removed stays: the new one is kept all the same.
+            if let Err(error) = self.storage.remove(name) {
+                tracing::warn!(name, %error, "a snapshot that is of no use stays");
+            }
             self.checked().remove(name);
         }
         Ok(())

@@ -43,13 +43,15 @@ pub(super) struct Span {
 }
 
 impl Spans {
-    /// Notes damage, once.
-    pub fn note_damage(&mut self, segment: u64, offset: u64) {
-        if self.damaged.len() < DAMAGE_MAX && self.damaged.insert((segment, offset)) {
+    /// Notes damage, once; whether it was not known.
+    pub fn note_damage(&mut self, segment: u64, offset: u64) -> bool {
+        let is_new = self.damaged.len() < DAMAGE_MAX && self.damaged.insert((segment, offset));
+        if is_new {
             let what = format!("{}: what stands at {offset} does not check any more", segment_name(segment));
             tracing::error!("{what}");
             self.said.push(what);
         }
+        is_new
     }
 
     /// Damage that was found since the last call.

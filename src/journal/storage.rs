@@ -14,12 +14,16 @@ use rustix::{
     io::Errno,
 };
 
+use super::holes::is_fault;
+
 /// Interrupted writes that are made again; a device that only ever interrupts has failed.
 const INTERRUPTIONS_MAX: u32 = 100;
+/// Zeros that are written at once where a file system sets no blocks aside.
+const ZERO_BYTES: u64 = 1 << 20;
 
 /// A folder of files.
 pub trait Storage: Send + Sync + 'static {
-    /// Names and sizes of the files, in any order.
+    /// Names and sizes of the files, in any order. One that the disk cannot look at is among them, with size 0.
     fn list(&self) -> io::Result<Vec<(String, u64)>>;
     /// Makes a new file with room for `bytes`; an error if there is no room. Its content reads as zeros.
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StoredFile>>;
@@ -290,30 +294,27 @@ fn make_durable(path: &Path) -> io::Result<()> {
 impl Storage for Folder {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         let path = &self.shared.path;
-        let mut files = Vec::new();
-        for entry in fs::read_dir(path).map_err(named(path))? {
-            let entry = entry.map_err(named(path))?;
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
-                // Somebody removed it meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(named(&entry.path())(error)),
-            };
-            if metadata.is_file() {
-                files.push((entry.file_name().to_string_lossy().into_owned(), metadata.len()));
-            }
+        match files_of(path) {
+            // A fault that passes costs nothing.
+            Err(error) if is_fault(&error) => files_of(path).map_err(|error| {
+                let message = format!(
+                    "the list of files in the data folder cannot be read: {error}: check its file system (fsck), then start again"
+                );
+                io::Error::new(error.kind(), message)
+            }),
+            listed => listed,
         }
-        Ok(files)
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StoredFile>> {
         let path = self.path_of(name);
         let file = options().create_new(true).open(&path).map_err(named(&path))?;
+        let set_aside = |file: &File, bytes| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes);
         if bytes > 0
-            && let Err(error) = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)
+            && let Err(error) = allocate(&file, bytes, set_aside)
         {
             drop(fs::remove_file(&path));
-            return Err(named(&path)(error.into()));
+            return Err(named(&path)(error));
         }
         self.file(path, file)
     }
@@ -403,6 +404,55 @@ impl StoredFile for FolderFile {
     fn identity(&self) -> io::Result<Identity> {
         Ok(self.identity)
     }
+}
+
+/// The files of a folder. One that the disk cannot look at is among them, without a size: whoever opens it learns more. An error
+/// says that the list itself cannot be read. Then nobody knows what is missing from it: a start that went on without the newest
+/// segments would give their numbers again.
+fn files_of(path: &Path) -> io::Result<Vec<(String, u64)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(named(path))? {
+        let entry = entry.map_err(named(path))?;
+        let bytes = match entry.metadata() {
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            Ok(_) => continue,
+            // Somebody removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if is_fault(&error) => {
+                let is_none = entry.file_type().is_ok_and(|kind| !kind.is_file());
+                if is_none {
+                    continue;
+                }
+                tracing::error!(path = %entry.path().display(), %error, "the disk cannot look at a file");
+                0
+            }
+            Err(error) => return Err(named(&entry.path())(error)),
+        };
+        files.push((entry.file_name().to_string_lossy().into_owned(), bytes));
+    }
+    Ok(files)
+}
+
+/// Gives a new file room for so many bytes. Where the file system sets no blocks aside (NFS before 4.2, ext2, some of FUSE), zeros
+/// are written: a size alone would be no room, and what the journal keeps in reserve is a promise.
+fn allocate(
+    file: &File,
+    bytes: u64,
+    set_aside: impl FnOnce(&File, u64) -> Result<(), Errno>,
+) -> io::Result<()> {
+    match set_aside(file, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        done => return Ok(done?),
+    }
+    let zeros = vec![0; bytes.min(ZERO_BYTES) as usize];
+    let mut offset = 0;
+    while offset < bytes {
+        let piece = (bytes - offset).min(ZERO_BYTES);
+        write_at(file, &zeros[..piece as usize], offset)?;
+        offset += piece;
+    }
+    // A server says only now that it has no room for what it took.
+    Ok(rustix::fs::fdatasync(file)?)
 }
 
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

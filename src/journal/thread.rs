@@ -32,6 +32,8 @@ const ASKED_BYTES_MAX: usize = 128 << 20;
 const INPUT_BYTES_MAX: usize = 60 << 20;
 /// Most memory of inputs that one flush takes: it bounds the frame and the time that others wait.
 const FLUSH_BYTES_MAX: usize = 8 << 20;
+/// And the least, however small the segments.
+const FLUSH_BYTES_MIN: usize = 64 << 10;
 /// Largest input of an operator, in bytes of memory, that may go into the reserve of a full disk: an acknowledgement, an
 /// end of a silence, a word on a delivery.
 const OPERATOR_BYTES_MAX: usize = 4 << 10;
@@ -193,6 +195,9 @@ struct Shared {
     at_disk_since: AtomicU64,
     /// Inputs of the flush that is under way.
     under_way: AtomicU64,
+    /// How often the thread has waited for something to do.
+    #[cfg(test)]
+    waits: AtomicU64,
 }
 
 #[derive(Default)]
@@ -203,7 +208,8 @@ struct Queue {
     client_bytes: usize,
     /// Memory that our own and operators' inputs hold.
     own_bytes: usize,
-    drop_before: Option<(u64, oneshot::Sender<io::Result<()>>)>,
+    /// Before which number segments are to go, and who waits for that: one or two, who ask one after the other.
+    drop_before: Option<(u64, Vec<oneshot::Sender<io::Result<()>>>)>,
     covered: u64,
     stop: bool,
 }
@@ -376,10 +382,21 @@ impl Journal {
 
     /// Lets the segments before `seq` go; nothing may need them any more.
     pub async fn drop_before(&self, seq: u64) -> io::Result<()> {
-        let (sender, answer) = oneshot::channel();
-        self.shared.lock().drop_before = Some((seq, sender));
+        let stopped = || io::Error::other("the journal has stopped");
+        let answer = {
+            let mut queue = self.shared.lock();
+            // The thread says so before it clears what waits, and nobody will look here again.
+            if self.shared.failed.load(Ordering::Relaxed) {
+                return Err(stopped());
+            }
+            let (sender, answer) = oneshot::channel();
+            let (before, waiting) = queue.drop_before.get_or_insert_default();
+            *before = seq.max(*before);
+            waiting.push(sender);
+            answer
+        };
         self.shared.filled.notify_one();
-        answer.await.unwrap_or_else(|_| Err(io::Error::other("the journal has stopped")))
+        answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Ends the thread once all that waits is flushed.
@@ -424,6 +441,8 @@ impl Shared {
             flushed: AtomicU64::new(0),
             at_disk_since: AtomicU64::new(0),
             under_way: AtomicU64::new(0),
+            #[cfg(test)]
+            waits: AtomicU64::new(0),
         }
     }
 
@@ -491,6 +510,12 @@ fn refuse(items: &mut Vec<Item>, which: impl Fn(&Item) -> bool) -> u64 {
         let _ = reply.send(Err(Refused::DiskFull { retry_after: RETRY_AFTER_DISK }));
     });
     answered.count() as u64
+}
+
+/// Most memory of inputs that one flush takes where segments have so many bytes: what many sent together fits into the reserve of one.
+fn flush_bytes_max(segment_bytes: u64) -> usize {
+    let part = usize::try_from(segment_bytes / 4).unwrap_or(usize::MAX);
+    part.clamp(FLUSH_BYTES_MIN, FLUSH_BYTES_MAX)
 }
 
 /// About how much memory an input of our own, or an operator's, holds.
@@ -588,23 +613,30 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
     fn take(&mut self) -> Option<Vec<Item>> {
         let mut queue = self.shared.lock();
         if queue.items.is_empty() && queue.drop_before.is_none() && !queue.stop {
+            #[cfg(test)]
+            self.shared.waits.fetch_add(1, Ordering::Relaxed);
             (queue, _) =
                 self.shared.filled.wait_timeout(queue, HOUSEKEEPING).unwrap_or_else(|e| e.into_inner());
         }
-        if let Some((seq, reply)) = queue.drop_before.take() {
+        if let Some((seq, waiting)) = queue.drop_before.take() {
             drop(queue);
-            // Who asked may have gone; the segments go all the same.
-            drop(reply.send(self.at_disk(|writer| writer.drop_before(seq))));
+            let gone = self.at_disk(|writer| writer.drop_before(seq));
+            for reply in waiting {
+                let gone = gone.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()));
+                // Who asked may have gone; the segments go all the same.
+                drop(reply.send(gone.copied()));
+            }
             return Some(Vec::new());
         }
         if queue.items.is_empty() {
             return if queue.stop { None } else { Some(Vec::new()) };
         }
+        let bytes_max = flush_bytes_max(self.shared.options.segment_bytes);
         let mut bytes = 0;
         let count = queue.items.iter().take_while(|item| {
             let first = bytes == 0;
             bytes += item.bytes.max(64);
-            first || bytes <= FLUSH_BYTES_MAX
+            first || bytes <= bytes_max
         });
         let count = count.count();
         let rest = queue.items.split_off(count);
@@ -802,7 +834,9 @@ impl<R> Drop for Thread<R> {
     /// Whatever ends the thread, a panic too: nothing is accepted any more, and nobody waits for an answer.
     fn drop(&mut self) {
         self.shared.failed.store(true, Ordering::Relaxed);
-        self.shared.lock().items.clear();
+        let mut queue = self.shared.lock();
+        queue.items.clear();
+        queue.drop_before = None;
     }
 }
 

@@ -5,8 +5,9 @@ use std::{io, sync::Arc};
 use ams2_core::{At, Input};
 
 use super::{
-    codec::{Decoder, InMemory},
+    codec::InMemory,
     holes::read_whole,
+    records::Records,
     segment::{FRAME_HEADER, Found, SegmentHeader, Walk},
     storage::StoredFile,
 };
@@ -19,8 +20,8 @@ pub(super) struct LostFrame {
 }
 
 /// The frames of a segment before `end`, from the first on that the disk does not give back. Later ones are among them:
-/// a segment that takes one again counts for all that follow. With how many places memory does not give back either: what stood
-/// there cannot be written again. An error says that it could not be read at all: nobody knows then what is lost.
+/// a segment that takes one again counts for all that follow. With how many places memory does not give back either, or
+/// whose records do not decode: what stood there cannot be written again, and takes nothing along that stood beside it. An error says that it could not be read at all: nobody knows then what is lost.
 pub(super) fn lost_from_disk(
     file: &Arc<dyn StoredFile>,
     header: &SegmentHeader,
@@ -33,7 +34,7 @@ pub(super) fn lost_from_disk(
     }
     let disk = read_whole(file)?;
     let bytes = &memory.bytes[..memory.bytes.len().min(end as usize)];
-    let (mut lost, mut damaged) = (Vec::new(), Vec::new());
+    let (mut lost, mut damaged, mut left_out) = (Vec::new(), Vec::new(), 0);
     let mut walk = Walk::new(bytes, *header);
     for found in walk.by_ref() {
         match found {
@@ -42,14 +43,18 @@ pub(super) fn lost_from_disk(
                 if lost.is_empty() && disk.bytes.get(range.clone()) == Some(&bytes[range]) {
                     continue;
                 }
-                let mut inputs = Vec::new();
-                let mut decoder = Decoder::new(payload);
                 let earlier = InMemory { bytes, damaged: &damaged };
-                while !decoder.is_empty() {
-                    let Ok(input) = decoder.input(&earlier, header.base_ms) else { break };
-                    inputs.push(input);
+                let (first, end) = (frame.seq, frame.seq + u64::from(frame.sequences));
+                // A form that only a newer program writes is none of ours: we wrote it.
+                let of_none =
+                    |_| Records { found: Vec::new(), left_out: std::iter::once(first..end).collect() };
+                let records = Records::of(payload, &frame, &earlier, header.base_ms).unwrap_or_else(of_none);
+                for numbers in records.left_out {
+                    let (segment, first, last) = (header.id, numbers.start, numbers.end - 1);
+                    tracing::error!(segment, first, last, "records do not decode and are left out");
+                    left_out += 1;
                 }
-                lost.push(LostFrame { seq: frame.seq, at: frame.at, inputs });
+                lost.extend(runs(records.found, frame.at));
             }
             Found::Damage(range) | Found::TornEnd(range) => damaged.push(range),
         }
@@ -62,5 +67,19 @@ pub(super) fn lost_from_disk(
         let (segment, offset, bytes) = (header.id, range.start, range.end - range.start);
         tracing::error!(segment, offset, bytes, "what was kept there cannot be read any more");
     }
-    Ok((lost, damaged.len() as u64))
+    Ok((lost, damaged.len() as u64 + left_out))
+}
+
+/// Frames of records whose numbers follow each other.
+fn runs(found: Vec<(u64, Input)>, at: At) -> Vec<LostFrame> {
+    let mut runs: Vec<LostFrame> = Vec::new();
+    let mut due = 0;
+    for (seq, input) in found {
+        if runs.is_empty() || seq != due {
+            runs.push(LostFrame { seq, at, inputs: Vec::new() });
+        }
+        due = seq + input.sequences();
+        runs.last_mut().expect("it has one from above").inputs.push(input);
+    }
+    runs
 }

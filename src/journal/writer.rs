@@ -14,8 +14,9 @@ use super::{
     Options,
     codec::{self, Dictionary},
     segment::{FRAME_HEADER, PAYLOAD_MAX, SEGMENT_HEADER, SegmentHeader, seal_frame, writer_version},
+    spares::Spares,
     storage::{Storage, StoredFile, is_no_room},
-    verify,
+    verify::{self, LostFrame},
 };
 
 /// Highest number of a file that is taken for ours. Nobody gets there by counting, and there is always a next one.
@@ -30,8 +31,6 @@ const RESERVE_PART: u64 = 4;
 const SEGMENTS_TRIED: u32 = 3;
 /// A start goes on in the last segment while at least one in this many parts of it is left.
 const RESUME_PART: u64 = 4;
-/// Free files that are kept for later segments.
-const FREE_MAX: usize = 2;
 
 /// What goes when. Both limits hold; neither touches what no snapshot covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,12 +69,16 @@ pub struct Space {
 pub(super) struct SegmentInfo {
     pub header: SegmentHeader,
     pub file: Arc<dyn StoredFile>,
+    /// Bytes that its file has, or is to have.
+    pub bytes: u64,
     /// Behind the last flushed frame; `None` for one that was not read since the start.
     pub end: Option<u64>,
     /// Sequence numbers and offsets of some frames, ascending.
     pub index: Vec<(u64, u64)>,
     /// What did not check.
     pub damaged: Vec<Range<u64>>,
+    /// Whether rot was met in it that the writer has not heard of.
+    pub has_rotted: bool,
 }
 
 /// All segments, oldest first.
@@ -88,9 +91,9 @@ pub struct Writer {
     options: Options,
     key: [u64; 2],
     current: Current,
-    /// Files that can become segments.
-    free: Vec<String>,
-    free_counter: u64,
+    spares: Spares,
+    /// The number of the next segment: no file has it, nor a higher one.
+    next_id: u64,
     next_seq: u64,
     at: At,
     frame: Vec<u8>,
@@ -159,14 +162,14 @@ impl Writer {
             first_at: at,
             by: writer_version(),
         };
-        let mut free = std::mem::take(&mut end.free);
+        let mut spares = Spares::new(std::mem::take(&mut end.free));
         let has_rest =
             |current: &Current| current.size - current.offset >= options.segment_bytes / RESUME_PART;
         // A segment names the version that wrote it.
         let is_ours = |current: &Current| current.header.by == header.by && end.rest_is_clean;
         let rest = rest_of_last(&end, key).filter(|current| is_ours(current) && has_rest(current));
         let goes_on = rest.is_some();
-        let begun = rest.map_or_else(|| begin(&*end.storage, &mut free, &options, header, key), Ok);
+        let begun = rest.map_or_else(|| begin(&*end.storage, &mut spares, &options, header, key), Ok);
         let (current, last) = match begun {
             Ok(current) => (current, last),
             Err(error) if is_no_room(&error) => {
@@ -177,7 +180,6 @@ impl Writer {
             }
             Err(error) => return Err(error),
         };
-        let free_counter = free.iter().filter_map(|name| free_number(name)).max().unwrap_or(0);
         let is_new = current.header.id == header.id;
         let mut writer = Writer {
             storage: end.storage,
@@ -185,8 +187,8 @@ impl Writer {
             options,
             key,
             current,
-            free,
-            free_counter,
+            spares,
+            next_id: header.id + u64::from(is_new),
             next_seq,
             at,
             frame: Vec::new(),
@@ -200,7 +202,8 @@ impl Writer {
                 return Err(error);
             }
             tracing::warn!(%error, "the last segment cannot be read again: going on in a new one");
-            writer.current = begin(&*writer.storage, &mut writer.free, &writer.options, header, key)?;
+            writer.next_id += 1;
+            writer.current = begin(&*writer.storage, &mut writer.spares, &writer.options, header, key)?;
             writer.show_current(Vec::new());
         }
         if let Some(last) = last.filter(|last| last.segment != writer.current.header.id)
@@ -266,6 +269,7 @@ impl Writer {
         let first = self.next_seq;
         let mut failed = 0;
         loop {
+            self.look_at_rot();
             self.encode(at, inputs);
             if self.frame.len() as u64 > u64::from(PAYLOAD_MAX) {
                 // What it defines stands nowhere.
@@ -319,7 +323,13 @@ impl Writer {
     /// Forgets the spare segment, as if none could be had.
     #[cfg(test)]
     pub(super) fn forget_free(&mut self) {
-        self.free.clear();
+        self.spares.forget();
+    }
+
+    /// Lets something else go from now on.
+    #[cfg(test)]
+    pub(super) fn set_retention(&mut self, retention: Retention) {
+        self.options.retention = retention;
     }
 
     /// Where the next frame begins in the current segment.
@@ -333,7 +343,8 @@ impl Writer {
         self.room_for_clients() > 0
     }
 
-    /// Bytes that inputs of clients may use: all they want while there is another segment, else what the reserve leaves.
+    /// Bytes that inputs of clients may use: what the next segment and the disk have, where there is another segment, else what the
+    /// reserve leaves.
     pub fn room_for_clients(&self) -> u64 {
         self.room_before(self.options.segment_bytes / RESERVE_PART)
     }
@@ -344,22 +355,19 @@ impl Writer {
     }
 
     fn room_before(&self, reserve: u64) -> u64 {
-        if !self.free.is_empty() {
-            return u64::MAX;
+        let rest = self.current.size.saturating_sub(self.current.offset + reserve);
+        if self.spares.is_empty() {
+            return rest;
         }
-        self.current.size.saturating_sub(self.current.offset + reserve)
+        // What is larger than a segment has one to itself, which grows as far as the disk has room.
+        let free = self.storage.free_bytes().unwrap_or(0).saturating_sub(self.options.free_bytes_min);
+        let next = self.options.segment_bytes.saturating_sub(SEGMENT_HEADER + reserve);
+        rest.max(next.saturating_add(free))
     }
 
     /// Allocates the segment after this one; whether there is one.
     pub fn ensure_spare(&mut self) -> bool {
-        if self.free.is_empty() {
-            self.free_counter += 1;
-            let name = format!("{}.free", self.free_counter);
-            if self.storage.create(&name, self.options.segment_bytes).is_ok() {
-                self.free.push(name);
-            }
-        }
-        !self.free.is_empty()
+        self.spares.ensure(&*self.storage, self.options.segment_bytes)
     }
 
     /// The first sequence number to keep, when retention at time `now`, or pressure, lets older segments go that `covered`
@@ -367,7 +375,7 @@ impl Writer {
     pub fn droppable(&self, covered: u64, now: At, pressure: Pressure) -> Option<u64> {
         let segments = self.segments.read().unwrap_or_else(|e| e.into_inner());
         let oldest_at = now.0.saturating_sub(self.options.retention.age.as_millis() as u64);
-        let mut bytes = segments.len() as u64 * self.options.segment_bytes;
+        let mut bytes: u64 = segments.iter().map(|info| info.bytes).sum();
         let mut keep_from = None;
         for pair in segments.windows(2) {
             let next = &pair[1].header;
@@ -376,7 +384,7 @@ impl Writer {
             if !expired || next.first_seq > covered + 1 {
                 break;
             }
-            bytes -= self.options.segment_bytes;
+            bytes -= pair[0].bytes;
             keep_from = Some(next.first_seq);
         }
         keep_from
@@ -393,17 +401,19 @@ impl Writer {
                 }
             };
             let name = segment_name(oldest);
-            if self.free.len() < FREE_MAX {
-                self.free_counter += 1;
-                let free = format!("{}.free", self.free_counter);
-                match self.storage.rename_new(&name, &free) {
-                    Ok(()) => self.free.push(free),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
+            if self.spares.want_more() {
+                self.spares.keep(&*self.storage, &name)?;
             } else {
                 self.storage.remove(&name)?;
             }
+        }
+    }
+
+    /// Defines anew what stands earlier in the current segment, if rot was met in it: what refers to that does not decode.
+    fn look_at_rot(&mut self) {
+        let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
+        if segments.last_mut().is_some_and(|info| std::mem::take(&mut info.has_rotted)) {
+            self.current.dictionary = Dictionary::new(self.key);
         }
     }
 
@@ -429,6 +439,7 @@ impl Writer {
         let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
         if let Some(info) = segments.last_mut() {
             info.end = Some(end);
+            info.bytes = info.bytes.max(end);
             note(&mut info.index, &info.damaged, self.next_seq, start);
         }
         Ok(())
@@ -447,27 +458,37 @@ impl Writer {
         Ok(end)
     }
 
-    /// Ends the current segment and begins the next. A file that cannot be made one is left, and another is tried.
+    /// Ends the current segment and begins the next.
     fn roll(&mut self, at: At) -> io::Result<()> {
-        let mut header = self.next_header(at);
-        let mut tried = 0;
-        let current = loop {
-            match begin(&*self.storage, &mut self.free, &self.options, header, self.key) {
-                Ok(current) => break current,
-                Err(error) if tried == SEGMENTS_TRIED => return Err(error),
-                Err(_) => tried += 1,
-            }
-            header.id += 1;
-        };
+        let current = self.tried(|writer| {
+            let header = writer.next_header(at);
+            begin(&*writer.storage, &mut writer.spares, &writer.options, header, writer.key)
+        })?;
         std::mem::replace(&mut self.current, current).file.rest();
         self.show_current(Vec::new());
         self.ensure_spare();
         Ok(())
     }
 
-    fn next_header(&self, at: At) -> SegmentHeader {
+    /// Begins a segment so. A file that cannot be made one is left, and another is tried, under another number.
+    fn tried<T>(&mut self, begin: impl Fn(&mut Writer) -> io::Result<T>) -> io::Result<T> {
+        let mut tried = 0;
+        loop {
+            match begin(self) {
+                Err(error) if tried < SEGMENTS_TRIED => {
+                    tracing::warn!(%error, "a segment cannot be begun: another is tried");
+                    tried += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn next_header(&mut self, at: At) -> SegmentHeader {
+        let id = self.next_id;
+        self.next_id += 1;
         SegmentHeader {
-            id: self.current.header.id + 1,
+            id,
             first_seq: self.next_seq,
             // Wall time and journal time run at one pace between jumps: good enough for short numbers.
             base_ms: self
@@ -491,11 +512,20 @@ impl Writer {
         let (segment, sequence, next_seq) = (self.current.header.id, first.seq, self.next_seq);
         tracing::error!(segment, sequence, "what was kept is not on the disk any more, and is written again");
         self.damaged += 1;
-        self.next_seq = first.seq;
+        let index = self.tried(|writer| writer.write_again(at, &lost));
+        self.next_seq = next_seq;
+        self.show_current(index?);
+        self.ensure_spare();
+        Ok(())
+    }
+
+    /// Begins a segment with frames that are not on the disk any more; their index.
+    fn write_again(&mut self, at: At, lost: &[LostFrame]) -> io::Result<Vec<(u64, u64)>> {
+        self.next_seq = lost.first().map_or(self.next_seq, |frame| frame.seq);
         let header = self.next_header(at);
         // It counts from its first frame on, whatever the old one holds behind that: so it gets its header, and is a
         // segment, once it has all of them.
-        let current = place(&*self.storage, &mut self.free, &self.options, header, self.key)?;
+        let current = place(&*self.storage, &mut self.spares, &self.options, header, self.key)?;
         std::mem::replace(&mut self.current, current).file.rest();
         let mut index = Vec::new();
         for frame in lost {
@@ -504,23 +534,22 @@ impl Writer {
             note(&mut index, &[], frame.seq, self.current.offset);
             self.current.offset = self.write_frame()?;
         }
-        self.next_seq = next_seq;
         if !self.options.unsafe_no_sync {
             self.current.file.sync()?;
         }
         make_segment(&*self.storage, &self.options, &self.current)?;
-        self.show_current(index);
-        self.ensure_spare();
-        Ok(())
+        Ok(index)
     }
 
     fn show_current(&mut self, index: Vec<(u64, u64)>) {
         let info = SegmentInfo {
             header: self.current.header,
             file: self.current.file.clone(),
+            bytes: self.options.segment_bytes.max(self.current.offset),
             end: Some(self.current.offset),
             index,
             damaged: Vec::new(),
+            has_rotted: false,
         };
         self.segments.write().unwrap_or_else(|e| e.into_inner()).push(info);
     }
@@ -544,12 +573,12 @@ pub(super) fn free_number(name: &str) -> Option<u64> {
 /// Makes a free or new file into a segment, durable by name and header.
 fn begin(
     storage: &dyn Storage,
-    free: &mut Vec<String>,
+    spares: &mut Spares,
     options: &Options,
     header: SegmentHeader,
     key: [u64; 2],
 ) -> io::Result<Current> {
-    let current = place(storage, free, options, header, key)?;
+    let current = place(storage, spares, options, header, key)?;
     make_segment(storage, options, &current)?;
     Ok(current)
 }
@@ -557,24 +586,13 @@ fn begin(
 /// A free or new file with the name of a segment; without a header it is none yet.
 fn place(
     storage: &dyn Storage,
-    free: &mut Vec<String>,
+    spares: &mut Spares,
     options: &Options,
     header: SegmentHeader,
     key: [u64; 2],
 ) -> io::Result<Current> {
     let name = segment_name(header.id);
-    let file = match free.pop() {
-        Some(old) => {
-            // That it is free may not be durable yet: else, were the power to go now, a segment would come back under
-            // its old name with another's header.
-            if !options.unsafe_no_sync {
-                storage.sync_names()?;
-            }
-            storage.rename_new(&old, &name)?;
-            storage.open(&name)?
-        }
-        None => storage.create(&name, options.segment_bytes)?,
-    };
+    let file = spares.place(storage, &name, options.segment_bytes, !options.unsafe_no_sync)?;
     let (size, dictionary) = (options.segment_bytes, Dictionary::new(key));
     // The first frame's room is made with the header's page, which must not be zeroed again.
     Ok(Current { header, file, size, offset: SEGMENT_HEADER, zeroed: SEGMENT_HEADER, dictionary })

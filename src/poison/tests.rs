@@ -127,3 +127,28 @@ fn what_another_journal_left_in_the_folder_leaves_out_nothing() {
         assert_eq!(recovered.damage.len(), left_out, "{content}");
     }
 }
+
+#[test]
+fn a_list_of_panics_that_the_disk_cannot_read_does_not_refuse_the_start() {
+    for inode in [false, true] {
+        let disk = journal(&["A", "Poison", "B"]);
+        assert!(start(&disk).is_err());
+        if inode {
+            disk.lose_inode(FILE)
+        } else {
+            disk.lose(FILE, 0..1)
+        }
+        // What was counted is lost, and that is all: the record is met again, and counted anew if the disk lets us.
+        let error = start(&disk).err().expect("it panics");
+        assert!(matches!(error, OpenError::Panicked { sequence: 2 }), "{error}");
+        let disk = journal(&["A", "B"]);
+        disk.create(FILE, 0).expect("made");
+        if inode {
+            disk.lose_inode(FILE)
+        } else {
+            disk.lose(FILE, 0..1)
+        }
+        let recovered = start(&disk).expect("a start is not refused");
+        assert!(recovered.damage.iter().any(|said| said.contains("`panics`")), "{:?}", recovered.damage);
+    }
+}

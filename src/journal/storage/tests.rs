@@ -117,3 +117,22 @@ fn many_files_take_few_descriptors_and_are_read_all_the_same() {
     storage.rename("3.seg", "4.seg").expect("renamed");
     assert_eq!(files[4].read_at(&mut [0], 0).expect_err("another file").kind(), io::ErrorKind::NotFound);
 }
+
+#[test]
+fn a_file_has_room_where_the_file_system_sets_none_aside() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (number, error) in [Errno::OPNOTSUPP, Errno::NOSYS].into_iter().enumerate() {
+        for bytes in [1, 4096, ZERO_BYTES, 3 * ZERO_BYTES + 1] {
+            let path = folder.path().join(format!("{number}-{bytes}"));
+            let file = options().create_new(true).open(&path).expect("made");
+            allocate(&file, bytes, |_, _| Err(error)).expect("zeros are written");
+            let found = file.metadata().expect("there");
+            assert_eq!(found.len(), bytes);
+            assert!(found.blocks() * 512 >= bytes, "{} blocks for {bytes} bytes", found.blocks());
+            assert!(fs::read(&path).expect("readable").iter().all(|byte| *byte == 0));
+        }
+    }
+    let file = options().create_new(true).open(folder.path().join("full")).expect("made");
+    let error = allocate(&file, 1 << 20, |_, _| Err(Errno::NOSPC)).expect_err("no room is no room");
+    assert!(is_no_room(&error) && file.metadata().expect("there").len() == 0, "{error}");
+}
