@@ -17,6 +17,7 @@ mod docs;
 mod examples;
 mod fair;
 mod files;
+mod filesystems;
 mod four_actions;
 mod harness;
 mod hostile;
