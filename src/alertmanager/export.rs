@@ -57,7 +57,18 @@ pub fn export(config: &Config) -> Exported {
             out.span(span, &interval.name);
         }
     }
-    Exported { text: out.text, approximated: out.approximated }
+    let text = match out.approximated.len() {
+        0 => out.text,
+        // Where `amtool` and whoever else reads the status sees it, too.
+        count => format!("{}\n{}", counted(count), out.text),
+    };
+    Exported { text, approximated: out.approximated }
+}
+
+/// The line of the text that says how much of ours it does not say as it is.
+fn counted(count: usize) -> String {
+    let settings = if count == 1 { "setting" } else { "settings" };
+    format!("# {count} {settings} in the nearest form, or left out: `ams2 export alertmanager` names each.")
 }
 
 #[derive(Default)]
@@ -94,6 +105,10 @@ impl Writer {
                 self.note(format!("route {}: notify: each", shown(&route.matchers)));
             }
             (Some(GroupBy::All), _) => self.line(depth, "group_by: ['...']"),
+            // Below another route no list at all would be that of the parent.
+            (Some(GroupBy::Labels(names)), _) if names.is_empty() && !is_root => {
+                self.line(depth, "group_by: []");
+            }
             (Some(GroupBy::Labels(names)), _) => self.names("group_by", names, depth),
             (None, _) => {}
         }
@@ -246,4 +261,74 @@ fn duration(ms: u64) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, lines, load_text};
+
+    fn exported(text: &str) -> Exported {
+        let folder = tempfile::tempdir().expect("a folder");
+        let loaded = load_text("f", text, folder.path(), &Overrides::default());
+        export(&loaded.map_err(|wrong| lines(&wrong.found)).expect("right").core)
+    }
+
+    #[test]
+    fn what_alertmanager_knows_is_written_as_it_is() {
+        let found = exported(
+            "receivers: [{name: a}]\nroute: {receiver: a, group_by: [x, y], group_wait: 90s, repeat_interval: 1d, routes: [{matchers: ['a=b'], group_by: []}, {group_by: ['...'], continue: true}, {}]}\n",
+        );
+        let expected = "global:
+  resolve_timeout: 5m
+route:
+  receiver: \"a\"
+  group_by: [\"x\", \"y\"]
+  group_wait: 1m30s
+  repeat_interval: 1d
+  routes:
+  -
+    matchers:
+    - \"a=\\\"b\\\"\"
+    group_by: []
+  -
+    continue: true
+    group_by: ['...']
+  -
+    continue: false
+receivers:
+- name: \"a\"
+";
+        assert_eq!(found, Exported { text: expected.into(), approximated: vec![] });
+    }
+
+    #[test]
+    fn what_it_does_not_know_is_in_the_nearest_form_and_counted() {
+        // Each with what is written of it, and what is said.
+        let rows = [
+            ("routes: [{notify: each}]", "group_by: ['...']", "route {}: notify: each"),
+            ("routes: [{tell_short: true}]", "continue: false", "route {}: tell_short"),
+            ("routes: [{group_wait_each: true}]", "continue: false", "route {}: group_wait_each"),
+            ("routes: [{matchers: ['severity >= major']}]", "severity=~", "matchers: severity>=\"major\""),
+            ("routes: [{matchers: ['load > 3']}]", "load=~\\\".+\\\"", "matchers: load>\"3\""),
+        ];
+        for (routes, written, said) in rows {
+            let found = exported(&format!("receivers: [{{name: a}}]\nroute: {{receiver: a, {routes}}}\n"));
+            assert!(found.text.contains(written), "{routes}: {}", found.text);
+            assert_eq!(found.approximated, [said], "{routes}");
+            assert!(found.text.starts_with("# 1 setting in the nearest form, or left out"), "{}", found.text);
+        }
+        let nights = exported(
+            "receivers: [{name: a, actions: [{event_log: {to: file, path: a}}]}]\nroute: {receiver: a, routes: [{active_time_intervals: [n]}]}\ntime_intervals: [{name: n, time_intervals: [{times: [{start_time: '22:00', end_time: '06:00'}], weekdays: [friday]}]}]\n",
+        );
+        for words in [
+            "start_time: '22:00', end_time: '24:00'",
+            "start_time: '00:00', end_time: '06:00'",
+            "# 2 settings",
+        ] {
+            assert!(nights.text.contains(words), "{words}: {}", nights.text);
+        }
+        let said = ["receiver a: its 1 actions", "time interval n: a range over midnight on certain days"];
+        assert_eq!(nights.approximated, said);
+    }
 }

@@ -98,5 +98,6 @@ pub(super) fn export(export: ExportVerb) -> Result<Exit, CliError> {
     for what in &exported.approximated {
         talk(format_args!("in the nearest form, or left out: {}", shown(what)));
     }
+    talk(format_args!("{} settings in the nearest form, or left out", exported.approximated.len()));
     Ok(Exit::Done)
 }
