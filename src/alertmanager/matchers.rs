@@ -24,11 +24,26 @@ fn wrong<T>(why: impl Into<String>) -> Result<T, MatcherSyntaxError> {
 /// Reads a list such as `{a="b",c!~"d"}`, with or without braces. Both grammars are asked: where both can read it and
 /// differ the classic one counts, and what neither can read is said in the classic one's words.
 pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, MatcherSyntaxError> {
+    parse_both(text).map(|read| read.matchers)
+}
+
+/// A list of matchers, and whether its two grammars agree on it.
+pub(super) struct ReadMatchers {
+    /// The reading that counts.
+    pub matchers: Vec<Matcher>,
+    /// How the UTF-8 grammar reads it, where that is another list.
+    pub otherwise: Option<Vec<Matcher>>,
+}
+
+/// The same as [`parse_matchers`], with the other reading.
+pub(super) fn parse_both(text: &str) -> Result<ReadMatchers, MatcherSyntaxError> {
+    let one = |matchers| Ok(ReadMatchers { matchers, otherwise: None });
     match (utf8_list(text), classic_list(text)) {
         (Err(_), Err(error)) => Err(error),
-        (Err(_), Ok(classic)) => Ok(classic),
-        (Ok(utf8), Err(_)) => Ok(utf8),
-        (Ok(utf8), Ok(classic)) => Ok(if utf8 == classic { utf8 } else { classic }),
+        (Err(_), Ok(classic)) => one(classic),
+        (Ok(utf8), Err(_)) => one(utf8),
+        (Ok(utf8), Ok(classic)) if utf8 == classic => one(utf8),
+        (Ok(utf8), Ok(classic)) => Ok(ReadMatchers { matchers: classic, otherwise: Some(utf8) }),
     }
 }
 
@@ -251,63 +266,65 @@ mod tests {
         }
     }
 
-    /// Alertmanager, `matcher/compat` in its default mode: what its two grammars say of the same text, and which counts.
+    /// Alertmanager's default mode: what its two grammars say of the same text, and which counts. `compliance` is its
+    /// `matcher/compliance/compliance_test.go`, `classic` `pkg/labels/parse_test.go`, `UTF-8` `matcher/parse/parse_test.go`, `compat`
+    /// `matcher/compat/parse_test.go`.
     #[test]
     fn lists_are_read_as_alertmanager_reads_them() {
         let rows = [
-            ("", ""),
-            ("{}", ""),
-            ("{foo=\"bar\"}", "foo=\"bar\""),
-            ("{foo=bar}", "foo=\"bar\""),
-            ("foo=bar", "foo=\"bar\""),
-            ("foo=bar,", "foo=\"bar\""),
-            ("{foo=bar,}", "foo=\"bar\""),
-            ("{ foo = bar , a != b }", "foo=\"bar\",a!=\"b\""),
-            ("foo=~\"[a-z]+\",x!~y", "foo=~\"[a-z]+\",x!~\"y\""),
+            ("compliance", "", ""),
+            ("compliance", "{}", ""),
+            ("compliance", "{foo=\"bar\"}", "foo=\"bar\""),
+            ("compliance", "{foo=bar}", "foo=\"bar\""),
+            ("compliance", "foo=bar", "foo=\"bar\""),
+            ("compliance", "foo=bar,", "foo=\"bar\""),
+            ("compliance", "{foo=bar,}", "foo=\"bar\""),
+            ("compliance", "{ foo = bar , a != b }", "foo=\"bar\",a!=\"b\""),
+            ("compliance", "foo=~\"[a-z]+\",x!~y", "foo=~\"[a-z]+\",x!~\"y\""),
             // Only the classic grammar reads these.
-            ("foo=", "foo=\"\""),
-            ("{foo=bar", "foo=\"bar\""),
-            ("foo=bar}", "foo=\"bar\""),
-            ("{foo=bar}}", "foo=\"bar}\""),
-            ("tricky=~~~", "tricky=~\"~~\""),
-            ("job='x'", "job=\"'x'\""),
-            ("foo=a b", "foo=\"a b\""),
-            ("foo=\\d", "foo=\"\\\\d\""),
-            ("foo=\"a\\nb\"", "foo=\"a\\nb\""),
+            ("classic", "foo=", "foo=\"\""),
+            ("classic", "{foo=bar", "foo=\"bar\""),
+            ("classic", "foo=bar}", "foo=\"bar\""),
+            ("classic", "{foo=bar}}", "foo=\"bar}\""),
+            ("classic", "tricky=~~~", "tricky=~\"~~\""),
+            ("classic", "job='x'", "job=\"'x'\""),
+            ("classic", "foo=a b", "foo=\"a b\""),
+            ("classic", "foo=\\d", "foo=\"\\\\d\""),
+            ("classic", "foo=\"a\\nb\"", "foo=\"a\\nb\""),
             // Only the UTF-8 grammar reads these.
-            ("foo🙂=bar", "foo🙂=\"bar\""),
-            ("\"foo bar\"=x", "\"foo bar\"=\"x\""),
-            ("foo>=x", "\"foo>\"=\"x\""),
+            ("UTF-8", "foo🙂=bar", "foo🙂=\"bar\""),
+            ("UTF-8", "\"foo bar\"=x", "\"foo bar\"=\"x\""),
+            ("UTF-8", "foo>=x", "\"foo>\"=\"x\""),
             // Both read it, and differ: the classic one counts.
-            ("foo=\"\\u263a\"", "foo=\"\\\\u263a\""),
+            ("compat, both differ", "foo=\"\\u263a\"", "foo=\"\\\\u263a\""),
             // Neither does.
-            ("{,}", "error"),
-            ("foo", "error"),
-            ("foo=\"bar", "error"),
-            ("foo=\"ba\"r\"", "error"),
-            ("=bar", "error"),
-            ("foo==~bar", "foo=\"=~bar\""),
-            ("foo=~\"(\"", "error"),
-            ("{foo=bar}{a=b}", "foo=\"bar}{a=b\""),
+            ("compliance, errors", "{,}", "error"),
+            ("compliance, errors", "foo", "error"),
+            ("compliance, errors", "foo=\"bar", "error"),
+            ("compliance, errors", "foo=\"ba\"r\"", "error"),
+            ("compliance, errors", "=bar", "error"),
+            ("compliance, errors", "foo==~bar", "foo=\"=~bar\""),
+            ("compliance, errors", "foo=~\"(\"", "error"),
+            ("compliance, errors", "{foo=bar}{a=b}", "foo=\"bar}{a=b\""),
         ];
-        for (text, expected) in rows {
-            assert_eq!(shown(parse_matchers(text)), expected, "{text}");
+        for (source, text, expected) in rows {
+            assert_eq!(shown(parse_matchers(text)), expected, "{source}: {text}");
         }
     }
 
     #[test]
     fn one_matcher_is_read_without_braces() {
         let rows = [
-            ("foo=bar", "foo=\"bar\""),
-            ("foo!=\"\"", "foo!=\"\""),
-            ("foo=~a|b", "foo=~\"a|b\""),
-            ("{foo=bar}", "error"),
-            ("foo=bar,a=b", "foo=\"bar,a=b\""),
-            ("\"foo bar\"=x", "\"foo bar\"=\"x\""),
-            ("", "error"),
+            ("compat, one matcher", "foo=bar", "foo=\"bar\""),
+            ("compat, one matcher", "foo!=\"\"", "foo!=\"\""),
+            ("compat, one matcher", "foo=~a|b", "foo=~\"a|b\""),
+            ("compat, one matcher", "{foo=bar}", "error"),
+            ("compat, one matcher", "foo=bar,a=b", "foo=\"bar,a=b\""),
+            ("compat, one matcher", "\"foo bar\"=x", "\"foo bar\"=\"x\""),
+            ("compat, one matcher", "", "error"),
         ];
-        for (text, expected) in rows {
-            assert_eq!(shown(parse_matcher(text).map(|one| vec![one])), expected, "{text}");
+        for (source, text, expected) in rows {
+            assert_eq!(shown(parse_matcher(text).map(|one| vec![one])), expected, "{source}: {text}");
         }
     }
 }

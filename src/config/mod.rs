@@ -35,6 +35,7 @@ use crate::{
 };
 
 pub use diagnostic::{Diagnostic, Gravity, Place, lines, snippets, whereabouts};
+pub(crate) use read::is_secret_header;
 pub use schema::schema;
 pub use sources::{SourceFile, Sources};
 

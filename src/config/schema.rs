@@ -162,7 +162,7 @@ enum Rank {
 #[schemars(deny_unknown_fields)]
 #[allow(dead_code)]
 struct Receiver {
-    /// Its name, without `/`.
+    /// Its name.
     name: String,
     /// Ways to tell somebody, each named by its key.
     actions: Option<Vec<ActionSettings>>,

@@ -627,10 +627,9 @@ fn a_setting_of_the_wrong_type_hides_nothing_else() {
     }
     // The receiver's name is wrong, and so is its action; and one of another file.
     let found = mistakes(
-        "receivers: [{name: a/b, actions: [{event_log: {to: tape}}]}, {actions: [{event_lgo: {}}]}]\nroute: {receiver: x}\n",
+        "receivers: [{name: '', actions: [{event_log: {to: tape}}]}, {actions: [{event_lgo: {}}]}]\nroute: {receiver: x}\n",
     );
-    for words in ["`a/b` is no name", "`tape` is none of", "unknown action `event_lgo`", "`name` is missing"]
-    {
+    for words in ["`` is no name", "`tape` is none of", "unknown action `event_lgo`", "`name` is missing"] {
         assert!(found.contains(words), "{words}: {found}");
     }
     let folder = folder_of(&[

@@ -470,3 +470,147 @@ fn every_service_gets_what_it_takes() {
     assert_eq!(discord["embeds"][0]["title"], "DiskFull is resolved");
     brought.counts(&[("/several", 1), ("/hook", 2), ("/pagerduty", 2)]);
 }
+
+/// Whatever Alertmanager starts with starts here: a receiver with something that we cannot do is reported, and all others are told.
+#[test]
+fn a_receiver_that_cannot_run_stops_nobody() {
+    // Whether Debian's amtool knows the kind, what `global` says, the receiver, and what is reported: where, and what became of it.
+    let rows = [
+        (
+            true,
+            "",
+            "pagerduty_configs: [{service_key: k}]",
+            "pagerduty_configs[0].service_key",
+            "Approximated",
+        ),
+        (
+            true,
+            "smtp_smarthost: 'mail.example.com:25', smtp_from: a@example.com",
+            "email_configs: [{to: '{{ .CommonLabels.owner }}'}]",
+            "email_configs[0]",
+            "Impossible",
+        ),
+        (false, "", "incidentio_configs: [{url: 'http://h/i'}]", "incidentio_configs[0]", "Impossible"),
+        (
+            false,
+            "rocketchat_token: t, rocketchat_token_id: i",
+            "rocketchat_configs: [{channel: '#c', color: '{{ .None }}'}, {}]",
+            "rocketchat_configs[1]",
+            "Impossible",
+        ),
+        (
+            false,
+            "mattermost_webhook_url_file: missing",
+            "mattermost_configs: [{}]",
+            "mattermost_configs[0]",
+            "Impossible",
+        ),
+        (
+            true,
+            "slack_api_url_file: missing",
+            "slack_configs: [{channel: '#c'}]",
+            "slack_configs[0]",
+            "Impossible",
+        ),
+    ];
+    for (is_known, global, receiver, setting, fate) in rows {
+        let (sink, site) = (Sink::start(answer), Site::new(""));
+        let config = site.path().join("alertmanager.yml");
+        let text = format!(
+            "global: {{{global}}}\nroute: {{receiver: team/hook, group_by: [alertname], group_wait: 0s, routes: [{{matchers: [team=other], receiver: other}}]}}\nreceivers:\n- name: team/hook\n  webhook_configs: [{{url: 'http://{}/hook'}}]\n  {receiver}\n- name: other\n  {receiver}\n",
+            sink.address
+        );
+        fs::write(&config, text).expect("written");
+        if is_known {
+            let mut amtool = Command::new("amtool");
+            clean(&mut amtool);
+            run(amtool.arg("check-config").arg(&config)).ends(0);
+        }
+        let mut command = ams2();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--alertmanager-config"]);
+        command.arg(&config).arg("--data").arg(site.data());
+        let server = site.start_as(command);
+        let log = site.log();
+        for receiver in ["receivers[0]", "receivers[1]"] {
+            let words = [format!("setting={receiver}.{setting} "), format!("fate={fate}")];
+            let is_it = |line: &&str| words.iter().all(|word| line.contains(word.as_str()));
+            assert!(
+                log.lines().filter(|line| line.contains("WARN")).any(|line| is_it(&line)),
+                "{words:?}\n{log}"
+            );
+        }
+        let alert = json!([{ "labels": { "alertname": "DiskFull" } }]);
+        server.call("POST", "/api/v2/alerts", &alert.to_string()).is(200);
+        let told = || sink.at("/hook").iter().any(|asked| asked.body.contains("DiskFull"));
+        until_true(&format!("{receiver}: the others are told"), told);
+    }
+}
+
+/// Ours in Alertmanager's words: Debian's `amtool` finds it right and takes the same ways, and the status shows the same.
+#[test]
+fn what_is_exported_is_what_amtool_reads_and_what_the_status_shows() {
+    const OURS: &str = r#"
+originator: { http: { listen: 127.0.0.1:0 }, socket: false }
+receivers:
+  - name: ops
+    actions: [{ event_log: { to: file, path: ops.log } }]
+  - { name: db/night }
+  - { name: each }
+route:
+  receiver: ops
+  group_by: [alertname]
+  routes:
+    - { receiver: db/night, matchers: ['team=~"db.*"', 'severity >= major'], group_by: [], active_time_intervals: [nights] }
+    - { receiver: each, matchers: [kind=single], notify: each, continue: true }
+    - { receiver: db/night, matchers: ['foo >= 1', team!=web] }
+time_intervals:
+  - name: nights
+    time_intervals: [{ times: [{ start_time: "20:00", end_time: "06:00" }], location: America/New_York }]
+inhibit_rules:
+  - { source_matchers: ['event = "Branch Offline"'], target_matchers: ['severity <= major'], equal: [site] }
+"#;
+    let site = Site::new(OURS);
+    let server = site.start();
+    let exported = run(ams2().args(["export", "alertmanager"]).arg(site.config())).ends(0);
+    let status = server.get("/api/v2/status").json();
+    let original = status["config"]["original"].as_str().expect("text");
+    assert_eq!(original.trim_end(), exported.stdout.trim_end());
+    // The count stands in both, and each of them is named.
+    let named = exported.stderr.lines().filter(|line| line.starts_with("in the nearest form, or left out: "));
+    let count = named.count();
+    assert!(count >= 4, "{}", exported.stderr);
+    assert!(
+        exported.stderr.contains(&format!("{count} settings in the nearest form, or left out\n")),
+        "{}",
+        exported.stderr
+    );
+    assert!(original.starts_with(&format!("# {count} settings in the nearest form")), "{original}");
+    assert!(original.contains("group_by: []"), "{original}");
+    let file = site.path().join("exported.yml");
+    fs::write(&file, &exported.stdout).expect("written");
+    let amtool = |arguments: &[&str]| {
+        let mut amtool = Command::new("amtool");
+        clean(&mut amtool);
+        run(amtool.args(arguments))
+    };
+    let path = file.to_str().expect("UTF-8");
+    let checked = amtool(&["check-config", path]).ends(0);
+    assert!(
+        checked.stdout.contains("3 receivers") && checked.stdout.contains("1 inhibit rules"),
+        "{}",
+        checked.stdout
+    );
+    let rows: [(&[&str], &str); 6] = [
+        (&["team=db1", "severity=critical"], "db/night"),
+        (&["team=db1", "severity=fatal"], "db/night"),
+        (&["team=db1", "severity=minor"], "ops"),
+        (&["kind=single"], "each"),
+        (&["kind=single", "foo=2"], "each,db/night"),
+        (&["team=web"], "ops"),
+    ];
+    for (labels, receivers) in rows {
+        let options = ["config", "routes", "test", "--config.file", path];
+        let ran = amtool(&[&options[..], labels].concat()).ends(0);
+        assert_eq!(ran.stdout.trim(), receivers, "{labels:?}");
+    }
+}

@@ -18,13 +18,15 @@ pub(super) fn email(
     receiver: &str,
     global: &Global,
     templates: &mut Templates,
-) -> Option<Yaml> {
+) -> Result<Yaml, String> {
     let mut fields = import.fields(node);
     let mut out: Entries = Vec::new();
+    let mut missing = None;
     if let Some(node) = fields.take("to") {
         let to = import.text(node);
         import.below("to", |import| {
             if go_template::is_template(&to) {
+                missing = Some("nobody is named in its `to`".to_owned());
                 import.impossible(node.place, "recipients are not made from alerts: make a route for each");
             } else {
                 import.translated(node.place);
@@ -114,7 +116,10 @@ pub(super) fn email(
     }
     send_resolved(import, &mut fields, &mut out, false);
     import.end(fields);
-    Some(Yaml::Map(vec![("email".into(), Yaml::Map(out))]))
+    match missing {
+        None => Ok(Yaml::Map(vec![("email".into(), Yaml::Map(out))])),
+        Some(missing) => Err(missing),
+    }
 }
 
 /// `Subject` and `Reply-To` have settings of their own.

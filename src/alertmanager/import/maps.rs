@@ -81,7 +81,7 @@ fn is_ours(name: &str) -> bool {
 
 /// A value of a tree. A text that is YAML of another kind is taken for that there, after its templates have run. Here the text is
 /// read before, so that no alert breaks out of its place.
-fn tree_field(import: &mut Import, node: &Node, templates: &mut Templates) -> Yaml {
+pub(super) fn tree_field(import: &mut Import, node: &Node, templates: &mut Templates) -> Yaml {
     let Value::Text(text) = &node.value else { return tree_value(import, node, node.place, templates) };
     let inner = match is_template(text) {
         // In JSON templates stand in texts; anywhere else YAML takes their braces for its own.

@@ -1,10 +1,11 @@
 //! An `alertmanager.yml` as our configuration: every setting is translated, approximated or said to be impossible, with
 //! its line. Nothing is dropped in silence.
 //!
-//! Where to start reading: [`import`]; then `routes` (routes, rules, times), `receivers`, `email` and `services` (who is told, and how),
-//! `maps` (settings whose names the admin chose), `walk` (how settings are taken and reported), `yaml` (how the result is written).
+//! Where to start reading: [`import`]; then `routes` (routes, rules, times), `receivers`, `email`, `services` and `http` (who is told, and
+//! how), `maps` (settings whose names the admin chose), `walk` (how settings are taken and reported), `yaml` (how the result is written).
 
 mod email;
+mod http;
 mod maps;
 mod receivers;
 mod routes;
@@ -19,7 +20,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 
-use crate::config::{Diagnostic, Sources, Wrong, tree};
+use crate::config::{
+    self, Diagnostic, Gravity, Overrides, Sources, Wrong,
+    tree::{self, Node},
+};
 use receivers::Global;
 use templates::Templates;
 use walk::Import;
@@ -88,8 +92,86 @@ pub fn read(path: &Path, secrets: SecretsTo) -> Result<Imported, Wrong> {
 /// route nor receivers, is a mistake.
 pub fn import(text: &str, folder: &Path, secrets: SecretsTo) -> Result<Imported, Vec<Diagnostic>> {
     let root = tree::parse(text, 0).map_err(|mistake| vec![mistake])?;
-    let mut import = Import::new(text, secrets);
-    let mut top = import.fields(&root);
+    // Where secrets are to be files, those that files of theirs hold need not be on this machine.
+    let are_files_here = secrets == SecretsTo::Variables;
+    let mut refused = BTreeMap::new();
+    loop {
+        let made = translate(text, &root, folder, SecretsTo::Variables, &refused)?;
+        let more = made.refused(folder, are_files_here);
+        match more.is_empty() {
+            // Each round has an action less.
+            false => refused.extend(more),
+            true if are_files_here => return Ok(made.imported),
+            true => return Ok(translate(text, &root, folder, secrets, &refused)?.imported),
+        }
+    }
+}
+
+/// What one translation made.
+struct Made {
+    imported: Imported,
+    /// Its receivers, as they stand in the text.
+    receivers: Yaml,
+    /// The path in the file of each action, receiver by receiver.
+    actions: Vec<Vec<String>>,
+}
+
+impl Made {
+    /// Why actions cannot run, by their paths in the file. What Alertmanager starts with starts here, too: one action that we
+    /// refuse is left out, so that all others run. `files`: whether secrets in files are looked for.
+    fn refused(&self, folder: &Path, files: bool) -> BTreeMap<String, String> {
+        let Some(receiver) = self.first_receiver() else { return BTreeMap::new() };
+        let mut text = String::new();
+        let config = vec![
+            ("compat".to_owned(), Yaml::text("alertmanager")),
+            ("receivers".to_owned(), self.receivers.clone()),
+            ("route".to_owned(), Yaml::Map(vec![("receiver".to_owned(), Yaml::text(receiver))])),
+        ];
+        Yaml::Map(config).write(0, &mut text);
+        let overrides = Overrides { variables: self.imported.secrets.clone(), ..Overrides::default() };
+        let Err(wrong) = config::load_text("", &text, folder, &overrides) else { return BTreeMap::new() };
+        let mut refused = BTreeMap::new();
+        for mistake in wrong.found.iter().filter(|found| found.gravity == Gravity::Error) {
+            if !files && mistake.setting.ends_with("_file") {
+                continue;
+            }
+            let Some((path, setting)) = self.action_of(&mistake.setting) else { continue };
+            let mend = if mistake.mend.is_empty() { "" } else { ": " };
+            let why = format!("{setting}: {}{mend}{}", mistake.message, mistake.mend);
+            refused.entry(path).or_insert(why);
+        }
+        refused
+    }
+
+    fn first_receiver(&self) -> Option<String> {
+        let Yaml::List(receivers) = &self.receivers else { return None };
+        let Some(Yaml::Map(entries)) = receivers.first() else { return None };
+        entries.iter().find_map(|(key, value)| match value {
+            Yaml::Text(name) if key == "name" => Some(name.clone()),
+            _ => None,
+        })
+    }
+
+    /// The action that a setting of ours, such as `receivers[0].actions[1].slack.token`, is in, by its path in the file, and the rest of
+    /// the setting.
+    fn action_of<'s>(&self, setting: &'s str) -> Option<(String, &'s str)> {
+        let (receiver, rest) = setting.strip_prefix("receivers[")?.split_once("].actions[")?;
+        let (action, rest) = rest.split_once(']')?;
+        let path = self.actions.get(receiver.parse::<usize>().ok()?)?.get(action.parse::<usize>().ok()?)?;
+        Some((path.clone(), rest.trim_start_matches('.')))
+    }
+}
+
+/// Translates a file whose tree is `root`. `refused`: actions that cannot run, by their paths, and why.
+fn translate(
+    text: &str,
+    root: &Node,
+    folder: &Path,
+    secrets: SecretsTo,
+    refused: &BTreeMap<String, String>,
+) -> Result<Made, Vec<Diagnostic>> {
+    let mut import = Import::new(text, secrets, refused);
+    let mut top = import.fields(root);
     let mut out: Vec<(String, Yaml)> = Vec::new();
 
     let global = Global::read(&mut import, top.take("global"));
@@ -118,9 +200,10 @@ pub fn import(text: &str, folder: &Path, secrets: SecretsTo) -> Result<Imported,
         }
     }
     import.end(top);
-    match (route, receivers) {
+    let receivers = receivers.map(Yaml::List);
+    match (route, &receivers) {
         (Some(route), Some(receivers)) => {
-            out.push(("receivers".into(), Yaml::List(receivers)));
+            out.push(("receivers".into(), receivers.clone()));
             out.push(("route".into(), route));
         }
         (None, _) => {
@@ -147,5 +230,6 @@ pub fn import(text: &str, folder: &Path, secrets: SecretsTo) -> Result<Imported,
     Yaml::Map(out).write(0, &mut text);
     let mut report = import.report;
     report.sort_by_key(|entry| (entry.line, entry.column));
-    Ok(Imported { text, report, secrets: import.secrets })
+    let imported = Imported { text, report, secrets: import.secrets };
+    Ok(Made { imported, receivers: receivers.unwrap_or(Yaml::Null), actions: import.actions })
 }

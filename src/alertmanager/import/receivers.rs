@@ -3,6 +3,7 @@
 
 use super::{
     email::email,
+    http::{Login, http_config, take_http_config},
     maps, services,
     templates::Templates,
     walk::{Fields, Import},
@@ -23,10 +24,12 @@ pub(super) struct Global {
     texts: Vec<(&'static str, String)>,
     pub require_tls: Option<bool>,
     pub implicit_tls: bool,
+    /// `http_config` of all that have none of their own.
+    pub http: Option<Node>,
 }
 
 /// Settings of `global` that are texts.
-const GLOBAL_TEXTS: [&str; 30] = [
+const GLOBAL_TEXTS: [&str; 34] = [
     "smtp_from",
     "smtp_hello",
     "smtp_smarthost",
@@ -55,8 +58,12 @@ const GLOBAL_TEXTS: [&str; 30] = [
     "telegram_bot_token_file",
     "webex_api_url",
     "rocketchat_api_url",
+    "rocketchat_token",
     "rocketchat_token_file",
+    "rocketchat_token_id",
+    "rocketchat_token_id_file",
     "mattermost_webhook_url",
+    "mattermost_webhook_url_file",
 ];
 
 impl Global {
@@ -72,6 +79,10 @@ impl Global {
             for name in GLOBAL_TEXTS {
                 if let Some(node) = fields.take(name) {
                     let text = import.text(node);
+                    if name == "slack_app_url" && slack_api(&text).is_none() {
+                        import.below(name, |import| import.impossible(node.place, SLACK_METHOD));
+                        continue;
+                    }
                     import.below(name, |import| import.translated(node.place));
                     global.texts.push((name, text));
                 }
@@ -85,8 +96,12 @@ impl Global {
                 import.below("smtp_force_implicit_tls", |import| import.translated(node.place));
             }
             if let Some(node) = fields.take("http_config") {
-                let words = "settings for all receivers at once are not known: give them to each";
-                import.below("http_config", |import| import.impossible(node.place, words));
+                // What it becomes is put into each that has none.
+                let mut own = Entries::new();
+                import.below("http_config", |import| {
+                    http_config(import, node, &mut own, Login::WebHook, "global");
+                });
+                global.http = Some(node.clone());
             }
             import.end(fields);
         });
@@ -116,10 +131,14 @@ struct Setting(&'static str, &'static str, Kind);
 pub(super) enum Kind {
     /// A template.
     Template,
+    /// A text that no alert can fill here, though it is a template there.
+    Fixed,
     /// A text as it stands, a number or a flag.
     Plain,
     /// A secret, which may stand in a file: its name with `_file`.
     Secret,
+    /// A URL that may be a secret, or a template.
+    UrlTemplate,
     /// A secret that `global` may give, by this name.
     GlobalSecret(&'static str),
     /// A text that `global` may give, by this name.
@@ -137,7 +156,8 @@ pub(super) enum Kind {
 }
 
 use Kind::{
-    GlobalBase, GlobalPlain, GlobalSecret, Plain, Secret, Template, TemplateMap, TemplateTree, Word, Words,
+    Fixed, GlobalBase, GlobalPlain, GlobalSecret, Plain, Secret, Template, TemplateMap, TemplateTree,
+    UrlTemplate, Word, Words,
 };
 
 /// All that become targets or the web hook.
@@ -146,7 +166,7 @@ const INTEGRATIONS: [Integration; 14] = [
         theirs: "webhook_configs",
         ours: "webhook",
         send_resolved: true,
-        settings: &[Setting("url", "url", Secret), Setting("max_alerts", "max_alerts", Plain)],
+        settings: &[Setting("url", "url", UrlTemplate), Setting("max_alerts", "max_alerts", Plain)],
     },
     Integration {
         theirs: "slack_configs",
@@ -155,13 +175,13 @@ const INTEGRATIONS: [Integration; 14] = [
         settings: &[
             Setting("api_url", "webhook_url", GlobalSecret("slack_api_url")),
             Setting("app_token", "token", GlobalSecret("slack_app_token")),
-            Setting("channel", "channel", Template),
+            Setting("channel", "channel", Fixed),
             Setting("username", "username", Template),
             Setting("title", "title", Template),
             Setting("title_link", "link", Template),
             Setting("text", "text", Template),
             Setting("color", "color", Template),
-            Setting("icon_emoji", "icon_emoji", Template),
+            Setting("icon_emoji", "icon_emoji", Fixed),
         ],
     },
     Integration {
@@ -183,9 +203,9 @@ const INTEGRATIONS: [Integration; 14] = [
         send_resolved: true,
         settings: &[
             Setting("webhook_url", "webhook_url", GlobalSecret("mattermost_webhook_url")),
-            Setting("channel", "channel", Template),
-            Setting("username", "username", Template),
-            Setting("icon_url", "icon_url", Template),
+            Setting("channel", "channel", Fixed),
+            Setting("username", "username", Fixed),
+            Setting("icon_url", "icon_url", Fixed),
             Setting("text", "text", Template),
             Setting("title", "title", Template),
             Setting("title_link", "link", Template),
@@ -235,8 +255,8 @@ const INTEGRATIONS: [Integration; 14] = [
             Setting("message", "text", Template),
             Setting("url", "link", Template),
             Setting("url_title", "link_title", Template),
-            Setting("device", "device", Template),
-            Setting("sound", "sound", Template),
+            Setting("device", "device", Fixed),
+            Setting("sound", "sound", Fixed),
             Setting("priority", "priority", Template),
         ],
     },
@@ -301,15 +321,15 @@ const INTEGRATIONS: [Integration; 14] = [
         ours: "rocketchat",
         send_resolved: false,
         settings: &[
-            Setting("api_url", "api_url", GlobalPlain("rocketchat_api_url")),
-            Setting("token", "token", Secret),
-            Setting("token_id", "user_id", Secret),
-            Setting("channel", "channel", Template),
+            Setting("api_url", "api_url", GlobalBase("rocketchat_api_url")),
+            Setting("token", "token", GlobalSecret("rocketchat_token")),
+            Setting("token_id", "user_id", GlobalSecret("rocketchat_token_id")),
+            Setting("channel", "channel", Fixed),
             Setting("title", "title", Template),
             Setting("title_link", "link", Template),
             Setting("text", "text", Template),
             Setting("color", "color", Template),
-            Setting("emoji", "emoji", Template),
+            Setting("emoji", "emoji", Fixed),
         ],
     },
     Integration {
@@ -346,11 +366,13 @@ fn receiver(import: &mut Import, node: &Node, global: &Global, templates: &mut T
         import.text(node)
     });
     let name = name.unwrap_or_default();
+    import.actions.push(Vec::new());
     let mut actions = Vec::new();
     if let Some(node) = fields.take("email_configs") {
         for (number, item) in import.list(node).iter().enumerate() {
             import.below(format!("email_configs[{number}]"), |import| {
-                actions.extend(email(import, item, &name, global, templates));
+                let made = |import: &mut Import| email(import, item, &name, global, templates);
+                actions.extend(import.action(item.place, made));
             });
         }
     }
@@ -358,7 +380,9 @@ fn receiver(import: &mut Import, node: &Node, global: &Global, templates: &mut T
         let Some(node) = fields.take(integration.theirs) else { continue };
         for (number, item) in import.list(node).iter().enumerate() {
             import.below(format!("{}[{number}]", integration.theirs), |import| {
-                actions.push(integrate(import, item, integration, &name, global, templates));
+                let made =
+                    |import: &mut Import| integrate(import, item, integration, &name, global, templates);
+                actions.extend(import.action(item.place, made));
             });
         }
     }
@@ -366,7 +390,10 @@ fn receiver(import: &mut Import, node: &Node, global: &Global, templates: &mut T
         let Some(node) = fields.take(theirs) else { continue };
         for (number, item) in import.list(node).iter().enumerate() {
             import.below(format!("{theirs}[{number}]"), |import| {
-                actions.extend(translate(services::Work::new(import, item, &name, global, templates)));
+                let made = |import: &mut Import| {
+                    translate(services::Work::new(import, item, &name, global, templates))
+                };
+                actions.extend(import.action(item.place, made));
             });
         }
     }
@@ -396,26 +423,189 @@ fn integrate(
     receiver: &str,
     global: &Global,
     templates: &mut Templates,
-) -> Yaml {
+) -> Result<Yaml, String> {
     let mut fields = import.fields(node);
     let mut out: Entries = Vec::new();
+    let superseded = if integration.ours == "slack" { superseded(&fields, global) } else { None };
     for Setting(theirs, ours, kind) in integration.settings {
+        if superseded == Some(ours) {
+            continue;
+        }
         setting(import, &mut fields, &mut out, (theirs, ours, *kind), receiver, global, templates);
     }
-    if integration.ours == "telegram" {
-        telegram_text(import, &mut fields, &mut out, templates);
+    match integration.ours {
+        "slack" => slack_app(import, &mut fields, &mut out, global),
+        "telegram" => telegram_text(import, &mut fields, &mut out, templates),
+        "pagerduty" => service_key(import, &mut fields, &mut out, receiver, global),
+        "webhook" => payload(import, &mut fields, &mut out, templates),
+        "rocketchat" if !has(&out, "api_url") => {
+            out.push(("api_url".into(), Yaml::text("https://open.rocket.chat")));
+        }
+        _ => {}
     }
+    timeout(import, &mut fields, &mut out);
     send_resolved(import, &mut fields, &mut out, integration.send_resolved);
-    if let Some(node) = fields.take("http_config") {
-        let login = match integration.ours {
-            "webhook" => Login::WebHook,
-            "webex" => Login::Token("token"),
-            _ => Login::None,
-        };
-        import.below("http_config", |import| http_config(import, node, &mut out, login, receiver));
-    }
+    let login = match integration.ours {
+        "webhook" => Login::WebHook,
+        "webex" => Login::Token("token"),
+        "incidentio" if !has(&out, "token") => Login::Token("token"),
+        _ => Login::None,
+    };
+    take_http_config(import, &mut fields, &mut out, login, receiver, global);
     import.end(fields);
-    Yaml::Map(vec![(integration.ours.into(), Yaml::Map(out))])
+    let missing = match integration.ours {
+        "incidentio" if !has(&out, "token") => Some("nothing says who we are: give `alert_source_token`"),
+        "rocketchat" if !has(&out, "channel") => Some("nothing says where to: give `channel`"),
+        "slack" if has(&out, "token") && !has(&out, "channel") => {
+            Some("nothing says where to: give `channel`")
+        }
+        _ => None,
+    };
+    match missing {
+        None => Ok(Yaml::Map(vec![(integration.ours.into(), Yaml::Map(out))])),
+        Some(missing) => Err(missing.to_owned()),
+    }
+}
+
+/// Whether one of ours is given, itself or by a file.
+fn has(out: &Entries, key: &str) -> bool {
+    out.iter().any(|(known, _)| known.strip_suffix("_file").unwrap_or(known) == key)
+}
+
+/// How long an attempt may take: Go's words for it are not ours.
+fn timeout(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries) {
+    /// Longest that ours may take.
+    const MS_MAX: u64 = 3_600_000;
+    let Some(node) = fields.take("timeout") else { return };
+    let text = import.text(node);
+    import.below("timeout", |import| match go_milliseconds(&text) {
+        None => import.impossible(node.place, format!("`{text}` is no duration: write it like 30s")),
+        Some(0) => import
+            .approximated(node.place, "an attempt ends sometime here: after 30s unless it says otherwise"),
+        Some(ms) => {
+            out.push(("timeout".into(), Yaml::Plain(format!("{}ms", ms.min(MS_MAX)))));
+            match ms {
+                ..=MS_MAX => import.translated(node.place),
+                _ => import.approximated(node.place, "an attempt takes an hour at most"),
+            }
+        }
+    });
+}
+
+/// Go's durations (`1m30s`, `0.5s`, `500ms`) in milliseconds, rounded up; `None` if it is none.
+fn go_milliseconds(text: &str) -> Option<u64> {
+    /// Longest first where one begins another; each in nanoseconds.
+    const UNITS: [(&str, f64); 8] = [
+        ("ns", 1.0),
+        ("us", 1e3),
+        ("µs", 1e3),
+        ("μs", 1e3),
+        ("ms", 1e6),
+        ("s", 1e9),
+        ("m", 6e10),
+        ("h", 3.6e12),
+    ];
+    if text == "0" {
+        return Some(0);
+    }
+    let (mut rest, mut nanoseconds) = (text, 0.0);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        let (unit, size) = UNITS.iter().find(|(unit, _)| rest[end..].starts_with(unit))?;
+        nanoseconds += number * size;
+        rest = &rest[end + unit.len()..];
+    }
+    (!text.is_empty()).then_some((nanoseconds / 1e6).ceil() as u64)
+}
+
+/// What the web hook sends instead of the body that all send.
+fn payload(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries, templates: &mut Templates) {
+    let Some(node) = fields.take("payload") else { return };
+    let body = match node.value {
+        Value::Map(_) => maps::template_tree(import, node, "payload", &[], templates),
+        Value::List(_) | Value::Text(_) => {
+            Some(import.below("payload", |import| maps::tree_field(import, node, templates)))
+        }
+        _ => {
+            import.below("payload", |import| import.impossible(node.place, "expected text, a list or a map"));
+            None
+        }
+    };
+    out.extend(body.map(|body| ("body".to_owned(), body)));
+}
+
+/// Which of Slack's two logins does not count: an integration's own comes before those of `global`, and there a token before a URL.
+fn superseded(fields: &Fields<'_>, global: &Global) -> Option<&'static str> {
+    let own = |key: &str| fields.peek(key).or(fields.peek(file_key(key))).is_some();
+    let of_all = |key: &str| global.text(key).or(global.text(file_key(key))).is_some();
+    match (own("api_url"), own("app_token")) {
+        (true, false) => Some("token"),
+        (false, true) => Some("webhook_url"),
+        (false, false) if of_all("slack_app_token") => Some("webhook_url"),
+        _ => None,
+    }
+}
+
+/// How a URL of Slack's API is written there.
+const SLACK_METHOD: &str =
+    "only a URL that ends in /chat.postMessage is known: it is that of a bot's messages";
+
+/// Where Slack's API is, by the URL of the method that is called there.
+fn slack_api(url: &str) -> Option<&str> {
+    url.trim_end_matches('/').strip_suffix("/chat.postMessage")
+}
+
+/// Where a bot's messages go.
+fn slack_app(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries, global: &Global) {
+    let own = fields.take("app_url").map(|node| (node, import.text(node)));
+    let base = match &own {
+        Some((node, url)) => import.below("app_url", |import| match slack_api(url) {
+            Some(base) => {
+                import.translated(node.place);
+                Some(base)
+            }
+            None => {
+                import.impossible(node.place, SLACK_METHOD);
+                None
+            }
+        }),
+        None => global.text("slack_app_url").and_then(slack_api),
+    };
+    out.extend(base.map(|base| ("api_url".to_owned(), Yaml::text(base))));
+}
+
+/// PagerDuty's older API has a key of another name; ours speaks the newer one.
+fn service_key(
+    import: &mut Import,
+    fields: &mut Fields<'_>,
+    out: &mut Entries,
+    receiver: &str,
+    global: &Global,
+) {
+    let place = fields.peek("service_key").or(fields.peek("service_key_file")).map(|node| node.place);
+    let before = import.report.len();
+    let key = secret(import, fields, ("service_key", "routing_key", Secret), receiver, global);
+    let (Some(place), Some(key)) = (place, key) else { return };
+    import.report.truncate(before);
+    import.below("service_key", |import| {
+        if has(out, "routing_key") {
+            return import.impossible(place, "`routing_key` counts: there is one key here");
+        }
+        let words =
+            "its events are those of the Events API v2: see that the integration of this key takes them";
+        import.approximated(place, words);
+        out.push(key);
+    });
+    let is_older = |(key, value): &(String, Yaml)| {
+        key == "api_url" && matches!(value, Yaml::Text(url) if url.ends_with("create_event.json"))
+    };
+    if out.iter().any(is_older) {
+        out.retain(|entry| !is_older(entry));
+        let place = fields.peek("url").map_or(place, |node| node.place);
+        let words = "it is that of the older API: events go to https://events.pagerduty.com/v2/enqueue";
+        import.below("url", |import| import.approximated(place, words));
+    }
 }
 
 /// Takes one setting, its name there and here, and puts it in.
@@ -428,7 +618,14 @@ pub(super) fn setting(
     global: &Global,
     templates: &mut Templates,
 ) {
-    if let Secret | GlobalSecret(_) = kind {
+    if kind == UrlTemplate
+        && let Some(node) = fields.peek(theirs)
+        && matches!(&node.value, Value::Text(url) if go_template::is_template(url))
+    {
+        let node = fields.take(theirs).unwrap_or(node);
+        return out.extend(template(import, node, theirs, templates).map(|url| (ours.to_owned(), url)));
+    }
+    if let Secret | GlobalSecret(_) | UrlTemplate = kind {
         return out.extend(secret(import, fields, (theirs, ours, kind), receiver, global));
     }
     let value = match (kind, fields.take(theirs)) {
@@ -436,6 +633,7 @@ pub(super) fn setting(
             global.text(name).map(|text| Yaml::text(as_base(text, kind)))
         }
         (_, None) => None,
+        (Fixed, Some(node)) => fixed(import, node, theirs),
         (Template, Some(node)) => template(import, node, theirs, templates),
         (Word, Some(node)) => Some(word(import, node, theirs)),
         (Words, Some(node)) => words(import, node, theirs),
@@ -450,6 +648,20 @@ fn template(import: &mut Import, node: &Node, theirs: &str, templates: &mut Temp
     let text = import.text(node);
     let translate = |import: &mut Import| templates.translate(import, &text, node.place, Target::Text);
     import.below(theirs, translate).map(Yaml::text)
+}
+
+/// A text that no alert can fill here, though it is a template there.
+pub(super) fn fixed(import: &mut Import, node: &Node, theirs: &str) -> Option<Yaml> {
+    let text = import.text(node);
+    import.below(theirs, |import| {
+        if go_template::is_template(&text) {
+            let words = "it is not made from alerts: make a receiver for each";
+            import.impossible(node.place, words);
+            return None;
+        }
+        import.translated(node.place);
+        Some(Yaml::text(text))
+    })
 }
 
 /// A value as it stands.
@@ -520,7 +732,7 @@ fn secret(
 
 /// The key that names a file with the same.
 fn file_key(name: &str) -> &'static str {
-    const FILES: [&str; 20] = [
+    const FILES: [&str; 23] = [
         "url_file",
         "api_url_file",
         "app_token_file",
@@ -541,6 +753,9 @@ fn file_key(name: &str) -> &'static str {
         "telegram_bot_token_file",
         "mattermost_webhook_url_file",
         "wechat_api_secret_file",
+        "service_key_file",
+        "rocketchat_token_file",
+        "rocketchat_token_id_file",
     ];
     FILES.into_iter().find(|file| file.strip_suffix("_file") == Some(name)).unwrap_or("_file")
 }
@@ -576,144 +791,6 @@ fn telegram_text(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries
     out.extend(translated.map(|text| (ours.to_owned(), Yaml::text(text))));
 }
 
-/// Where a login of `http_config` goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Login {
-    /// As there.
-    WebHook,
-    /// A token is the setting of this name.
-    Token(&'static str),
-    /// A user and a password, or a token, are settings of these names: Jira.
-    Settings,
-    /// Nowhere: the service's login is a setting there, too.
-    None,
-}
-
-/// What all that speak HTTP share.
-pub(super) fn http_config(import: &mut Import, node: &Node, out: &mut Entries, login: Login, receiver: &str) {
-    let mut fields = import.fields(node);
-    basic_auth(import, &mut fields, out, login, receiver);
-    authorization(import, &mut fields, out, login, receiver);
-    if let Some(node) = fields.take("proxy_url") {
-        let url = import.text(node);
-        import.below("proxy_url", |import| import.translated(node.place));
-        out.push(("proxy".into(), Yaml::text(url)));
-    }
-    if let Some(node) = fields.take("follow_redirects") {
-        let value = import.flag(node);
-        import.below("follow_redirects", |import| match (login, value) {
-            (Login::WebHook, _) => {
-                out.push(("redirects".into(), Yaml::Plain(value.to_string())));
-                import.translated(node.place);
-            }
-            (_, false) => import.translated(node.place),
-            (_, true) => import.approximated(node.place, "redirects of a service are not followed"),
-        });
-    }
-    if let Some(node) = fields.take("tls_config") {
-        import.below("tls_config", |import| tls_config(import, node, out));
-    }
-    if let Some(node) = fields.take("enable_http2") {
-        import.below("enable_http2", |import| import.approximated(node.place, "the server decides"));
-    }
-    import.end(fields);
-}
-
-/// Why a login of `http_config` goes nowhere.
-const NO_LOGIN: &str = "this service's login is a setting of its own";
-
-fn basic_auth(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries, login: Login, receiver: &str) {
-    let Some(node) = fields.take("basic_auth") else { return };
-    import.below("basic_auth", |import| {
-        if matches!(login, Login::Token(_) | Login::None) {
-            return import.impossible(node.place, NO_LOGIN);
-        }
-        let mut inner = import.fields(node);
-        let mut auth: Entries = Vec::new();
-        let user = if login == Login::WebHook { "username" } else { "user" };
-        if let Some(node) = inner.take("username") {
-            auth.push((user.into(), Yaml::text(import.text(node))));
-        }
-        secret_or_file(import, &mut inner, &mut auth, ("password", "password_file"), receiver);
-        import.translated(node.place);
-        import.end(inner);
-        match login {
-            Login::WebHook => out.push(("basic_auth".into(), Yaml::Map(auth))),
-            _ => out.extend(auth),
-        }
-    });
-}
-
-fn authorization(
-    import: &mut Import,
-    fields: &mut Fields<'_>,
-    out: &mut Entries,
-    login: Login,
-    receiver: &str,
-) {
-    let Some(node) = fields.take("authorization") else { return };
-    import.below("authorization", |import| {
-        let token = match login {
-            Login::WebHook => "bearer_token",
-            Login::Token(name) => name,
-            Login::Settings => "token",
-            Login::None => return import.impossible(node.place, NO_LOGIN),
-        };
-        let mut inner = import.fields(node);
-        let scheme = inner.take("type").map(|node| import.text(node));
-        if scheme.as_deref().is_some_and(|scheme| !scheme.eq_ignore_ascii_case("bearer")) {
-            import.impossible(node.place, "only Bearer is known: use `headers` for others");
-        } else {
-            secret_or_file(import, &mut inner, out, ("credentials", "credentials_file"), receiver);
-            for (key, _) in out.iter_mut().filter(|(key, _)| key.starts_with("credentials")) {
-                *key = key.replace("credentials", token);
-            }
-            import.translated(node.place);
-        }
-        import.end(inner);
-    });
-}
-
-fn tls_config(import: &mut Import, node: &Node, out: &mut Entries) {
-    let mut fields = import.fields(node);
-    let mut tls: Entries = Vec::new();
-    for key in ["ca_file", "cert_file", "key_file", "server_name"] {
-        if let Some(node) = fields.take(key) {
-            let text = import.text(node);
-            import.below(key, |import| import.translated(node.place));
-            tls.push((key.into(), Yaml::text(text)));
-        }
-    }
-    if let Some(node) = fields.take("insecure_skip_verify")
-        && import.flag(node)
-    {
-        let words = "certificates are always verified: name the authority in `ca_file`";
-        import.below("insecure_skip_verify", |import| import.impossible(node.place, words));
-    }
-    import.end(fields);
-    if !tls.is_empty() {
-        out.push(("tls".into(), Yaml::Map(tls)));
-    }
-}
-
-fn secret_or_file(
-    import: &mut Import,
-    fields: &mut Fields<'_>,
-    out: &mut Entries,
-    (key, file): (&'static str, &'static str),
-    receiver: &str,
-) {
-    if let Some(node) = fields.take(key) {
-        let value = import.text(node);
-        let (key, value) = import.secret(key, receiver, value);
-        out.push((key, Yaml::text(value)));
-    }
-    if let Some(node) = fields.take(file) {
-        let path = import.text(node);
-        out.push((file.into(), Yaml::text(path)));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -726,7 +803,7 @@ mod tests {
         {
             for Setting(theirs, ours, kind) in integration.settings {
                 let key = integration.ours;
-                let is_secret = matches!(kind, Secret | GlobalSecret(_));
+                let is_secret = matches!(kind, Secret | GlobalSecret(_) | UrlTemplate);
                 // Where secrets go into files, their settings do.
                 let file = is_secret.then(|| format!("{ours}_file"));
                 for ours in file.iter().map(String::as_str).chain([*ours]) {
@@ -743,6 +820,99 @@ mod tests {
                 }
                 assert!(!is_secret || file_key(theirs) != "_file", "{key}: {theirs} has a file");
             }
+        }
+    }
+
+    /// What `global` says reaches the receivers that it is for, or the report says why not.
+    #[test]
+    fn every_setting_of_global_is_used_or_reported() {
+        use crate::alertmanager::import::{Fate, SecretsTo, import};
+        const RECEIVER: &str = "route: {receiver: r}
+receivers:
+- name: r
+  email_configs: [{to: b@example.com}]
+  slack_configs: [{channel: '#c'}, {channel: '#d', app_token: own}]
+  jira_configs: [{project: P, issue_type: T, http_config: {authorization: {credentials: c}}}]
+  pagerduty_configs: [{routing_key: k}]
+  opsgenie_configs: [{}]
+  victorops_configs: [{routing_key: r}]
+  telegram_configs: [{chat_id: 1}]
+  webex_configs: [{room_id: r, http_config: {authorization: {credentials: c}}}]
+  rocketchat_configs: [{channel: '#c'}]
+  mattermost_configs: [{}]
+  wechat_configs: [{agent_id: '1', to_user: u}]
+";
+        // What else has to be there.
+        const BASE: [(&str, &str); 14] = [
+            ("smtp_from", "a@example.com"),
+            ("smtp_smarthost", "h:25"),
+            ("smtp_auth_username", "u"),
+            ("smtp_auth_password", "p"),
+            ("slack_api_url", "http://h/s"),
+            ("jira_api_url", "http://h/rest/api/2"),
+            ("opsgenie_api_key", "k"),
+            ("wechat_api_secret", "s"),
+            ("wechat_api_corp_id", "c"),
+            ("victorops_api_key", "k"),
+            ("telegram_bot_token", "t"),
+            ("rocketchat_token", "t"),
+            ("rocketchat_token_id", "i"),
+            ("mattermost_webhook_url", "http://h/m"),
+        ];
+        for name in GLOBAL_TEXTS {
+            let value = match name {
+                _ if name.ends_with("_file") => "file-of-its-own",
+                "slack_app_url" => "http://sentinel/api/chat.postMessage",
+                "smtp_smarthost" => "sentinel:25",
+                "smtp_from" => "sentinel@example.com",
+                _ if name.ends_with("url") => "http://sentinel/x",
+                _ => "sentinel",
+            };
+            let replaced = name.strip_suffix("_file").unwrap_or(name);
+            let base = BASE.iter().filter(|(known, _)| *known != replaced);
+            let mut global: String = base.map(|(name, value)| format!("  {name}: '{value}'\n")).collect();
+            global += &format!("  {name}: '{value}'\n");
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = folder.path().join("file-of-its-own");
+            std::fs::write(&file, "http://h/of-file").expect("written");
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&file, private).expect("private");
+            let text = format!("global:\n{global}{RECEIVER}");
+            let imported = import(&text, folder.path(), SecretsTo::Variables)
+                .map_err(|found| lines(&found))
+                .unwrap_or_else(|found| panic!("{name}: {found}"));
+            let mark = value.trim_start_matches("http://").trim_end_matches("/chat.postMessage");
+            let is_in_text = imported.text.contains(mark);
+            let is_secret = imported.secrets.values().any(|secret| secret.contains(mark));
+            let path = format!("global.{name}");
+            let is_reported =
+                imported.report.iter().any(|entry| entry.setting == path && entry.fate == Fate::Impossible);
+            assert!(is_in_text || is_secret || is_reported, "{name}\n{}", imported.text);
+            let left_out = imported.report.iter().filter(|entry| entry.words.contains("left out"));
+            assert_eq!(left_out.count(), 0, "{name}: {:#?}", imported.report);
+        }
+    }
+
+    #[test]
+    fn durations_of_go_are_rounded_up_to_milliseconds() {
+        let rows = [
+            ("0", Some(0)),
+            ("0s", Some(0)),
+            ("500ms", Some(500)),
+            ("1.5s", Some(1_500)),
+            ("1m30s", Some(90_000)),
+            ("1h0m0s", Some(3_600_000)),
+            ("1ns", Some(1)),
+            ("250µs", Some(1)),
+            ("", None),
+            ("5", None),
+            ("1d", None),
+            ("-1s", None),
+            ("1..5s", None),
+            ("soon", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(go_milliseconds(text), expected, "{text}");
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     yaml::Yaml,
 };
 use crate::{
-    alertmanager::{MatcherSyntaxError, parse_matchers},
+    alertmanager::matchers::{MatcherSyntaxError, parse_both},
     config::{
         Diagnostic,
         tree::{Node, Value},
@@ -98,8 +98,22 @@ fn matchers(import: &mut Import, fields: &mut Fields<'_>, keys: [&'static str; 3
     if let Some(node) = fields.take(keys[2]) {
         for item in import.list(node) {
             let text = import.text(item);
-            match parse_matchers(&text) {
-                Ok(more) => found.extend(more),
+            match parse_both(&text) {
+                Ok(read) => {
+                    if let Some(otherwise) = read.otherwise {
+                        let list = |matchers: &[Matcher]| {
+                            matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+                        };
+                        let words = format!(
+                            "Alertmanager's two grammars differ on it: {} counts, as in its default mode, not {}: write the \
+                             value in double quotes so that both read the same",
+                            list(&read.matchers),
+                            list(&otherwise)
+                        );
+                        import.below(keys[2], |import| import.approximated(item.place, words));
+                    }
+                    found.extend(read.matchers);
+                }
                 Err(MatcherSyntaxError(why)) => {
                     let message = format!("the matcher `{text}` is wrong: {why}");
                     import.mistakes.push(Diagnostic::error(item.place, message, ""));

@@ -1,23 +1,24 @@
 //! Services whose settings are not one to one: Jira, Amazon SNS and WeCom.
 
 use super::{
+    http::{Login, take_http_config},
     maps,
     receivers::{
         Entries, Global,
         Kind::{self, GlobalPlain, GlobalSecret, Plain, Secret, Template},
-        Login, http_config, send_resolved, setting,
+        fixed, send_resolved, setting,
     },
     templates::Templates,
     walk::{Fields, Import},
     yaml::Yaml,
 };
 use crate::{
-    alertmanager::go_template::{Target, is_template},
+    alertmanager::go_template::Target,
     config::tree::{Node, Value},
 };
 
-/// Translates one integration into an action; into none, which is reported, where it would tell nobody.
-type Translate = fn(Work<'_, '_>) -> Option<Yaml>;
+/// Translates one integration into an action; where it would tell nobody it says why.
+type Translate = fn(Work<'_, '_>) -> Result<Yaml, String>;
 
 /// Their keys, and how each is translated.
 pub(super) const SERVICES: [(&str, Translate); 3] =
@@ -26,7 +27,6 @@ pub(super) const SERVICES: [(&str, Translate); 3] =
 /// What one integration is made with.
 pub(super) struct Work<'w, 'n> {
     import: &'w mut Import,
-    node: &'n Node,
     fields: Fields<'n>,
     out: Entries,
     receiver: &'w str,
@@ -34,7 +34,7 @@ pub(super) struct Work<'w, 'n> {
     templates: &'w mut Templates,
 }
 
-fn jira(mut work: Work<'_, '_>) -> Option<Yaml> {
+fn jira(mut work: Work<'_, '_>) -> Result<Yaml, String> {
     work.settings(&[
         ("api_url", "api_url", GlobalPlain("jira_api_url")),
         ("api_type", "api_type", Plain),
@@ -63,7 +63,7 @@ fn jira(mut work: Work<'_, '_>) -> Option<Yaml> {
     work.end("jira", true, (!has_login).then_some(missing))
 }
 
-fn sns(mut work: Work<'_, '_>) -> Option<Yaml> {
+fn sns(mut work: Work<'_, '_>) -> Result<Yaml, String> {
     work.fixed("api_url");
     work.settings(&[
         ("topic_arn", "topic_arn", Template),
@@ -104,7 +104,7 @@ fn sns(mut work: Work<'_, '_>) -> Option<Yaml> {
     work.end("sns", true, missing)
 }
 
-fn wechat(mut work: Work<'_, '_>) -> Option<Yaml> {
+fn wechat(mut work: Work<'_, '_>) -> Result<Yaml, String> {
     work.settings(&[
         ("api_secret", "secret", GlobalSecret("wechat_api_secret")),
         ("corp_id", "corp_id", GlobalPlain("wechat_api_corp_id")),
@@ -148,7 +148,7 @@ impl<'w, 'n> Work<'w, 'n> {
         templates: &'w mut Templates,
     ) -> Work<'w, 'n> {
         let fields = import.fields(node);
-        Work { import, node, fields, out: Vec::new(), receiver, global, templates }
+        Work { import, fields, out: Vec::new(), receiver, global, templates }
     }
 
     /// Settings that have the same meaning: their names there and here.
@@ -173,13 +173,7 @@ impl<'w, 'n> Work<'w, 'n> {
     /// A setting that no alert can fill here, though it is a template there.
     fn fixed(&mut self, key: &'static str) {
         let Some(node) = self.fields.take(key) else { return };
-        let text = self.import.text(node);
-        if is_template(&text) {
-            let words = "it is not made from alerts: make a receiver for each";
-            return self.import.below(key, |import| import.impossible(node.place, words));
-        }
-        self.import.below(key, |import| import.translated(node.place));
-        self.out.push((key.into(), Yaml::text(text)));
+        self.out.extend(fixed(self.import, node, key).map(|text| (key.to_owned(), text)));
     }
 
     fn refuse(&mut self, key: &'static str, words: &str) {
@@ -231,10 +225,8 @@ impl<'w, 'n> Work<'w, 'n> {
     }
 
     fn http(&mut self, login: Login) {
-        if let Some(node) = self.fields.take("http_config") {
-            let (out, receiver) = (&mut self.out, self.receiver);
-            self.import.below("http_config", |import| http_config(import, node, out, login, receiver));
-        }
+        let (fields, out) = (&mut self.fields, &mut self.out);
+        take_http_config(self.import, fields, out, login, self.receiver, self.global);
     }
 
     /// The value of one of ours, where it is a text.
@@ -251,15 +243,12 @@ impl<'w, 'n> Work<'w, 'n> {
     }
 
     /// The action, unless something is missing without which it tells nobody.
-    fn end(mut self, key: &str, resolved: bool, missing: Option<&str>) -> Option<Yaml> {
+    fn end(mut self, key: &str, resolved: bool, missing: Option<&str>) -> Result<Yaml, String> {
         send_resolved(self.import, &mut self.fields, &mut self.out, resolved);
         self.import.end(self.fields);
         match missing {
-            None => Some(Yaml::Map(vec![(key.into(), Yaml::Map(self.out))])),
-            Some(missing) => {
-                self.import.impossible(self.node.place, format!("it is left out: {missing}"));
-                None
-            }
+            None => Ok(Yaml::Map(vec![(key.into(), Yaml::Map(self.out))])),
+            Some(missing) => Err(missing.to_owned()),
         }
     }
 }

@@ -11,7 +11,7 @@ fn brought(text: &str) -> Imported {
 }
 
 /// Brings a file over and reads the result as our configuration.
-fn runs(text: &str) -> (Imported, crate::config::Loaded) {
+fn runs(text: &str) -> (Imported, config::Loaded) {
     let imported = brought(text);
     let folder = tempfile::tempdir().expect("a folder");
     let overrides = Overrides { variables: imported.secrets.clone(), ..Overrides::default() };
@@ -212,13 +212,14 @@ receivers:
 
 #[test]
 fn jira_sns_and_wecom_come_over_with_every_setting() {
-    let imported = brought(SERVICES);
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["pat", "secret"] {
         std::fs::write(folder.path().join(name), "hunter6").expect("written");
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(folder.path().join(name), private).expect("private");
     }
+    let imported =
+        import(SERVICES, folder.path(), SecretsTo::Variables).map_err(|m| lines(&m)).expect("right");
     let overrides = Overrides { variables: imported.secrets.clone(), ..Overrides::default() };
     load_text("f", &imported.text, folder.path(), &overrides)
         .map_err(|wrong| lines(&wrong.found))
@@ -371,5 +372,277 @@ receivers:
         "channel: \"#ops\"",
     ] {
         assert!(imported.text.contains(words), "{words}\n{}", imported.text);
+    }
+}
+
+/// Of every kind of receiver, what Alertmanager requires of it: configurations that it starts with, and what they become.
+#[test]
+fn every_kind_starts_with_no_more_than_alertmanager_requires() {
+    const CALLED: &str = "global: {slack_api_url: 'http://h/s', opsgenie_api_key: k, victorops_api_key: k, wechat_api_secret: s, wechat_api_corp_id: c, \
+                          jira_api_url: 'http://h/rest/api/2', rocketchat_token: t, rocketchat_token_id: i, telegram_bot_token: t, \
+                          mattermost_webhook_url: 'http://h/m', smtp_smarthost: 'h:25', smtp_from: a@example.com}";
+    // Kind, its settings, and the action that it becomes; none where ours needs more, and the report says what.
+    let rows = [
+        ("webhook", "url: 'http://h/'", "webhook"),
+        ("webhook", "url: 'http://h/{{ .CommonLabels.team }}'", "webhook"),
+        ("email", "to: b@example.com", "email"),
+        ("pagerduty", "routing_key: k", "pagerduty"),
+        ("pagerduty", "service_key: k", "pagerduty"),
+        ("opsgenie", "{}", "opsgenie"),
+        ("slack", "{}", "slack"),
+        ("slack", "app_token: t", ""),
+        ("slack", "app_token: t, channel: '#c'", "slack"),
+        ("discord", "webhook_url: 'http://h/d'", "discord"),
+        ("mattermost", "{}", "mattermost"),
+        ("msteams", "webhook_url: 'http://h/t'", "msteams"),
+        ("msteamsv2", "webhook_url: 'http://h/t'", "msteams"),
+        ("jira", "project: P, issue_type: Bug", ""),
+        ("jira", "project: P, issue_type: Bug, http_config: {authorization: {credentials: c}}", "jira"),
+        ("incidentio", "url: 'http://h/i', alert_source_token: t", "incidentio"),
+        ("incidentio", "url: 'http://h/i', http_config: {authorization: {credentials: t}}", "incidentio"),
+        ("incidentio", "url: 'http://h/i'", ""),
+        ("pushover", "user_key: u, token: t", "pushover"),
+        ("rocketchat", "channel: '#c'", "rocketchat"),
+        ("rocketchat", "{}", ""),
+        ("sns", "topic_arn: 'arn:aws:sns:eu-west-1:1:a', sigv4: {region: eu-west-1}", ""),
+        ("sns", "topic_arn: 'arn:aws:sns:eu-west-1:1:a', sigv4: {access_key: a, secret_key: s}", "sns"),
+        ("telegram", "chat_id: 1", "telegram"),
+        ("telegram", "chat_id_file: chat", ""),
+        ("victorops", "routing_key: r", "victorops"),
+        ("webex", "room_id: r, http_config: {authorization: {credentials: c}}", "webex"),
+        ("webex", "room_id: r, http_config: {basic_auth: {username: u, password: p}}", ""),
+        ("wechat", "{}", ""),
+        ("wechat", "agent_id: '1', to_user: u", "wechat"),
+    ];
+    for (kind, settings, action) in rows {
+        let settings = if settings == "{}" { "" } else { settings };
+        let text = format!(
+            "{CALLED}\nroute: {{receiver: r}}\nreceivers:\n- name: r\n  {kind}_configs:\n  - {{{settings}}}\n- name: other\n"
+        );
+        let (imported, loaded) = runs(&text);
+        let actions: Vec<&str> =
+            loaded.core.receivers[0].actions.iter().map(|one| one.id.kind.as_str()).collect();
+        let row = format!("{kind}: {settings}: {:#?}", imported.report);
+        match action {
+            "" => assert_eq!(actions, [""; 0], "{row}"),
+            action => assert_eq!(actions, [action], "{row}"),
+        }
+        let path = format!("receivers[0].{kind}_configs[0]");
+        let left_out = imported.report.iter().find(|entry| entry.setting == path);
+        assert_eq!(left_out.map(|entry| entry.fate), action.is_empty().then_some(Fate::Impossible), "{row}");
+        if let Some(entry) = left_out {
+            assert!(entry.words.starts_with("it is left out: ") && entry.words.len() > 30, "{row}");
+        }
+    }
+}
+
+/// One action that cannot run stops nobody: it is left out with the reason, and the others of the file are told.
+#[test]
+fn what_cannot_run_is_left_out_and_the_others_stay() {
+    let rows = [
+        (
+            "email_configs: [{to: '{{ .CommonLabels.owner }}', from: a@example.com, smarthost: 'h:25'}]",
+            "nobody is named in its `to`",
+        ),
+        ("email_configs: [{to: nobody, from: a@example.com, smarthost: 'h:25'}]", "email.to"),
+        ("slack_configs: [{api_url_file: missing}]", "slack.webhook_url_file"),
+        ("discord_configs: [{webhook_url: 'http://h/{{ .Status }}'}]", "discord.webhook_url: "),
+        (
+            "webhook_configs: [{url: 'http://h/', http_config: {proxy_url: 'gopher://h:1'}}]",
+            "webhook.proxy: ",
+        ),
+        ("pagerduty_configs: [{routing_key_file: missing}]", "pagerduty.routing_key_file"),
+    ];
+    for (receiver, words) in rows {
+        let text = format!(
+            "route: {{receiver: r}}\nreceivers:\n- name: r\n  webex_configs: [{{room_id: r, http_config: {{authorization: {{credentials: c}}}}}}]\n  {receiver}\n"
+        );
+        let (imported, loaded) = runs(&text);
+        let kinds: Vec<&str> =
+            loaded.core.receivers[0].actions.iter().map(|one| one.id.kind.as_str()).collect();
+        assert_eq!(kinds, ["webex"], "{receiver}");
+        let left_out = imported.report.iter().filter(|entry| entry.words.starts_with("it is left out: "));
+        let left_out: Vec<(usize, &str)> = left_out.map(|entry| (entry.line, entry.words.as_str())).collect();
+        assert!(matches!(left_out[..], [(5, why)] if why.contains(words)), "{receiver}: {left_out:?}");
+        assert_eq!(imported.secrets.len(), 1, "secrets of what is left out are, too: {:?}", imported.secrets);
+        // What files of theirs hold need not be on the machine where the file is brought over.
+        let folder = tempfile::tempdir().expect("a folder");
+        let written = import(&text, folder.path(), SecretsTo::Folder("secrets".into()))
+            .map_err(|m| lines(&m))
+            .expect("right");
+        assert_eq!(written.text.contains("missing"), receiver.contains("missing"), "{}", written.text);
+    }
+}
+
+/// What Alertmanager reads and is written otherwise here.
+#[test]
+fn what_alertmanager_starts_with_starts() {
+    let text = "route: {receiver: team/db/mail, routes: [{matchers: [a=b], group_by: [], mute_time_intervals: [never]}]}\nreceivers:\n- name: team/db/mail\n  \
+                webhook_configs: [{url: 'http://h/', send_resolved: no}]\ninhibit_rules:\n-\n- {}\ntime_intervals: [{name: never, time_intervals: []}]\nglobal:\ntemplates:\n";
+    let (imported, loaded) = runs(text);
+    assert_eq!(fates(&imported, Fate::Impossible), []);
+    let receiver = &loaded.core.receivers[0];
+    assert_eq!((receiver.name.as_str(), receiver.actions[0].send_resolved), ("team/db/mail", false));
+    let id = receiver.actions[0].id.to_string();
+    assert_eq!(config::action_id(&id).as_ref(), Some(&receiver.actions[0].id), "{id}");
+}
+
+#[test]
+fn the_web_hook_gets_logins_headers_times_and_a_body_of_its_own() {
+    let text = r#"route: {receiver: r}
+receivers:
+- name: r
+  webhook_configs:
+  - url: http://h/
+    timeout: 1m0.5s
+    payload:
+      text: '{{ .Status }}'
+      number: '{{ len .Alerts }}'
+      fixed: {a: [1, true]}
+    http_config:
+      oauth2:
+        client_id: ams2
+        client_secret: hunter2
+        token_url: http://h/token
+        scopes: [alerts, more]
+      http_headers:
+        X-Team: {values: [db, web]}
+        X-Api-Key: {secrets: [hunter3]}
+        X-File: {files: [a]}
+  - {url: 'http://h/b', payload: '{{ .Status }}', timeout: 0s, http_config: {bearer_token: hunter4}}
+  - {url: 'http://h/c', payload: [a, '{{ .Status }}'], timeout: 25h, http_config: {oauth2: {client_id: a, client_secret_file: s, token_url: 'http://h/t', endpoint_params: {a: b}}}}
+  - {url: 'http://h/d', timeout: soon}
+"#;
+    let imported = brought(text);
+    let at = "receivers[0].webhook_configs";
+    let impossible = [
+        (20, format!("{at}[0].http_config.http_headers.X-File.files")),
+        (22, format!("{at}[2]")),
+        (22, format!("{at}[2].http_config.oauth2.endpoint_params")),
+        (23, format!("{at}[3].timeout")),
+    ];
+    let mut found = fates(&imported, Fate::Impossible);
+    found.sort_unstable();
+    assert_eq!(found, impossible.iter().map(|(line, path)| (*line, path.as_str())).collect::<Vec<_>>());
+    let approximated = [(21, format!("{at}[1].timeout")), (22, format!("{at}[2].timeout"))];
+    let near = fates(&imported, Fate::Approximated);
+    assert_eq!(near, approximated.iter().map(|(line, path)| (*line, path.as_str())).collect::<Vec<_>>());
+    for (line, path) in [
+        (6, "timeout"),
+        (8, "payload.text"),
+        (13, "http_config.oauth2.client_id"),
+        (18, "http_config.http_headers.X-Team"),
+    ] {
+        let path = format!("{at}[0].{path}");
+        assert!(
+            fates(&imported, Fate::Translated).contains(&(line, path.as_str())),
+            "{path}: {:#?}",
+            imported.report
+        );
+    }
+    let ours: serde_json::Value = serde_saphyr::from_str(&imported.text).expect("YAML");
+    let hook = |number: usize| ours["receivers"][0]["actions"][number]["webhook"].clone();
+    let first = hook(0);
+    assert_eq!(first["timeout"], "60500ms");
+    assert_eq!(first["body"]["text"], "{{ status }}");
+    assert_eq!(first["body"]["fixed"], serde_json::json!({ "a": [1, true] }));
+    assert_eq!(first["headers"]["X-Team"], "db, web");
+    assert_eq!(first["oauth2"]["scopes"], serde_json::json!(["alerts", "more"]));
+    assert!(!imported.text.contains("hunter"), "{}", imported.text);
+    assert_eq!(hook(1)["body"], "{{ status }}");
+    assert!(
+        hook(1)["bearer_token"].as_str().is_some_and(|token| imported
+            .secrets
+            .values()
+            .any(|known| known == "hunter4")
+            && token.contains("BEARER")),
+        "{:?}",
+        hook(1)
+    );
+    let (_, loaded) = runs(text);
+    assert_eq!(loaded.core.receivers[0].actions.len(), 3);
+    assert_eq!(loaded.core.receivers[0].actions[0].timeout_ms, 60_500);
+    // A header that is secret comes from the environment, since no file can give it.
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = import(text, folder.path(), SecretsTo::Folder("secrets".into()))
+        .map_err(|m| lines(&m))
+        .expect("right");
+    assert!(
+        fates(&written, Fate::Approximated)
+            .contains(&(19, format!("{at}[0].http_config.http_headers.X-Api-Key").as_str()))
+    );
+    assert!(
+        written.text.contains("X-Api-Key: \"${env:AMS2_IMPORTED_R_X_API_KEY}\"")
+            && !written.text.contains("hunter"),
+        "{}",
+        written.text
+    );
+}
+
+#[test]
+fn what_all_share_over_http_is_put_into_each_that_says_nothing_itself() {
+    let text = r#"global:
+  http_config: {proxy_url: 'http://proxy.example.com:3128', basic_auth: {username: u, password: hunter2}, no_proxy: x}
+route: {receiver: r}
+receivers:
+- name: r
+  webhook_configs:
+  - url: http://h/a
+  - {url: 'http://h/b', http_config: {follow_redirects: false}}
+  discord_configs:
+  - {webhook_url: 'http://h/d'}
+  - {webhook_url: 'http://h/e'}
+"#;
+    let (imported, _) = runs(text);
+    let ours: serde_json::Value = serde_saphyr::from_str(&imported.text).expect("YAML");
+    let actions = &ours["receivers"][0]["actions"];
+    let proxy = serde_json::json!("http://proxy.example.com:3128");
+    assert_eq!((&actions[0]["webhook"]["proxy"], &actions[2]["discord"]["proxy"]), (&proxy, &proxy));
+    assert_eq!(actions[0]["webhook"]["basic_auth"]["username"], "u");
+    assert!(actions[1]["webhook"].get("proxy").is_none(), "{actions}");
+    // What one kind has no use for is said once.
+    let impossible = [(2, "global.http_config.no_proxy"), (2, "global.http_config.basic_auth")];
+    let mut found = fates(&imported, Fate::Impossible);
+    found.sort_unstable_by_key(|(_, path)| std::cmp::Reverse(*path));
+    assert_eq!(found, impossible);
+}
+
+/// Where the two grammars of matchers read the same text otherwise, the classic one counts, and that is said.
+#[test]
+fn matchers_that_the_two_grammars_read_otherwise_are_reported() {
+    let text = r#"route:
+  receiver: r
+  routes:
+  - matchers: ['foo="bar"', 'foo="\u263a"']
+receivers: [{name: r}]
+inhibit_rules:
+- {source_matchers: ['a=b\d'], target_matchers: ['x="\x41"'], equal: [n]}
+"#;
+    let (imported, loaded) = runs(text);
+    let near = [(4, "routes[0].matchers"), (7, "inhibit_rules[0].target_matchers")];
+    assert_eq!(fates(&imported, Fate::Approximated), near);
+    let words = r#"differ on it: foo="\\u263a" counts, as in its default mode, not foo="☺": "#;
+    assert!(imported.report.iter().any(|entry| entry.words.contains(words)), "{:#?}", imported.report);
+    assert_eq!(loaded.core.route.routes[0].matchers[1].value, r"\u263a");
+}
+
+/// Through the file: what is too large or no text is refused, and said.
+#[test]
+fn a_huge_and_a_binary_file_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let huge = "a: b\n".repeat(4 << 20);
+    let rows: [(&str, &[u8], &str); 3] = [
+        ("huge.yml", huge.as_bytes(), "bytes; at most 4194304 are read"),
+        ("binary.yml", b"\x7fELF\x02\x01\x01\x00\xff\xfe\x80route: {receiver: r}\n", "UTF-8"),
+        ("missing.yml", b"", "missing.yml"),
+    ];
+    for (name, bytes, words) in rows {
+        let path = folder.path().join(name);
+        if !bytes.is_empty() {
+            std::fs::write(&path, bytes).expect("written");
+        }
+        let wrong = read(&path, SecretsTo::Variables).expect_err(name);
+        let found = lines(&wrong.found);
+        assert!(found.contains(words) && found.contains(name), "{name}: {found}");
     }
 }

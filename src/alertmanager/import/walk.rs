@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Entry, Fate, SecretsTo};
+use super::{Entry, Fate, SecretsTo, yaml::Yaml};
 use crate::config::{
     Diagnostic, Place,
     tree::{Key, Node, Value},
@@ -14,6 +14,12 @@ pub(super) struct Import {
     pub mistakes: Vec<Diagnostic>,
     pub secrets: BTreeMap<String, String>,
     secrets_to: SecretsTo,
+    /// Names of the secrets of the action that is being translated.
+    fresh: Vec<String>,
+    /// Why actions cannot run, by their paths in the file: these are left out.
+    refused: BTreeMap<String, String>,
+    /// The path in the file of each action, receiver by receiver, as they stand in ours.
+    pub actions: Vec<Vec<String>>,
     /// The lines of the file.
     lines: Vec<String>,
     /// Where we are in the file.
@@ -33,15 +39,24 @@ impl<'n> Fields<'n> {
         let found = self.entries.iter().find(|(key, _)| key.text == name);
         found.map(|(_, value)| value).filter(|value| !matches!(value.value, Value::Null))
     }
+
+    /// The value of a key, which somebody else takes.
+    pub fn peek(&self, name: &str) -> Option<&'n Node> {
+        let found = self.entries.iter().find(|(key, _)| key.text == name);
+        found.map(|(_, value)| value).filter(|value| !matches!(value.value, Value::Null))
+    }
 }
 
 impl Import {
-    pub fn new(text: &str, secrets_to: SecretsTo) -> Import {
+    pub fn new(text: &str, secrets_to: SecretsTo, refused: &BTreeMap<String, String>) -> Import {
         Import {
             report: Vec::new(),
             mistakes: Vec::new(),
             secrets: BTreeMap::new(),
             secrets_to,
+            fresh: Vec::new(),
+            refused: refused.clone(),
+            actions: Vec::new(),
             lines: text.lines().map(str::to_owned).collect(),
             path: Vec::new(),
         }
@@ -110,12 +125,53 @@ impl Import {
     pub fn flag(&mut self, node: &Node) -> bool {
         match &node.value {
             Value::Bool(value) => *value,
+            // Words of YAML 1.1, which Alertmanager reads.
+            Value::Text(text) if ["y", "yes", "on"].contains(&text.to_ascii_lowercase().as_str()) => true,
+            Value::Text(text) if ["n", "no", "off"].contains(&text.to_ascii_lowercase().as_str()) => false,
             other => {
                 let message = format!("expected true or false, found {}", other.kind());
                 self.mistakes.push(Diagnostic::error(node.place, message, ""));
                 false
             }
         }
+    }
+
+    /// Translates what becomes an action. One that cannot run is left out, and the others run.
+    pub fn action(
+        &mut self,
+        place: Place,
+        work: impl FnOnce(&mut Import) -> Result<Yaml, String>,
+    ) -> Option<Yaml> {
+        self.fresh.clear();
+        let made = work(self);
+        let path = self.path.join(".");
+        let why = match (made, self.refused.get(&path)) {
+            (Ok(action), None) => {
+                self.actions.last_mut().expect("its receiver is there").push(path);
+                return Some(action);
+            }
+            (Ok(_), Some(why)) => why.clone(),
+            (Err(why), _) => why,
+        };
+        for name in std::mem::take(&mut self.fresh) {
+            self.secrets.remove(&name);
+        }
+        self.impossible(place, format!("it is left out: {why}"));
+        None
+    }
+
+    /// Works at `path` once more on what was reported: only what is worse than translated is said, and once.
+    pub fn again<T>(&mut self, path: &[&str], work: impl FnOnce(&mut Import) -> T) -> T {
+        let path = path.iter().map(|key| (*key).to_owned()).collect();
+        let (before, here) = (self.report.len(), std::mem::replace(&mut self.path, path));
+        let done = work(self);
+        self.path = here;
+        for entry in self.report.split_off(before) {
+            if entry.fate != Fate::Translated && !self.report.contains(&entry) {
+                self.report.push(entry);
+            }
+        }
+        done
     }
 
     /// Works below a key.
@@ -160,17 +216,9 @@ impl Import {
 
     /// A secret that stands in the file: the key and the value that stand for it in ours.
     pub fn secret(&mut self, key: &str, owner: &str, value: String) -> (String, String) {
-        let safe = |text: &str| -> String {
-            text.chars()
-                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-                .collect()
-        };
-        let base = format!("{}-{}", safe(owner), safe(key));
         let base = match &self.secrets_to {
-            SecretsTo::Folder(_) => base,
-            SecretsTo::Variables => {
-                format!("AMS2_IMPORTED_{}", base.replace('-', "_").to_ascii_uppercase())
-            }
+            SecretsTo::Folder(_) => format!("{}-{}", safe(owner), safe(key)),
+            SecretsTo::Variables => variable(key, owner),
         };
         let mut name = base.clone();
         let mut number = 2;
@@ -178,10 +226,34 @@ impl Import {
             name = format!("{base}-{number}");
             number += 1;
         }
-        self.secrets.insert(name.clone(), value);
+        if self.secrets.insert(name.clone(), value).is_none() {
+            self.fresh.push(name.clone());
+        }
         match &self.secrets_to {
             SecretsTo::Folder(folder) => (format!("{key}_file"), format!("{folder}/{name}")),
             SecretsTo::Variables => (key.to_owned(), format!("${{env:{name}}}")),
         }
     }
+
+    /// A secret that no file can give: what stands for it in ours, and the variable that the caller does not give.
+    pub fn secret_variable(&mut self, key: &str, owner: &str, value: String) -> (String, Option<String>) {
+        match &self.secrets_to {
+            SecretsTo::Variables => (self.secret(key, owner, value).1, None),
+            SecretsTo::Folder(_) => {
+                let name = variable(key, owner);
+                (format!("${{env:{name}}}"), Some(name))
+            }
+        }
+    }
+}
+
+/// The name of a secret as a file has it.
+fn safe(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// The name of a secret as a variable has it.
+fn variable(key: &str, owner: &str) -> String {
+    let name = format!("{}-{}", safe(owner), safe(key));
+    format!("AMS2_IMPORTED_{}", name.replace('-', "_").to_ascii_uppercase())
 }

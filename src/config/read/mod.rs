@@ -6,6 +6,8 @@ mod receivers;
 mod routes;
 mod secrets;
 
+pub(crate) use receivers::is_secret_header;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},

@@ -86,8 +86,8 @@ impl Reader<'_> {
 
     /// Whether a receiver may be called that, and none before it is.
     fn is_new_name(&mut self, name: &SmolStr, node: &Node, known: &BTreeMap<SmolStr, Place>) -> bool {
-        if name.is_empty() || name.contains('/') {
-            self.found.error(node.place, format!("`{name}` is no name"), "use some text without `/`");
+        if name.is_empty() {
+            self.found.error(node.place, "`` is no name", "write some text");
             return false;
         }
         if let Some(first) = known.get(name) {
@@ -542,7 +542,7 @@ fn is_reference(text: &str) -> bool {
 }
 
 /// Whether a header of this name says who we are.
-fn is_secret_header(name: &str) -> bool {
+pub(crate) fn is_secret_header(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["authorization", "proxy-authorization", "cookie"].contains(&name.as_str())
         || ["token", "key", "secret", "password"].iter().any(|end| name.ends_with(end))
