@@ -46,14 +46,24 @@ mod tests {
 
     #[test]
     fn fingerprints_equal_alertmanagers() {
-        let rows: [(&[(&str, &str)], &str); 4] = [
-            (&[], "cbf29ce484222325"),
-            (&[("alertname", "test")], "1f56cb8f931d1bd4"),
-            (&[("alertname", "test1"), ("severity", "warning")], "8f14a41207c8456c"),
-            (&[("foo🙂", "bar")], "68477caefa9ff268"),
+        // Where the first two stand as constants; the others follow from the recipe that the same file documents.
+        let rows: [(&str, &[(&str, &str)], &str); 5] = [
+            ("common/model/signature.go, emptyLabelSignature", &[], "cbf29ce484222325"),
+            (
+                "common/model/signature_test.go, TestLabelsToSignature",
+                &[("fear", "love is not enough"), ("name", "garland, briggs")],
+                "507a62d79ee76c9a",
+            ),
+            (
+                "recipe: FNV-1a, names sorted, 0xFF after each name and value",
+                &[("alertname", "test")],
+                "1f56cb8f931d1bd4",
+            ),
+            ("the same, two labels", &[("alertname", "test1"), ("severity", "warning")], "8f14a41207c8456c"),
+            ("the same, a name in UTF-8", &[("foo🙂", "bar")], "68477caefa9ff268"),
         ];
-        for (labels, expected) in rows {
-            assert_eq!(Fingerprint::of(labels.iter().copied()).to_string(), expected, "{labels:?}");
+        for (source, labels, expected) in rows {
+            assert_eq!(Fingerprint::of(labels.iter().copied()).to_string(), expected, "{source}: {labels:?}");
         }
         let published = [("fear", "love is not enough"), ("name", "garland, briggs")];
         assert_eq!(Fingerprint::of(published.into_iter()).0, 5_799_056_148_416_392_346);

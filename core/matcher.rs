@@ -528,23 +528,24 @@ mod tests {
         Matcher::parse(text).expect(text).compile(&severities).expect(text).matches(value, &severities)
     }
 
+    /// `pkg/labels/matcher.go`, and the section on matchers of its `docs/configuration.md`, which has these rules.
     #[test]
     fn values_match_as_alertmanager_says() {
         let rows = [
-            ("foo=bar", "bar", true),
-            ("foo=\"\"", "", true),
-            ("foo!=x", "", true),
-            ("foo=~\".*\"", "", true),
-            ("foo=~\"b\"", "abc", false),
-            ("foo=~\"team-(A|B)\"", "team-B", true),
-            ("foo=~\"a|b\"", "b", true),
-            ("foo=~\"a|b\"", "ab", false),
-            ("foo!~\"a|b\"", "c", true),
-            ("foo=~\"a.c\"", "a\nc", false),
-            ("foo = \"\\u263a\"", "☺", true),
+            ("equal", "foo=bar", "bar", true),
+            ("a label that is missing is empty", "foo=\"\"", "", true),
+            ("a label that is missing is empty", "foo!=x", "", true),
+            ("a label that is missing is empty", "foo=~\".*\"", "", true),
+            ("regexes are anchored", "foo=~\"b\"", "abc", false),
+            ("regexes are anchored", "foo=~\"team-(A|B)\"", "team-B", true),
+            ("regexes are anchored", "foo=~\"a|b\"", "b", true),
+            ("regexes are anchored as a whole", "foo=~\"a|b\"", "ab", false),
+            ("not matching", "foo!~\"a|b\"", "c", true),
+            ("RE2: `.` is no newline", "foo=~\"a.c\"", "a\nc", false),
+            ("UTF-8 matchers: quoted as in Go", "foo = \"\\u263a\"", "☺", true),
         ];
-        for (text, value, expected) in rows {
-            assert_eq!(matches(text, value), expected, "{text} against {value:?}");
+        for (rule, text, value, expected) in rows {
+            assert_eq!(matches(text, value), expected, "{rule}: {text} against {value:?}");
         }
     }
 

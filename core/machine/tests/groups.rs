@@ -1,6 +1,7 @@
 //! When groups are told, of what, and why not.
 
 use super::*;
+use crate::config::Muting;
 
 #[test]
 fn a_group_is_told_after_group_wait_then_on_its_grid() {
@@ -176,4 +177,212 @@ fn merged_times_are_alertmanagers() {
         (995_000, 3_000_000, true),
         "no overlap: a new firing"
     );
+}
+
+/// Alertmanager's `notify/notify_test.go`, `TestDedupStageNeedsUpdate`, its rows in their order: what was told, what is so now, and
+/// whether that is told. Row 4, an entry without a time, is none that can be here. With Alertmanager's own rules and with ours.
+#[test]
+fn what_was_told_decides_what_is_told_as_in_alertmanager() {
+    use NotifyReason::{AllResolved, FirstTime, NewAlerts, RepeatDue, SomeResolved};
+    const MINUTE: u64 = 60_000;
+    const ONE: &[(&str, &str)] = &[("event", "E"), ("host", "1")];
+    const TWO: &[(&str, &str)] = &[("event", "E"), ("host", "2")];
+    const THREE: &[(&str, &str)] = &[("event", "E"), ("host", "3")];
+    const FOUR: &[(&str, &str)] = &[("event", "E"), ("host", "4")];
+    const FIVE: &[(&str, &str)] = &[("event", "E"), ("host", "5")];
+    fn fire(world: &mut World, alerts: &[&[(&str, &str)]]) {
+        alerts.iter().for_each(|labels| world.alert(labels, Some(100 * HOUR)));
+    }
+    fn end(world: &mut World, alerts: &[&[(&str, &str)]]) {
+        alerts.iter().for_each(|labels| world.alert(labels, Some(0)));
+    }
+    /// A row, whether ends are sent, what happened, and what is told after `told`.
+    type Row = (&'static str, bool, fn(&mut World), fn(&mut World), &'static [NotifyReason]);
+    let nothing: fn(&mut World) = |_| {};
+    let rows: [Row; 11] = [
+        (
+            "row 1: nothing was told, and some fire",
+            true,
+            nothing,
+            |world| fire(world, &[TWO, THREE, FOUR]),
+            &[FirstTime],
+        ),
+        (
+            "row 2: nothing was told, and none fires",
+            true,
+            nothing,
+            |world| {
+                fire(world, &[TWO, THREE, FOUR]);
+                end(world, &[TWO, THREE, FOUR]);
+            },
+            &[],
+        ),
+        (
+            "row 3: others fire",
+            true,
+            |world| fire(world, &[ONE, TWO, THREE]),
+            |world| {
+                fire(world, &[FOUR]);
+                end(world, &[ONE]);
+            },
+            &[NewAlerts],
+        ),
+        (
+            "row 5: the same fire, before repeat_interval",
+            true,
+            |world| fire(world, &[ONE, TWO, THREE]),
+            |world| world.wait(8 * MINUTE),
+            &[],
+        ),
+        (
+            "row 6: the same fire, after repeat_interval",
+            true,
+            |world| fire(world, &[ONE, TWO, THREE]),
+            |world| world.wait(10 * MINUTE),
+            &[RepeatDue],
+        ),
+        (
+            "row 7: others are over and none fires, after repeat_interval",
+            true,
+            |world| {
+                fire(world, &[ONE, TWO, THREE]);
+                world.wait(MINUTE);
+                end(world, &[ONE, TWO, THREE]);
+            },
+            |world| {
+                fire(world, &[FOUR, FIVE]);
+                end(world, &[FOUR, FIVE]);
+                world.wait(11 * MINUTE);
+            },
+            &[],
+        ),
+        (
+            "row 8: more are over, and ends are not sent",
+            false,
+            |world| fire(world, &[ONE, TWO]),
+            |world| end(world, &[TWO]),
+            &[],
+        ),
+        (
+            "row 9: more are over, and ends are sent",
+            true,
+            |world| fire(world, &[ONE, TWO]),
+            |world| end(world, &[TWO]),
+            &[SomeResolved],
+        ),
+        (
+            "row 10: none fires any more, and ends are not sent: it counts as told, for those who fire next",
+            false,
+            |world| fire(world, &[ONE, TWO]),
+            |world| {
+                end(world, &[ONE, TWO]);
+                world.wait(2 * MINUTE);
+                assert!(
+                    world.holds_of_ops().contains(&HoldReason::ResolvesNotSent),
+                    "{:?}",
+                    world.holds_of_ops()
+                );
+                fire(world, &[ONE]);
+            },
+            &[FirstTime],
+        ),
+        (
+            "row 11: none fires any more, and ends are sent",
+            true,
+            |world| fire(world, &[ONE, TWO]),
+            |world| end(world, &[ONE, TWO]),
+            &[AllResolved],
+        ),
+        (
+            "section on repeats of its documentation: all ended, and some fire again",
+            true,
+            |world| {
+                fire(world, &[ONE]);
+                world.wait(MINUTE);
+                end(world, &[ONE]);
+            },
+            |world| fire(world, &[ONE]),
+            &[FirstTime],
+        ),
+    ];
+    for muting in [Muting::default(), Muting::ALERTMANAGER] {
+        for (row, send_resolved, told, now, expected) in rows {
+            let route = Route { repeat_interval_ms: Some(10 * MINUTE), ..grouped() };
+            let log = ActionSpec { send_resolved, ..action("ops", "log") };
+            let mut world = World::new(Config { muting, ..config(vec![log], route) });
+            told(&mut world);
+            world.wait(MINUTE);
+            let before = world.told().len();
+            now(&mut world);
+            world.wait(MINUTE);
+            let reasons: Vec<NotifyReason> = world.told()[before..].iter().map(|told| told.1).collect();
+            assert_eq!(reasons, expected, "{row}, {muting:?}");
+        }
+    }
+}
+
+/// Alertmanager's `alert.Merge` (`types/types_test.go`, `TestMerge`): pairs of the same alert whose times overlap, the older one first.
+/// Beginnings and ends in seconds, the older one sent at 1,000 s, or at 985 s where it is over by then, and the younger
+/// one at 1,010 s; no end: by timeout, after 300 s.
+#[test]
+fn pairs_merge_as_in_alertmanager() {
+    type Times = (i64, Option<i64>);
+    let rows: [(&str, Times, Times, (i64, i64)); 9] = [
+        ("TestMerge: both end by timeout: the younger one's", (880, None), (940, None), (880, 1_310)),
+        (
+            "TestMerge: the older one by timeout: the younger one's, though it is earlier",
+            (880, None),
+            (940, Some(1_200)),
+            (880, 1_200),
+        ),
+        (
+            "TestMerge: the younger one by timeout: the older one's, which is later",
+            (880, Some(1_500)),
+            (940, None),
+            (880, 1_500),
+        ),
+        (
+            "TestMerge: neither by timeout: the older one's, which is later",
+            (880, Some(1_500)),
+            (940, Some(1_200)),
+            (880, 1_500),
+        ),
+        (
+            "TestMerge: neither by timeout: the younger one's, which is later",
+            (880, Some(1_200)),
+            (940, Some(1_500)),
+            (880, 1_500),
+        ),
+        ("TestMerge: the younger one began before", (940, Some(1_200)), (880, Some(1_500)), (880, 1_500)),
+        (
+            "TestMerge: the older one fires, the younger one is over: over",
+            (880, Some(1_500)),
+            (940, Some(1_005)),
+            (880, 1_005),
+        ),
+        ("TestMerge: both are over: the later end", (880, Some(990)), (940, Some(980)), (880, 990)),
+        (
+            "TestMerge: the older one is over, the younger one fires: it fires",
+            (880, Some(990)),
+            (940, Some(1_500)),
+            (880, 1_500),
+        ),
+    ];
+    for (row, older, younger, expected) in rows {
+        let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+        // What is over when it is first heard of is not kept: that was heard of while it fired.
+        let first = if older.1.is_some_and(|ends| ends < 1_000) { 985 } else { 1_000 };
+        for (at, (starts, ends)) in [(first, older), (1_010, younger)] {
+            world.now = At(at * 1_000);
+            let mut builder = BatchBuilder::default();
+            builder.label("event", "E");
+            let wall = |seconds: i64| Wall(OFFSET + seconds * 1_000);
+            let times = AlertTimes { starts_at: Some(wall(starts)), ends_at: ends.map(wall) };
+            builder.finish_alert(times, None, None).expect("valid");
+            world.append(Input::Alerts(Arrival { client: "test".into(), batch: builder.finish().into() }));
+        }
+        let found = world.machine.alerts().find(|alert| alert.label("event") == "E").expect("it is known");
+        let seconds = |wall: Wall| (wall.0 - OFFSET) / 1_000;
+        assert_eq!((seconds(found.starts_at()), seconds(found.ends_at())), expected, "{row}");
+    }
 }

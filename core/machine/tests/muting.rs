@@ -902,3 +902,92 @@ fn what_fires_anew_beside_a_repeat_under_way_is_told_after_it() {
     world.wait(2 * MINUTE);
     assert_eq!(world.told().last(), Some(&(63 * MINUTE + 30_000, NewAlerts, 2, 0)));
 }
+
+/// Without `resolve_when_muted` alone, and with it: what ends while it is inhibited, or muted by the time.
+#[test]
+fn an_end_that_comes_while_inhibited_or_in_mute_time_is_told_to_those_who_know_of_the_beginning() {
+    let minute_of_day = |hour: u16, minute: u16| hour * 60 + minute;
+    // From 100 s to 1,000 s after the beginning.
+    let timed = || with_times(by_event(), true, minute_of_day(22, 15), minute_of_day(22, 30));
+    for resolve_when_muted in [true, false] {
+        let muting = Muting { resolve_when_muted, ..Muting::default() };
+        let told_of = |world: &World, from: usize| world.told()[from..].to_vec();
+        let mut world = World::new(Config { muting, ..with_rules(by_event(), node_holds_app()) });
+        world.alert(APP, Some(10 * HOUR));
+        world.wait(MINUTE);
+        world.alert(NODE, Some(10 * HOUR));
+        world.wait(MINUTE);
+        assert_eq!(world.told(), [(30_000, FirstTime, 1, 0), (90_000, FirstTime, 1, 0)]);
+        world.alert(APP, Some(0));
+        let mut world = world.restored();
+        world.wait(20 * MINUTE);
+        let ended = if resolve_when_muted { vec![(150_000, AllResolved, 0, 1)] } else { vec![] };
+        assert_eq!(told_of(&world, 2), ended, "inhibited, {resolve_when_muted}");
+
+        let mut world = World::new(Config { muting, ..timed() });
+        world.alert(A, Some(10 * HOUR));
+        world.wait(2 * MINUTE);
+        world.alert(A, Some(0));
+        let mut world = world.restored();
+        world.wait(HOUR as u64);
+        assert_eq!(world.told()[0], (30_000, FirstTime, 1, 0));
+        assert_eq!(told_of(&world, 1), ended, "in mute time, {resolve_when_muted}");
+    }
+}
+
+/// Of a silence the same, which is the only thing that `resolve_when_muted: false` changes.
+#[test]
+fn without_resolve_when_muted_an_end_in_a_silence_is_told_to_nobody_and_a_beginning_as_ever() {
+    let muting = Muting { resolve_when_muted: false, ..Muting::default() };
+    let mut world = World::new(Config { muting, ..by_event() });
+    world.alert(A, Some(HOUR));
+    world.wait(MINUTE);
+    let id = world.silence(5, &["host=a"], HOUR as u64);
+    world.alert(A, Some(0));
+    world.wait(10 * MINUTE);
+    assert_eq!(world.told(), [(30_000, FirstTime, 1, 0)]);
+    world.alert(A, Some(HOUR));
+    world.wait(MINUTE);
+    world.expire(id);
+    world.wait(MINUTE);
+    // At once when the silence ends: `notify_when_unmuted` holds as before.
+    assert_eq!(world.told()[1..].iter().map(|told| told.0).collect::<Vec<_>>(), [12 * MINUTE]);
+}
+
+/// `notify_when_unmuted: false` alone: what a silence held is told at the group's next turn.
+#[test]
+fn without_notify_when_unmuted_what_was_held_is_told_at_the_next_turn() {
+    let muting = Muting { notify_when_unmuted: false, ..Muting::default() };
+    let mut world = World::new(Config { muting, ..by_event() });
+    world.silence(5, &["event=E"], 10 * MINUTE);
+    world.alert(A, Some(HOUR));
+    world.wait(20 * MINUTE);
+    assert_eq!(world.told(), [(10 * MINUTE + 30_000, FirstTime, 1, 0)]);
+    // Ends are told though it is muted: `resolve_when_muted` holds as before.
+    world.silence(6, &["event=E"], HOUR as u64);
+    world.alert(A, Some(0));
+    world.wait(5 * MINUTE);
+    assert_eq!(world.told()[1..].iter().map(|told| told.1).collect::<Vec<_>>(), [AllResolved]);
+}
+
+/// At the end of a mute time those are told who were not before it, and nobody else.
+#[test]
+fn who_was_told_before_a_mute_time_is_not_told_again_when_it_ends() {
+    let minute_of_day = |hour: u16, minute: u16| hour * 60 + minute;
+    // From 100 s to 400 s after the beginning.
+    let config = || with_times(by_event(), true, minute_of_day(22, 15), minute_of_day(22, 20));
+    let mut world = World::new(config());
+    world.alert(A, Some(10 * HOUR));
+    let mut world = {
+        world.wait(3 * MINUTE);
+        world.restored()
+    };
+    world.wait(20 * MINUTE);
+    assert_eq!(world.told(), [(30_000, FirstTime, 1, 0)]);
+    let mut world = World::new(config());
+    world.alert(A, Some(10 * HOUR));
+    world.wait(3 * MINUTE);
+    world.alert(B, Some(10 * HOUR));
+    world.wait(20 * MINUTE);
+    assert_eq!(world.told(), [(30_000, FirstTime, 1, 0), (400_000, NewAlerts, 2, 0)]);
+}
