@@ -625,6 +625,19 @@ pub(super) fn setting(
         let node = fields.take(theirs).unwrap_or(node);
         return out.extend(template(import, node, theirs, templates).map(|url| (ours.to_owned(), url)));
     }
+    if kind == UrlTemplate
+        && let Some(node) = fields.peek(theirs)
+        && let Value::Text(url) = &node.value
+        && let Some((url, user, password)) = without_login(url)
+    {
+        fields.take(theirs);
+        import.below(theirs, |import| import.translated(node.place));
+        let (key, url) = import.secret(ours, receiver, url);
+        out.push((key, Yaml::text(url)));
+        let (key, password) = import.secret("password", receiver, password);
+        let login = vec![("username".to_owned(), Yaml::text(user)), (key, Yaml::text(password))];
+        return out.push(("basic_auth".into(), Yaml::Map(login)));
+    }
     if let Secret | GlobalSecret(_) | UrlTemplate = kind {
         return out.extend(secret(import, fields, (theirs, ours, kind), receiver, global));
     }
@@ -642,6 +655,16 @@ pub(super) fn setting(
         (_, Some(node)) => plain(import, node, theirs, kind),
     };
     out.extend(value.map(|value| (ours.to_owned(), value)));
+}
+
+/// A URL without the login that stands in it, and that: user and password. `None` where there is none that is plain text.
+fn without_login(url: &str) -> Option<(String, String, String)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (login, host) = authority.rsplit_once('@')?;
+    let (user, password) = login.split_once(':')?;
+    let is_plain = !user.is_empty() && !login.contains('%');
+    is_plain.then(|| (format!("{scheme}://{host}{path}"), user.to_owned(), password.to_owned()))
 }
 
 fn template(import: &mut Import, node: &Node, theirs: &str, templates: &mut Templates) -> Option<Yaml> {
@@ -913,6 +936,26 @@ receivers:
         ];
         for (text, expected) in rows {
             assert_eq!(go_milliseconds(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_login_in_a_url_is_taken_out_of_it() {
+        let rows = [
+            ("http://u:p@h:1/x?y=a@b", Some(("http://h:1/x?y=a@b", "u", "p"))),
+            ("https://u:p@h", Some(("https://h", "u", "p"))),
+            ("http://u:p@q@[::1]:80/", Some(("http://[::1]:80/", "u", "p@q"))),
+            ("http://h/u:p@x", None),
+            ("http://h?u:p@x", None),
+            ("http://u@h/", None),
+            ("http://:p@h/", None),
+            ("http://u:a%40b@h/", None),
+            ("u:p@h", None),
+        ];
+        for (url, expected) in rows {
+            let found = without_login(url);
+            let found = found.as_ref().map(|(url, user, word)| (url.as_str(), user.as_str(), word.as_str()));
+            assert_eq!(found, expected, "{url}");
         }
     }
 }

@@ -385,6 +385,7 @@ fn every_kind_starts_with_no_more_than_alertmanager_requires() {
     let rows = [
         ("webhook", "url: 'http://h/'", "webhook"),
         ("webhook", "url: 'http://h/{{ .CommonLabels.team }}'", "webhook"),
+        ("webhook", "url: 'http://user:hunter2@h:8080/x?y=z'", "webhook"),
         ("email", "to: b@example.com", "email"),
         ("pagerduty", "routing_key: k", "pagerduty"),
         ("pagerduty", "service_key: k", "pagerduty"),
