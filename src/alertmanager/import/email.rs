@@ -1,7 +1,9 @@
 //! Mail: an action of its own here, whose server and login may stand in `global` there.
 
 use super::{
-    receivers::{Entries, Global, Kind::GlobalSecret, send_resolved, setting},
+    global::Global,
+    receivers::send_resolved,
+    setting::{Entries, Kind::GlobalSecret, setting},
     templates::Templates,
     walk::{Fields, Import},
     yaml::Yaml,

@@ -1,7 +1,8 @@
 //! `http_config`: what all that speak HTTP share. Logins, headers, proxies and certificates.
 
 use super::{
-    receivers::{Entries, Global},
+    global::Global,
+    setting::Entries,
     walk::{Fields, Import},
     yaml::Yaml,
 };

@@ -1,15 +1,18 @@
 //! An `alertmanager.yml` as our configuration: every setting is translated, approximated or said to be impossible, with
 //! its line. Nothing is dropped in silence.
 //!
-//! Where to start reading: [`import`]; then `routes` (routes, rules, times), `receivers`, `email`, `services` and `http` (who is told, and
-//! how), `maps` (settings whose names the admin chose), `walk` (how settings are taken and reported), `yaml` (how the result is written).
+//! Where to start reading: [`import`]; then `routes` (routes, rules, times), `receivers` with `setting` and
+//! `particular`, `email`, `services`, `http` and `global` (who is told, and how), `maps` (settings whose names the admin chose), `walk` (how settings are taken and reported), `yaml` (how the result is written).
 
 mod email;
+mod global;
 mod http;
 mod maps;
+mod particular;
 mod receivers;
 mod routes;
 mod services;
+mod setting;
 mod templates;
 #[cfg(test)]
 mod tests;
@@ -24,7 +27,7 @@ use crate::config::{
     self, Diagnostic, Gravity, Overrides, Sources, Wrong,
     tree::{self, Node},
 };
-use receivers::Global;
+use global::Global;
 use templates::Templates;
 use walk::Import;
 use yaml::Yaml;

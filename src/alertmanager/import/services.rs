@@ -1,12 +1,14 @@
 //! Services whose settings are not one to one: Jira, Amazon SNS and WeCom.
 
 use super::{
+    global::Global,
     http::{Login, take_http_config},
     maps,
-    receivers::{
-        Entries, Global,
+    receivers::send_resolved,
+    setting::{
+        Entries,
         Kind::{self, GlobalPlain, GlobalSecret, Plain, Secret, Template},
-        fixed, send_resolved, setting,
+        fixed, setting,
     },
     templates::Templates,
     walk::{Fields, Import},
