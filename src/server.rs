@@ -336,7 +336,7 @@ pub async fn run(
         metrics,
         on_denied: Box::new(move |from, what| denied.note(from, what)),
         in_flight,
-        readers: originator::Readers::new()?,
+        body_readers: originator::BodyReaders::new()?,
     });
     *reloader.serving.write().unwrap_or_else(|e| e.into_inner()) = Some(serving.clone());
     let mut listeners = tokio::task::JoinSet::new();
@@ -566,7 +566,7 @@ fn api(
             move || journal.now()
         }),
         started: journal.now(),
-        readers: Arc::new(Pool::new("ams2-console", TEXT_READERS)?),
+        text_readers: Arc::new(Pool::new("ams2-console", TEXT_READERS)?),
     })
 }
 

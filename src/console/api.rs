@@ -101,7 +101,7 @@ pub struct Api {
     /// When the process started, on it.
     pub started: At,
     /// Reads texts and writes long answers.
-    pub readers: Arc<Pool>,
+    pub text_readers: Arc<Pool>,
 }
 
 /// The routes.
@@ -293,7 +293,7 @@ async fn decisions(
     let limit = query.limit.unwrap_or(DECISIONS_SHOWN).min(ROWS_MAX);
     let (offset, records) = api.router.ask(newest).await?;
     let known_from = records.first().map_or(0, |record| record.seq);
-    let written = api.readers.run(move || {
+    let written = api.text_readers.run(move || {
         let about = query.about.map(|what| with_digests(what, &records));
         let all = records.iter().rev().map(|record| Decision::of(record, offset));
         let concerns = |row: &Decision, what: &Vec<String>| what.iter().any(|what| row.concerns(what));
@@ -402,7 +402,7 @@ async fn deliveries(
         found.extend(own_texts_of(&api.router, told.collect()).await?);
     }
     // Texts are read from the disk: neither the router nor other clients wait for that.
-    let read = api.readers.clone().run(move || {
+    let read = api.text_readers.clone().run(move || {
         let told = Told { texts: &*api.texts, matchers: &matchers, severities: &severities };
         let mut rows = found.iter().filter_map(|(delivery, own)| told.row(delivery, own));
         let mut written = Written::new(&room);

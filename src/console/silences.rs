@@ -302,7 +302,7 @@ async fn preview(
     let lately: Vec<Position> = lately.take(RECENT_MAX).collect();
     let recent = own_texts_of(&api.router, lately.into_iter().map(|at| (at, vec![at])).collect()).await?;
     let texts = api.texts.clone();
-    let read = api.readers.run(move || {
+    let read = api.text_readers.run(move || {
         let fits = |batch: &AlertBatch| -> Option<BTreeMap<String, String>> {
             let alert = batch.alert(0)?;
             let matches = |m: &Compiled| m.matches(alert.label(&m.matcher.name), &severities);

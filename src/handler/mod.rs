@@ -100,7 +100,7 @@ struct Shared {
     site: RwLock<Arc<Site>>,
     runtime: tokio::runtime::Handle,
     /// Reads texts: for no other work.
-    readers: Pool,
+    text_readers: Pool,
 }
 
 struct Worker {
@@ -171,15 +171,15 @@ impl Drop for Slot {
 }
 
 impl Handler {
-    /// A handler without actions yet. `readers` are to read texts.
+    /// A handler without actions yet. `text_readers` are to read texts.
     pub fn new(
         texts: Arc<dyn Texts>,
         former: Arc<dyn Former>,
         outcomes: Outcomes,
         runtime: tokio::runtime::Handle,
-        readers: Pool,
+        text_readers: Pool,
     ) -> Handler {
-        let shared = Shared { texts, former, outcomes, site: RwLock::default(), runtime, readers };
+        let shared = Shared { texts, former, outcomes, site: RwLock::default(), runtime, text_readers };
         Handler { workers: RwLock::default(), shared: Arc::new(shared) }
     }
 
@@ -323,7 +323,7 @@ async fn call(batch: Vec<Attempt>, ready: Ready, shared: Arc<Shared>) {
     let (texts, former, batch) = (shared.texts.clone(), shared.former.clone(), Arc::new(batch));
     let (to_read, in_force) = (batch.clone(), (ready.action, ready.max_alerts, site));
     // Reading may wait for a disk: not on a thread that answers clients.
-    let read = shared.readers.run(move || {
+    let read = shared.text_readers.run(move || {
         let first = &to_read[0];
         let (action, max_alerts, site) = match former.action(&first.deliver.action, version(first)) {
             Some(worded) => (worded.action.clone(), worded.max_alerts, worded.site.clone()),

@@ -118,14 +118,14 @@ fn world(actions: &[(&'static str, usize, usize)]) -> World {
         Arc::new(Formerly),
         send,
         tokio::runtime::Handle::current(),
-        readers(),
+        text_readers(),
     );
     let calls = Arc::new(AtomicUsize::new(0));
     install(&handler, &calls, actions);
     World { handler, outcomes, calls }
 }
 
-fn readers() -> Pool {
+fn text_readers() -> Pool {
     Pool::of_the_runtime()
 }
 
@@ -322,7 +322,7 @@ async fn a_test_fails_while_its_caller_still_listens() {
         Arc::new(Formerly),
         outcomes,
         tokio::runtime::Handle::current(),
-        readers(),
+        text_readers(),
     );
     let ready = Ready { action, slots: 1, timeout: Duration::from_secs(60), max_alerts: 0 };
     handler.install(vec![(id("hang"), ready)], Site::default());

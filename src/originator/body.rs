@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use hyper::{Request, StatusCode, body::Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use super::{HttpLimits, http::Problem};
+use super::{HttpLimits, problem::Problem};
 use crate::flight::Flight;
 
 /// A compressed body is inflated in pieces of so many bytes.
@@ -163,7 +163,7 @@ mod tests {
         let inflated = |body: &[u8]| {
             let mut flight = Flights::default().room("me".into(), 1 << 20, 1 << 10).flight();
             let largest = Largest { bytes: 1 << 10, by: "a limit", mend: "send less" };
-            inflate(body, largest, &mut flight).map_err(|problem| problem.status().as_u16())
+            inflate(body, largest, &mut flight).map_err(|problem| problem.status.as_u16())
         };
         let (one, empty) = (member(b"ab"), member(b""));
         assert_eq!(inflated(&one).as_deref(), Ok(&b"ab"[..]));

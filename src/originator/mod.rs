@@ -1,6 +1,7 @@
 //! The originator: takes alerts from clients, says who they are, checks what they send, and answers once it is kept.
 //! A source never touches the router: it knows the journal alone.
 
+mod alerts;
 mod auth;
 mod body;
 mod drip;
@@ -8,10 +9,12 @@ mod http;
 mod json;
 mod linger;
 mod metrics;
+mod problem;
+mod requests;
 mod socket;
 
 pub use auth::{Clients, KnownClient, Right, TokenHash};
-pub use http::{Listener, Readers, Serving, Settings, Tls, serve};
+pub use http::{BodyReaders, Listener, Serving, Settings, Tls, serve};
 pub use json::{AlertProblem, BadBody, Limits, Mistakes, parse, parse_v2};
 pub use metrics::OriginatorMetrics;
 pub use socket::{PATH_BYTES_MAX as SOCKET_BYTES_MAX, SocketError, SocketSettings, listen};

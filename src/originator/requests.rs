@@ -1,0 +1,286 @@
+//! Requests: who asks, whether they may, and where it leads. Alerts are taken by `alerts`; every other path goes to the routes
+//! that were handed in, after the same questions.
+
+use std::{net::IpAddr, time::Duration};
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::{Method, Request, Response, StatusCode, Uri, Version, body::Incoming, header};
+use smol_str::SmolStr;
+use tower::ServiceExt;
+
+use super::{
+    HttpLimits, Intake,
+    alerts::{BODY_BYTES, Shape, take_alerts},
+    auth::{Clients, KnownClient, Right, Sender},
+    body::{Largest, read_body},
+    http::{Peer, Serving},
+    problem::Problem,
+};
+use crate::{
+    alertmanager,
+    console::{self, Operator},
+    flight::Room,
+};
+
+/// Where alerts are posted; a GET lists them.
+const ALERTS: &str = "/api/v1/alerts";
+/// Largest body of what is neither alerts nor a silence of Alertmanager's API, in bytes: orders are small.
+const ORDER_BYTES_MAX: usize = 2 << 20;
+/// Paths that anybody may ask: they say only whether we are well.
+const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
+/// How long an answer may take that waits for a far end or a file: longer than a test of an action.
+const SLOW_TIME: Duration = Duration::from_secs(30);
+
+/// Answers a request, whatever it is.
+pub(super) async fn answer<I: Intake>(
+    request: Request<Incoming>,
+    peer: Peer,
+    serving: &Serving<I>,
+) -> Response<Body> {
+    // RFC 9112 section 6.1: where a Content-Length stands beside it, nothing more may be read from the connection. The
+    // HTTP library drops that one without a word, so this holds for all.
+    let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = match route(request, peer, serving).await {
+        Ok(response) => {
+            let status = response.status();
+            if status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE {
+                serving.metrics.refused(status.as_u16());
+            }
+            response
+        }
+        Err(problem) => {
+            serving.metrics.refused(problem.status.as_u16());
+            if matches!(problem.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                let (from, what) = match &problem.client {
+                    Some(client) => {
+                        (SmolStr::new(client), format!("{} (from {})", problem.detail, peer.name()))
+                    }
+                    None => (peer.name(), problem.detail.clone()),
+                };
+                (serving.on_denied)(from, what);
+            }
+            problem.into_response()
+        }
+    };
+    // What fires changes from one moment to the next: no cache between may answer for us.
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    if is_last {
+        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn route<I: Intake>(
+    mut request: Request<Incoming>,
+    peer: Peer,
+    serving: &Serving<I>,
+) -> Result<Response<Body>, Problem> {
+    check_one_host(&request)?;
+    let settings = serving.settings();
+    let room = |whose: SmolStr| {
+        let limits = &settings.limits;
+        serving.in_flight.room(whose, limits.bytes_in_flight, limits.body_bytes)
+    };
+    check_host(&request, peer, &settings.hosts)?;
+    check_origin(&request)?;
+    if matches!(peer, Peer::Tcp { .. }) && !settings.prefix.is_empty() {
+        if request.method().is_safe() && matches!(request.uri().path(), "/" | "") {
+            let below = format!("{}/", settings.prefix);
+            let response = Response::builder().status(StatusCode::FOUND).header(header::LOCATION, below);
+            return Ok(response.body(Body::empty()).expect("the config was checked"));
+        }
+        *request.uri_mut() = without_prefix(request.uri(), &settings.prefix)?;
+    }
+    let path = request.uri().path();
+    if OPEN_PATHS.contains(&path) {
+        return pass_on(request, None, serving, &settings.limits, room(peer.name())).await;
+    }
+    let sender = who(&request, peer, &settings.clients)?;
+    let right = match request.method() {
+        &Method::POST if path == ALERTS || path == alertmanager::ALERTS => Right::Send,
+        method if method.is_safe() => Right::Read,
+        _ => Right::Operate,
+    };
+    if let Some(client) = sender.known
+        && !client.has(right)
+    {
+        return Err(Problem {
+            client: Some(client.name.as_str().into()),
+            ..Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("the client `{}` may not {}", sender.name, right.what()),
+                format!("add `{}` to its `may:` in the config", right.word()),
+            )
+        });
+    }
+    // Who has no name of its own shares with those that come from the same place.
+    let room = room(sender.known.map_or_else(|| peer.name(), |client| client.name.clone()));
+    if right == Right::Send {
+        let shape = if path == ALERTS { Shape::Native } else { Shape::Alertmanager };
+        return take_alerts(request, sender, serving, &settings, shape, room.flight()).await;
+    }
+    let is_alerts = path == ALERTS || path == alertmanager::ALERTS;
+    let mut response = pass_on(request, Some(sender.name), serving, &settings.limits, room).await?;
+    if is_alerts && let Some(allow) = response.headers_mut().get_mut(header::ALLOW) {
+        // The routes behind do not know that posts are taken here.
+        *allow = header::HeaderValue::from_static("GET,HEAD,POST");
+    }
+    Ok(response)
+}
+
+/// Where a request leads that came below `prefix`. What came beside it is for another program behind the same name.
+fn without_prefix(uri: &Uri, prefix: &str) -> Result<Uri, Problem> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let rest = path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    let rest = rest.map(|rest| if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") });
+    rest.and_then(|rest| rest.parse().ok()).ok_or_else(|| {
+        let detail = format!("this server answers below {prefix} only");
+        Problem::new(StatusCode::NOT_FOUND, detail, format!("put {prefix} before the path"))
+    })
+}
+
+/// RFC 9112 section 3.2: exactly one Host, from clients of HTTP/1.1.
+fn check_one_host(request: &Request<Incoming>) -> Result<(), Problem> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("the request has {hosts} Host headers"),
+            "send exactly one",
+        ));
+    }
+    Ok(())
+}
+
+/// A browser that was led here by another name (DNS rebinding) is sent away where nobody needs a token.
+fn check_host(request: &Request<Incoming>, peer: Peer, hosts: &[String]) -> Result<(), Problem> {
+    let Some(host) = request.headers().get(header::HOST) else { return Ok(()) };
+    let Ok(host) = host.to_str() else {
+        let detail = "the Host header has bytes that no name has".to_owned();
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail, "send the server's name or address"));
+    };
+    let loopback = matches!(peer, Peer::Tcp { loopback_listener: true, .. });
+    if !loopback && hosts.is_empty() {
+        return Ok(());
+    }
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    if address || name.eq_ignore_ascii_case("localhost") || hosts.iter().any(|h| h.eq_ignore_ascii_case(name))
+    {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        format!("this server is not `{name}`"),
+        "use its address, or name it in originator.http.hosts",
+    ))
+}
+
+/// A page of another site may make a browser post here; what changes nothing, and what shows a token, is no concern.
+fn check_origin(request: &Request<Incoming>) -> Result<(), Problem> {
+    let headers = request.headers();
+    if request.method().is_safe() || headers.contains_key(header::AUTHORIZATION) {
+        return Ok(());
+    }
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = text("host").unwrap_or_default();
+    let own =
+        |origin: &str| origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host));
+    let is_foreign = text("origin").is_some_and(|origin| !own(origin))
+        || text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
+    if is_foreign {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "a page of another site may not do this".into(),
+            "send it without a browser, or with the token of a client",
+        ));
+    }
+    Ok(())
+}
+
+/// Who sends: by token, by Unix user, or anybody on this machine where the config names no clients. Who runs the router
+/// can do as they like anyhow.
+fn who<'c>(request: &Request<Incoming>, peer: Peer, clients: &'c Clients) -> Result<Sender<'c>, Problem> {
+    let named = |client: &'c KnownClient| Sender { name: client.name.clone(), known: Some(client) };
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let token = value.to_str().ok().and_then(|value| value.split_once(' '));
+        let token =
+            token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        return token.and_then(|token| clients.by_token(token)).map(named).ok_or_else(unauthorized);
+    }
+    match peer {
+        Peer::Unix { uid } => {
+            let ours = uid == 0 || uid == rustix::process::geteuid().as_raw();
+            match clients.by_uid(uid) {
+                Some(client) => Ok(named(client)),
+                None if clients.need_names() && !ours => Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    format!("the Unix user {uid} is no client"),
+                    "add it to originator.clients with its uid, or send the token of a client",
+                )),
+                None => Ok(Sender { name: peer.name(), known: None }),
+            }
+        }
+        Peer::Tcp { .. } if clients.need_names() => Err(unauthorized()),
+        Peer::Tcp { loopback_listener: true, .. } => {
+            Ok(Sender { name: SmolStr::new_static("local"), known: None })
+        }
+        // Only where the config says `insecure: true`.
+        Peer::Tcp { .. } => Ok(Sender { name: peer.name(), known: None }),
+    }
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "a valid token is required".into(),
+        "send `Authorization: Bearer <token>` with the token of a client in the config",
+    )
+}
+
+async fn pass_on<I: Intake>(
+    request: Request<Incoming>,
+    operator: Option<SmolStr>,
+    serving: &Serving<I>,
+    limits: &HttpLimits,
+    room: Room,
+) -> Result<Response<Body>, Problem> {
+    let is_v2 = request.uri().path().starts_with("/api/v2/");
+    let (head, body) = request.into_parts();
+    let (bytes, by) = match limits.body_bytes < ORDER_BYTES_MAX {
+        true => (limits.body_bytes, BODY_BYTES),
+        false => (ORDER_BYTES_MAX, "no order is larger"),
+    };
+    let largest = Largest { bytes, by, mend: "send less in one request" };
+    let mut flight = room.flight();
+    let body = match hyper::body::Body::is_end_stream(&body) {
+        true => Bytes::new(),
+        false => {
+            let read = read_body(Request::new(body), largest, limits, &mut flight).await;
+            read.map_err(|problem| Problem { v2: is_v2.then(|| problem.status.as_u16().into()), ..problem })?
+        }
+    };
+    let mut request = Request::from_parts(head, Body::from(body));
+    request.extensions_mut().insert(room);
+    if let Some(name) = operator {
+        request.extensions_mut().insert(Operator(name));
+    }
+    let mut time = limits.body_time * 2;
+    if console::SLOW_PATHS.contains(&request.uri().path()) {
+        time = time.max(SLOW_TIME);
+    }
+    let routed = tokio::time::timeout(time, serving.routes.clone().oneshot(request)).await;
+    // The body was in memory until here.
+    drop(flight);
+    match routed {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(never)) => match never {},
+        Err(_) => {
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long".into(), "try again"))
+        }
+    }
+}
