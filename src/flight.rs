@@ -3,15 +3,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use bytes::Bytes;
 use smol_str::SmolStr;
+use tokio::sync::{Notify, futures::OwnedNotified};
 
 /// One client has at most this part of all.
 const SHARE: usize = 4;
+/// And of that one piece of an answer at most this part.
+const PIECES: usize = 4;
 /// Who found no room is to come again after so long.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -22,7 +25,11 @@ pub struct Full;
 
 /// What is in memory now. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Flights(Arc<Mutex<Counts>>);
+pub struct Flights {
+    counts: Arc<Mutex<Counts>>,
+    /// Told whenever some of it is gone.
+    freed: Arc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -30,8 +37,26 @@ struct Counts {
     by_client: HashMap<SmolStr, usize>,
 }
 
+impl Counts {
+    fn add(&mut self, whose: &SmolStr, bytes: usize) {
+        self.all += bytes;
+        *self.by_client.entry(whose.clone()).or_default() += bytes;
+    }
+
+    fn take(&mut self, whose: &SmolStr, bytes: usize) {
+        self.all -= bytes;
+        if let Some(own) = self.by_client.get_mut(whose) {
+            *own -= bytes;
+            if *own == 0 {
+                self.by_client.remove(whose);
+            }
+        }
+    }
+}
+
 impl Flights {
-    /// The room of one client: a quarter of `most`, but one body of the largest size fits always, inflated, too.
+    /// The room of one client: a quarter of `most`, and as much as one body of the largest size takes with what it inflates
+    /// to, if there is room at all.
     pub fn room(&self, whose: SmolStr, most: usize, body_bytes: usize) -> Room {
         let share = (most / SHARE).max(2 * body_bytes).min(most);
         Room { flights: self.clone(), whose, most, share }
@@ -39,7 +64,11 @@ impl Flights {
 
     /// How many bytes there are.
     pub fn bytes(&self) -> usize {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).all
+        self.lock().all
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -58,13 +87,24 @@ impl Room {
         Flight { room: self.clone(), bytes: 0 }
     }
 
-    /// A piece of an answer, counted until it is sent.
-    pub fn hold(&self, piece: Vec<u8>) -> Result<Bytes, (Full, Vec<u8>)> {
-        let mut flight = self.flight();
-        match flight.add(piece.len()) {
-            Ok(()) => Ok(flight.around(piece)),
-            Err(full) => Err((full, piece)),
-        }
+    /// How large pieces of an answer are, of which several are to fit: `wanted` bytes where that is so, else a part of the share.
+    pub fn piece_bytes(&self, wanted: usize) -> usize {
+        wanted.min(self.share / PIECES)
+    }
+
+    /// Whether there is room for so much now.
+    pub fn has(&self, bytes: usize) -> bool {
+        self.fits(&self.flights.lock(), bytes)
+    }
+
+    /// Waits until something is gone, from now on.
+    pub fn freed(&self) -> OwnedNotified {
+        self.flights.freed.clone().notified_owned()
+    }
+
+    fn fits(&self, counts: &Counts, bytes: usize) -> bool {
+        let own = counts.by_client.get(&self.whose).copied().unwrap_or(0);
+        counts.all + bytes <= self.most && own + bytes <= self.share
     }
 }
 
@@ -78,16 +118,27 @@ pub struct Flight {
 impl Flight {
     /// Some more bytes, if there is room for them.
     pub fn add(&mut self, bytes: usize) -> Result<(), Full> {
-        let Room { flights, whose, most, share } = &self.room;
-        let mut counts = flights.0.lock().unwrap_or_else(|e| e.into_inner());
-        let own = counts.by_client.get(whose).copied().unwrap_or(0);
-        if counts.all + bytes > *most || own + bytes > *share {
+        let mut counts = self.room.flights.lock();
+        if !self.room.fits(&counts, bytes) {
             return Err(Full);
         }
-        counts.all += bytes;
-        *counts.by_client.entry(whose.clone()).or_default() += bytes;
+        counts.add(&self.room.whose, bytes);
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// What was to be added is there, and has so many bytes: what is less is free for others, and what is more counts,
+    /// whether or not there is room for it.
+    pub fn settle(&mut self, bytes: usize) {
+        let mut counts = self.room.flights.lock();
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => counts.add(&self.room.whose, more),
+            None => {
+                counts.take(&self.room.whose, self.bytes - bytes);
+                self.room.flights.freed.notify_waiters();
+            }
+        }
+        self.bytes = bytes;
     }
 
     /// These bytes, which it counts until they are gone.
@@ -104,16 +155,9 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if self.bytes == 0 {
-            return;
-        }
-        let mut counts = self.room.flights.0.lock().unwrap_or_else(|e| e.into_inner());
-        counts.all -= self.bytes;
-        if let Some(own) = counts.by_client.get_mut(&self.room.whose) {
-            *own -= self.bytes;
-            if *own == 0 {
-                counts.by_client.remove(&self.room.whose);
-            }
+        if self.bytes > 0 {
+            self.room.flights.lock().take(&self.room.whose, self.bytes);
+            self.room.flights.freed.notify_waiters();
         }
     }
 }
@@ -133,12 +177,21 @@ mod tests {
         assert_eq!(room("five").flight().add(1), Err(Full), "all is full");
         drop(one);
         assert_eq!(again.add(200), Ok(()));
-        let piece = room("five").hold(vec![7; 3]);
-        assert_eq!(piece.map_err(|(full, _)| full), Err(Full));
         drop(others);
-        let piece = room("five").hold(vec![7; 3]).expect("room");
+        let mut piece = room("five").flight();
+        assert_eq!(piece.add(3), Ok(()));
+        let piece = piece.around(vec![7; 3]);
         assert_eq!((&piece[..], flights.bytes()), (&[7, 7, 7][..], 253));
         drop((piece, again));
+        assert_eq!(flights.bytes(), 0);
+        // What was reserved counts for what it is, though it is more than there is room for.
+        let mut reserved = room("six").flight();
+        assert_eq!((room("six").piece_bytes(100), reserved.add(62)), (62, Ok(())));
+        reserved.settle(300);
+        assert_eq!((flights.bytes(), room("six").has(1)), (300, false));
+        reserved.settle(200);
+        assert_eq!((flights.bytes(), room("six").has(50), room("six").has(51)), (200, true, false));
+        drop(reserved);
         assert_eq!(flights.bytes(), 0);
         // Twice the largest body fits into any share.
         let mut large = flights.room("one".into(), 100, 50).flight();

@@ -215,9 +215,8 @@ async fn groups(
     };
     let found = walk(&api.router, Machine::group_bound, Vec::new(), of_groups).await?;
     let of_each = |machine: &Machine, row, found: &mut Vec<GroupKey>| {
-        let alert = machine.alert_in(row);
-        for receiver in alert.iter().flat_map(AlertView::receivers_of_each) {
-            let Some(alert) = &alert else { continue };
+        let Some(alert) = machine.alert_in(row) else { return Took::LOOK };
+        for receiver in alert.receivers_of_each() {
             let labels = alert.labels().map(|(name, value)| (name.into(), value.into())).collect();
             let members = Members::Alert(row, alert.fingerprint());
             found.push(GroupKey { labels, receiver, members });
@@ -238,7 +237,7 @@ fn is_wanted(asked: &Asked, status: &AlertStatus) -> bool {
         && (asked.muted || status.muted_by.is_empty())
 }
 
-fn add(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+pub(super) fn add(out: &mut Vec<u8>, value: &impl serde::Serialize) {
     serde_json::to_writer(out, value).expect("plain data encodes");
 }
 

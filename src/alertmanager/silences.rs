@@ -8,7 +8,6 @@ use ams2_core::{
 };
 use axum::{
     Extension,
-    body::Body,
     extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -18,17 +17,14 @@ use serde::Deserialize;
 use smol_str::SmolStr;
 
 use super::{
-    api::{Answer, Failed, not_a_uuid, schema, text},
+    api::{Answer, Failed, add, not_a_uuid, schema, text},
     filter::Asked,
     views::ShownSilence,
 };
 use crate::{
-    console::{Api, Operator, Took, walk},
+    console::{Api, Operator, json, listed_silences},
     flight::Room,
 };
-
-/// Longest body, in bytes: far more than any silence that people write.
-const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// `GET /api/v2/silences`.
 pub(super) async fn list(
@@ -37,36 +33,24 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Answer {
     let asked = Asked::read(query.as_deref())?;
-    let clock = api.clock.clone();
-    let look =
-        move |machine: &Machine, row, shown: &mut Vec<((SilenceState, i64, SilenceId), ShownSilence)>| {
-            let now = clock().wall(machine.wall_offset_ms());
-            let wanted = |view: &SilenceView<'_>| match view.state {
-                SilenceState::Active => asked.active,
-                SilenceState::Pending => asked.pending,
-                SilenceState::Expired => asked.expired,
-            };
-            // A silence is asked for by what it says, not by what it would match.
-            let says = |view: &SilenceView<'_>| {
-                asked.filter.iter().all(|m| view.silence.matchers.iter().any(|own| own == m))
-            };
-            let Some(view) = machine.silence_in(row, now).filter(|view| wanted(view) && says(view)) else {
-                return Took::LOOK;
-            };
-            // Active ones by their end, pending ones by their beginning, expired ones latest first.
-            let moment = match view.state {
-                SilenceState::Active => view.silence.ends.0,
-                SilenceState::Pending => view.silence.starts.0,
-                SilenceState::Expired => -view.silence.ends.0,
-            };
-            shown.push(((view.state, moment, view.silence.id), ShownSilence::of(&view)));
-            Took::rows(1, view.silence.text_bytes())
+    let place = move |view: &SilenceView<'_>| {
+        let wanted = match view.state {
+            SilenceState::Active => asked.active,
+            SilenceState::Pending => asked.pending,
+            SilenceState::Expired => asked.expired,
         };
-    let mut shown = walk(&api.router, Machine::silence_bound, Vec::new(), look).await?;
-    shown.sort_by_key(|(place, _)| *place);
-    let shown: Vec<ShownSilence> = shown.into_iter().map(|(_, silence)| silence).collect();
-    let shown = serde_json::to_vec(&shown).expect("plain data encodes");
-    Ok(json(room.hold(shown).map_err(|(full, _)| full)?))
+        // A silence is asked for by what it says, not by what it would match.
+        let says = || asked.filter.iter().all(|m| view.silence.matchers.iter().any(|own| own == m));
+        // Active ones by their end, pending ones by their beginning, expired ones latest first.
+        let moment = match view.state {
+            SilenceState::Active => view.silence.ends.0,
+            SilenceState::Pending => view.silence.starts.0,
+            SilenceState::Expired => -view.silence.ends.0,
+        };
+        (wanted && says()).then_some((view.state, moment))
+    };
+    let show = |view: &SilenceView<'_>, out: &mut Vec<u8>| add(out, &ShownSilence::of(view));
+    Ok(listed_silences(&api, room, place, show).await?)
 }
 
 /// `GET /api/v2/silence/{id}`.
@@ -177,7 +161,7 @@ pub(super) async fn set(
     })
 }
 
-/// Whether a body is there, not too large, and said to be JSON if it says what it is.
+/// Whether a body is there, and said to be JSON if it says what it is.
 fn check_body(headers: &HeaderMap, body: &Bytes) -> Result<(), Failed> {
     let refused = |status: StatusCode, code, message| Err(Failed::new(schema(status, code, message)));
     if body.trim_ascii().is_empty() {
@@ -190,10 +174,6 @@ fn check_body(headers: &HeaderMap, body: &Bytes) -> Result<(), Failed> {
             let message = format!("unsupported media type {kind:?}, only [application/json] are allowed");
             return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, 415, message);
         }
-    }
-    if body.len() > BODY_BYTES_MAX {
-        let message = format!("the body is over {BODY_BYTES_MAX} bytes");
-        return refused(StatusCode::PAYLOAD_TOO_LARGE, 413, message);
     }
     Ok(())
 }
@@ -292,8 +272,4 @@ fn refused(error: &SilenceError) -> Response {
         }
         other => text(StatusCode::BAD_REQUEST, &other.to_string()),
     }
-}
-
-fn json(body: impl Into<Body>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }

@@ -24,7 +24,7 @@ use super::{
     decisions::with_digests,
     done::{Done as Ended, done},
     orders,
-    pieces::{self, Took, walk},
+    pieces::{self, Took, json, walk},
     problem::{Problem, bad_matcher},
     silences, views,
 };
@@ -149,7 +149,7 @@ pub async fn alerts(
     Ok(cut_to(response, limit, found))
 }
 
-fn write(out: &mut Vec<u8>, row: &impl Serialize) {
+pub(super) fn write(out: &mut Vec<u8>, row: &impl Serialize) {
     serde_json::to_writer(out, row).expect("plain data encodes");
 }
 
@@ -195,8 +195,7 @@ impl Written {
     /// As an answer, which says when the rows are not all.
     pub fn answer(mut self, more: More) -> Response {
         self.json.extend_from_slice(if self.rows == 0 { b"[]" } else { b"]" });
-        let json = [(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"))];
-        truncated((json, self.flight.around(self.json)).into_response(), self.rows, more)
+        truncated(json(self.flight.around(self.json)), self.rows, more)
     }
 }
 

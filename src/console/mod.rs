@@ -17,7 +17,8 @@ pub use api::{
 };
 pub use decisions::Decision;
 pub use orders::{AcknowledgeOrder, DeliveryOrder, Done, TestAnswer, TestOrder};
-pub(crate) use pieces::{Listing, Quota, Took, Unwritten, streamed, walk};
+pub(crate) use pieces::{Listing, Quota, Took, Unwritten, json, streamed, walk};
 pub use problem::{Problem, no_such_method, no_such_path};
+pub(crate) use silences::listed_silences;
 pub use silences::{ExpireOrder, Preview, PreviewOrder, SetDone, SetOrder};
 pub use status::{Status, status_routes};

@@ -1,10 +1,13 @@
 //! `/api/v1/silences`: made, changed, ended, listed, and tried out before they are made. Matchers are texts and know
 //! order operators; else all is as over Alertmanager's API.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ams2_core::{
-    AlertBatch, Fingerprint, Machine, Position,
+    AlertBatch, Fingerprint, Machine, Position, Wall,
     effect::{AlertChange, Decided},
     input::Input,
     machine::SilenceView,
@@ -25,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::{
-    api::{Api, More, Operator, Written, compile, newest, own_texts_of},
-    pieces::{Took, walk},
+    api::{Api, Operator, compile, newest, own_texts_of, write},
+    pieces::{Listing, Quota, Took, Unwritten, streamed, walk},
     problem::{Problem, bad_matcher},
     views,
 };
@@ -143,21 +146,68 @@ async fn list(
     };
     let filter =
         ams2_core::matcher::parse_list(query.filter.as_deref().unwrap_or("")).map_err(bad_matcher)?;
-    let clock = api.clock.clone();
-    let look = move |machine: &Machine, row, rows: &mut Vec<views::Silence>| {
-        let now = clock().wall(machine.wall_offset_ms());
-        let wanted = |view: &SilenceView<'_>| {
-            wanted.contains(&view.state) && filter.iter().all(|m| view.silence.matchers.contains(m))
-        };
-        let Some(view) = machine.silence_in(row, now).filter(wanted) else { return Took::LOOK };
-        rows.push(views::Silence::of(&view));
-        Took::rows(1, view.silence.text_bytes())
+    let place = move |view: &SilenceView<'_>| {
+        let is_wanted =
+            wanted.contains(&view.state) && filter.iter().all(|m| view.silence.matchers.contains(m));
+        is_wanted.then(|| (view.state.word(), view.silence.ends))
     };
-    let mut rows = walk(&api.router, Machine::silence_bound, Vec::new(), look).await?;
-    rows.sort_by(|a, b| (&a.state, &a.ends_at, &a.id).cmp(&(&b.state, &b.ends_at, &b.id)));
-    let mut written = Written::new(&room);
-    rows.iter().try_for_each(|row| written.push(row))?;
-    Ok(written.answer(More::Rows(0)))
+    let show = |view: &SilenceView<'_>, out: &mut Vec<u8>| write(out, &views::Silence::of(view));
+    Ok(listed_silences(&api, room, place, show).await?)
+}
+
+/// Lists the silences to which `place` gives a place, in the order of places and ids, each as `show` writes it.
+pub(crate) async fn listed_silences<K, P, S>(
+    api: &Api,
+    room: Room,
+    place: P,
+    show: S,
+) -> Result<Response, Unwritten>
+where
+    K: Ord + Send + 'static,
+    P: Fn(&SilenceView<'_>) -> Option<K> + Send + Sync + 'static,
+    S: Fn(&SilenceView<'_>, &mut Vec<u8>) + Send + 'static,
+{
+    let (place, clock) = (Arc::new(place), api.clock.clone());
+    let place_of = place.clone();
+    let look = move |machine: &Machine, row, found: &mut Vec<(K, SilenceId)>| {
+        let view = machine.silence_in(row, clock().wall(machine.wall_offset_ms()));
+        let place = view.and_then(|view| Some((place_of(&view)?, view.silence.id)));
+        found.extend(place);
+        Took::LOOK
+    };
+    let mut found = walk(&api.router, Machine::silence_bound, Vec::new(), look).await?;
+    found.sort_unstable();
+    let ids = found.into_iter().map(|(_, id)| id).collect();
+    streamed(api, room, SilenceList { ids, next: 0, place, show }).await
+}
+
+struct SilenceList<P, S> {
+    ids: Vec<SilenceId>,
+    next: usize,
+    place: Arc<P>,
+    show: S,
+}
+
+impl<K, P, S> Listing for SilenceList<P, S>
+where
+    P: Fn(&SilenceView<'_>) -> Option<K> + Send + Sync + 'static,
+    S: Fn(&SilenceView<'_>, &mut Vec<u8>) + Send + 'static,
+{
+    fn write(&mut self, machine: &Machine, now: Wall, quota: &mut Quota, out: &mut Vec<u8>) -> bool {
+        while let Some(id) = self.ids.get(self.next).filter(|_| !quota.is_used()) {
+            self.next += 1;
+            let before = out.len();
+            let silence = machine.silence(*id);
+            let view = silence.map(|silence| SilenceView { silence, state: silence.state(now) });
+            // Meanwhile it may have become another.
+            if let Some(view) = view.filter(|view| (self.place)(view).is_some()) {
+                out.push(b',');
+                (self.show)(&view, out);
+            }
+            quota.take(Took::rows(1, out.len() - before));
+        }
+        self.next < self.ids.len()
+    }
 }
 
 async fn set(
@@ -189,7 +239,7 @@ async fn set(
     let ends = match (order.ends_at.as_deref(), order.seconds, &known) {
         (Some(text), None, _) => moment("ends_at", text)?,
         (None, Some(seconds), _) if (1..=SECONDS_MAX).contains(&seconds) => {
-            ams2_core::Wall(starts.0.max(now.0).saturating_add_unsigned(seconds * 1000))
+            Wall(starts.0.max(now.0).saturating_add_unsigned(seconds * 1000))
         }
         (None, Some(_), _) => {
             return Err(Problem::bad(
@@ -330,9 +380,9 @@ fn parse(texts: &[String]) -> Result<Vec<Matcher>, Problem> {
     texts.iter().map(|text| Matcher::parse(text).map_err(bad_matcher)).collect()
 }
 
-fn moment(field: &str, text: &str) -> Result<ams2_core::Wall, Problem> {
+fn moment(field: &str, text: &str) -> Result<Wall, Problem> {
     let read = text.parse::<jiff::Timestamp>();
-    read.map(|moment| ams2_core::Wall(moment.as_millisecond())).map_err(|_| {
+    read.map(|moment| Wall(moment.as_millisecond())).map_err(|_| {
         let shown: String = text.chars().take(60).collect();
         Problem::bad(
             format!("{field}: `{shown}` is no time by RFC 3339"),

@@ -217,7 +217,7 @@ fn what_is_wrong_is_answered_as_alertmanager_answers_it() {
         ("AM: no beginning", "/api/v2/silences", posted(&[("startsAt", Value::Null)]), 422, "{\"code\":602,\"message\":\"startsAt in body is required\"}"),
         ("AM: matchers are missing", "/api/v2/silences", posted(&[("matchers", Value::Null)]), 422, "{\"code\":602,\"message\":\"matchers in body is required\"}"),
         ("AM: an id that is no uuid", "/api/v2/silences", posted(&[("id", json!("abc"))]), 404, "\"silence abc not found\""),
-        ("over 1 MiB", "/api/v2/silences", posted(&[("comment", json!("x".repeat(1 << 20)))]), 413, "{\"code\":413,\"message\":\"the body is over 1048576 bytes\"}"),
+        ("over 2 MiB", "/api/v2/silences", posted(&[("comment", json!("x".repeat(2 << 20)))]), 413, "{\"code\":413,\"message\":\"the body is over 2097152 bytes (no order is larger)\"}"),
         ("AM: no comment", "/api/v2/silences", posted(&[("comment", Value::Null)]), 422, "{\"code\":602,\"message\":\"comment in body is required\"}"),
         ("no matchers", "/api/v2/silences", posted(&[("matchers", json!([]))]), 422, "{\"code\":612,"),
         ("half a matcher", "/api/v2/silences", matcher(json!({ "name": "a", "value": "b" })), 422, "{\"code\":602,\"message\":\"matchers.0.isRegex in body is required\"}"),

@@ -221,3 +221,29 @@ fn alerts_of_any_size_are_listed() {
         });
     }
 }
+
+/// A client's share is a quarter of it: less than a piece of an answer has elsewhere.
+#[test]
+fn the_smallest_room_that_a_config_may_give_is_enough_for_any_list() {
+    const ROWS: usize = 40;
+    let limits = "originator: {http: {limits: {body_bytes: 64KiB, bytes_in_flight: 1MiB}}}";
+    let site = Site::new(&format!("{limits}{EACH}"));
+    let server = site.start();
+    let long = "long ".repeat(7_000);
+    for n in 0..ROWS {
+        let alert = serde_json::json!({ "labels": { "event": "Long", "n": n.to_string() }, "annotations": { "text": long } });
+        server.post(&alert.to_string()).is(200);
+        let silence =
+            serde_json::json!({ "matchers": [format!("n=\"none {n}\"")], "seconds": 3600, "comment": long });
+        server.call("POST", "/api/v1/silences", &silence.to_string()).is(200);
+    }
+    for path in
+        ["/api/v1/alerts", "/api/v2/alerts", "/api/v2/alerts/groups", "/api/v1/silences", "/api/v2/silences"]
+    {
+        until_true(path, || {
+            let listed = server.get(path).is(200).text();
+            let rows: Vec<serde_json::Value> = serde_json::from_str(&listed).expect("a list");
+            rows.len() >= ROWS && listed.matches(&long).count() == ROWS
+        });
+    }
+}
