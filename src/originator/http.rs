@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     HttpLimits, Intake, OriginatorMetrics,
     auth::Clients,
-    drip::Dripping,
+    drip::{Answering, Dripping},
     json::Limits,
     linger::{Lingering, Unread},
     requests::answer,
@@ -79,7 +79,8 @@ pub struct Serving<I> {
     pub body_readers: BodyReaders,
 }
 
-/// Threads that read large bodies, and turns at them: who hangs up while waiting for one has nothing read.
+/// Threads that read large bodies, and turns at them in the order in which the bodies came. That somebody hangs up meanwhile
+/// is not seen, since a sender may close its side and still listen: what it sent is read and kept.
 pub struct BodyReaders {
     pub(super) turns: Semaphore,
     pub(super) threads: Pool,
@@ -251,17 +252,17 @@ async fn connection<I: Intake>(
     };
     let mut stream = tokio_io_timeout::TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.answer_time));
-    let unread = Unread::default();
-    let stream = Dripping::new(Box::pin(stream), limits.answer_time * ANSWER_TIMES);
+    let (unread, answering) = (Unread::default(), Answering::default());
+    let stream = Dripping::new(Box::pin(stream), limits.answer_time * ANSWER_TIMES, answering.clone());
     let stream = Lingering::new(stream, unread.clone());
     serving.metrics.connections.fetch_add(1, Ordering::Relaxed);
     let service = service_fn(|request: Request<Incoming>| {
-        let (serving, unread) = (serving.clone(), unread.clone());
+        let (serving, unread, answering) = (serving.clone(), unread.clone(), answering.clone());
         async move {
             let has_body = !hyper::body::Body::is_end_stream(request.body());
             let response = answer(request, peer, &serving).await;
             unread.set(has_body && !response.status().is_success());
-            Ok::<_, std::convert::Infallible>(response)
+            Ok::<_, std::convert::Infallible>(response.map(|body| answering.begin(body)))
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -288,4 +289,111 @@ async fn connection<I: Intake>(
         tracing::debug!(peer = %peer.name(), %error, "connection ended early");
     }
     serving.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use ams2_core::input::Arrival;
+    use axum::{body::Body, routing::get};
+    use bytes::Bytes;
+    use hyper::body::Frame;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+        time::Instant,
+    };
+
+    use super::*;
+    use crate::journal::{Accepted, Refused};
+
+    #[derive(Clone)]
+    struct Nobody;
+
+    impl Intake for Nobody {
+        async fn accept(&self, _: Arrival) -> Result<Accepted, Refused> {
+            Err(Refused::Stopping)
+        }
+    }
+
+    /// So many pieces of a list.
+    struct Pieces(usize);
+
+    impl hyper::body::Body for Pieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            let left = self.0.checked_sub(1);
+            self.0 = left.unwrap_or(0);
+            Poll::Ready(left.map(|_| Ok(Frame::data(Bytes::from_static(b"a piece, a piece")))))
+        }
+    }
+
+    const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+    /// Asks on a connection of its own: for a list of many pieces, or for something that never comes.
+    async fn ask(path: &str) -> DuplexStream {
+        let never = get(std::future::pending::<Body>);
+        let routes = axum::Router::new()
+            .route("/list", get(|| async { Body::new(Pieces(1000)) }))
+            .route("/never", never.clone())
+            .route("/api/v2/never", never);
+        let serving = Serving {
+            intake: Nobody,
+            routes,
+            settings: RwLock::new(Arc::new(Settings {
+                clients: Arc::default(),
+                limits: HttpLimits { answer_time: ANSWER_TIME, ..HttpLimits::default() },
+                alert_limits: Limits::default(),
+                hosts: Vec::new(),
+                prefix: SmolStr::default(),
+                tls: None,
+            })),
+            metrics: Arc::default(),
+            on_denied: Box::new(|_, _| {}),
+            in_flight: Flights::default(),
+            body_readers: BodyReaders::new().expect("threads"),
+        };
+        let (near, mut far) = tokio::io::duplex(64);
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = Peer::Tcp { address, loopback_listener: true };
+        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a free one");
+        let place = Arc::new(Addresses::default()).enter(peer, 1).expect("a free one");
+        // Who asks neither stops nor goes on to listen.
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(async move {
+            connection(Box::new(near), None, peer, Arc::new(serving), stopped, slot, place).await;
+            drop(stop);
+        });
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        far.write_all(request.as_bytes()).await.expect("sent");
+        far
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_takes_too_long_to_read_is_cut_off_though_each_piece_is_read_in_time() {
+        for (pause_ms, whole) in [(1000, false), (0, true)] {
+            let mut far = ask("/list").await;
+            let (since, mut read) = (Instant::now(), Vec::new());
+            while let Ok(byte @ 1..) = far.read_u8().await {
+                read.push(byte);
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                if read.ends_with(b"0\r\n\r\n") {
+                    break;
+                }
+            }
+            assert_eq!(read.ends_with(b"0\r\n\r\n"), whole, "a byte each {pause_ms} ms");
+            let most = ANSWER_TIME * ANSWER_TIMES;
+            // What was on its way by then is read, too.
+            let cut_off = most..most + Duration::from_secs(70);
+            assert!(whole || cut_off.contains(&since.elapsed()), "{:?}", since.elapsed());
+        }
+    }
 }
