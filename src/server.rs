@@ -2,6 +2,7 @@
 
 mod housekeeping;
 mod reload;
+mod start;
 
 use std::{
     collections::HashMap,
@@ -11,52 +12,38 @@ use std::{
     sync::{
         Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use ams2_core::{
-    At, Input, Machine, Position, Record,
-    config::{Install, RULE_VERSION},
-    effect::Decided,
-    input::{OwnEvent, Started},
-};
+use ams2_core::{Input, Machine, Record, effect::Decided, input::OwnEvent};
 use smol_str::SmolStr;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
-use housekeeping::{Beside, keeper, snapshot_thread};
-use reload::{Reloader, settings};
+use housekeeping::{keeper, snapshot_thread};
+use reload::Reloader;
+use start::{Inner, recovered};
 
 use crate::{
     alertmanager::{self, Fate, SecretsTo},
     config::{self, Loaded, Overrides},
-    console::{self, Api, NotAppended, ReloadOrder},
-    denied::Denied,
-    flight::Flights,
-    handler::{Attempt, Handler, Texts},
+    console::ReloadOrder,
     journal::{
-        Clock, Health, Journal, OpenError, Options, Refused, SnapshotWriter, SystemClock,
+        Health, Journal, OpenError, Options,
         storage::{Folder, Storage},
     },
-    originator::{self, Listener, OriginatorMetrics, Serving},
-    pool::Pool,
-    router::{Append, Follow, Router, log},
-    upkeep::{self, Recovered},
-    wording::Wording,
+    originator::{self, Listener},
+    router::Router,
+    upkeep,
 };
 
 /// The disk and the threads are looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long attempts under way may go on at an orderly end.
-const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
 /// File descriptors that connections may not use: far ends, programs, event logs, snapshots, the journal.
 const DESCRIPTORS_RESERVED: u64 = 256;
-/// Threads that read texts of alerts for deliveries, and as many for the console: more would wait for the same disk.
-const TEXT_READERS: usize = 4;
 /// Connections that a listener has, however few descriptors there are.
 const CONNECTIONS_MIN: usize = 16;
 /// Where the configuration comes from.
@@ -218,141 +205,34 @@ pub async fn run(
     warn_of_loss(&data_dir, unsafe_no_sync);
     // Whatever can refuse the start does so before anything is journaled; clients wait in the listeners' queues.
     let (ready, bound) = bind(&loaded).await?;
-
-    let read = upkeep::read(storage, &options, random()?)?;
-    // A start that is refused leaves the journal as it was.
-    refuse_orphans(&read.folded.machine, &loaded)?;
-    let recovered = read.begin(unix_ms())?;
-    let Recovered { folded, writer, reader, snapshots, panics, damage, covered, .. } = recovered;
-    tracing::info!(
-        sequence = folded.machine.next_seq() - 1,
-        alerts = folded.machine.sizes().0,
-        ms = began.elapsed().as_millis() as u64,
-        "recovered"
-    );
-    let damaged = damage.len() as u64;
-    let covered = match damage.is_empty() {
-        true => covered,
-        false => cover_damage(&folded.machine, &snapshots).unwrap_or(covered),
-    };
-
+    let recovered = recovered(storage, &options, &loaded, began)?;
     // What the process before said of the disk goes on until this one takes it back.
-    let nearly_full = folded.machine.says_disk_nearly_full();
-    let clock = Arc::new(SystemClock::from(folded.machine.at()));
-    let offset = unix_ms().saturating_sub_unsigned(clock.now().0);
-    let [incarnation, ..] = random()?;
-    let [_, a, b] = random()?;
-    let started = Started {
-        incarnation: incarnation.max(1),
-        seed: [a, b],
-        wall_offset_ms: offset,
-        version: SmolStr::new_static(env!("CARGO_PKG_VERSION")),
-        damage,
-        install: None,
-    };
-    let first = upkeep::first_input(&folded, &reader, started, install(&loaded, "start"));
-    let router = Router::new();
-    let (droppable, drops) = mpsc::sync_channel::<u64>(1);
-    let to_router = router.clone();
-    let (journal, journal_thread) = Journal::start(
-        writer,
-        options,
-        clock,
-        move |batch| to_router.flushed(batch),
-        // One request at a time is enough: the next look asks again.
-        Box::new(move |keep_from| {
-            let _ = droppable.try_send(keep_from);
-        }),
-    )?;
-    journal.metrics().damaged.fetch_add(damaged, Ordering::Relaxed);
-    journal.metrics().set_aside.store(panics.set_aside() as u64, Ordering::Relaxed);
+    let nearly_full = recovered.folded.machine.says_disk_nearly_full();
+    let (inner, drops) = Inner::start(recovered, options, &loaded).await?;
 
-    let outcomes_to = journal.clone();
-    let outcomes = Arc::new(move |outcome| {
-        if let Err(error) = outcomes_to.keep(Input::Outcome(outcome)) {
-            // The attempt is made again after the next start, with the same delivery id.
-            tracing::error!(%error, "an outcome was not kept");
-        }
-    });
-    let wording = Arc::new(Wording::new(reader.clone()));
-    let handler = Arc::new(Handler::new(
-        Arc::new(reader.clone()),
-        wording.clone(),
-        outcomes,
-        tokio::runtime::Handle::current(),
-        Pool::new("ams2-texts", TEXT_READERS)?,
-    ));
-    match (&first, folded.machine.config()) {
-        (Input::Started(Started { install: None, .. }), Some((_, position))) => {
-            wording.install(position, loaded.clone(), &handler);
-        }
-        // It takes effect with the start itself.
-        _ => wording.prepare(loaded.clone()),
-    }
-    let counts = Arc::new(Counts::default());
-    let follow = Following { handler: handler.clone(), wording: wording.clone(), counts: counts.clone() };
-    let router_thread =
-        router.start(folded, panics.clone(), Arc::new(KeepIn(journal.clone())), Box::new(follow))?;
-    let began_with = journal.append(first).await.map_err(|_| ServerError::JournalFailed)?;
-    // Who is let in finds the actions and routes of this config.
-    router.folded(began_with).await.map_err(|_| ServerError::RouterStopped)?;
-
-    let (stop, stopped) = watch::channel(false);
-    let metrics = Arc::new(OriginatorMetrics::default());
-    let connections = connections_max(descriptors, bound.len());
     let reloader = Arc::new(Reloader {
         source,
         overrides,
-        journal: journal.clone(),
-        router: router.clone(),
-        wording: wording.clone(),
-        handler: handler.clone(),
+        journal: inner.journal.clone(),
+        router: inner.router.clone(),
+        wording: inner.wording.clone(),
+        handler: inner.handler.clone(),
         serving: RwLock::new(None),
         running: loaded.clone(),
         bound: ready.http.map(|(address, _)| address),
-        connections,
+        connections: connections_max(descriptors, bound.len()),
         busy: tokio::sync::Mutex::new(()),
     });
-    let in_flight = Flights::default();
-    let api = api(&router, &journal, &handler, &reloader, Arc::new(reader.clone()))?;
-    let routes = console::routes(api.clone())
-        .merge(console::status_routes(console::Status {
-            router: router.clone(),
-            journal: journal.clone(),
-            originator: metrics.clone(),
-            counts: counts.clone(),
-            flights: in_flight.clone(),
-        }))
-        .merge(
-            axum::Router::new().route("/api/v1/alerts", axum::routing::get(console::alerts)).with_state(api),
-        )
-        .fallback(console::no_such_path)
-        .method_not_allowed_fallback(console::no_such_method);
-    let denied = Denied::new(journal.clone());
-    let serving = Arc::new(Serving {
-        intake: journal.clone(),
-        routes,
-        settings: RwLock::new(Arc::new(settings(&loaded, connections))),
-        metrics,
-        on_denied: Box::new(move |from, what| denied.note(from, what)),
-        in_flight,
-        body_readers: originator::BodyReaders::new()?,
-    });
+    let serving = inner.serving(&reloader)?;
     *reloader.serving.write().unwrap_or_else(|e| e.into_inner()) = Some(serving.clone());
+    let (stop, stopped) = watch::channel(false);
     let mut listeners = tokio::task::JoinSet::new();
     for listener in bound {
         listeners.spawn(originator::serve(listener, serving.clone(), stopped.clone()));
     }
-    let beside = Beside {
-        journal: journal.clone(),
-        router: router.clone(),
-        reader: reader.clone(),
-        snapshots: snapshots.clone(),
-        panics: panics.clone(),
-    };
-    let snapshot_thread = snapshot_thread(beside, covered, tokio::runtime::Handle::current())?;
-    let keeper_stop = stopped.clone();
-    let keeper = tokio::spawn(keeper(drops, router.clone(), journal.clone(), reader, keeper_stop));
+    let snapshot_thread = snapshot_thread(inner.beside(), inner.covered, tokio::runtime::Handle::current())?;
+    let Inner { router, journal, reader, .. } = &inner;
+    let keeper = tokio::spawn(keeper(drops, router.clone(), journal.clone(), reader.clone(), stopped));
     // Before anybody is told that we run: what comes first may be the word to stop.
     announce(&ready);
     tracing::info!(ms = began.elapsed().as_millis() as u64, "ready");
@@ -362,7 +242,7 @@ pub async fn run(
         (_, true) => Some("the task that lets old segments go"),
         _ => None,
     };
-    let why = wait_for_end(&mut signals, &journal, &router, &reloader, &gone, nearly_full).await;
+    let why = wait_for_end(&mut signals, journal, router, &reloader, &gone, nearly_full).await;
     let _ = stop.send(true);
     let ending = async {
         while listeners.join_next().await.is_some() {}
@@ -372,20 +252,7 @@ pub async fn run(
         }
         snapshot_thread.stop();
         keeper.abort();
-        match why {
-            Why::JournalFailed => {
-                router.stop();
-                return Err(ServerError::JournalFailed);
-            }
-            Why::RouterStopped => return Err(ServerError::RouterStopped),
-            Why::Asked | Why::PartStopped(_) => {}
-        }
-        end(&journal, &router, &snapshots).await;
-        journal.stop();
-        join(journal_thread).await;
-        router.stop();
-        join(router_thread).await;
-        Ok(())
+        inner.end(why).await
     };
     tokio::select! {
         ended = ending => ended?,
@@ -396,24 +263,6 @@ pub async fn run(
     match why {
         Why::PartStopped(part) => Err(ServerError::PartStopped(part)),
         _ => Ok(()),
-    }
-}
-
-async fn join(thread: std::thread::JoinHandle<()>) {
-    if !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(()))) {
-        tracing::error!("a thread ended by a panic; what was accepted is in the journal");
-    }
-}
-
-/// The second fold cannot get past what is damaged: a snapshot of what recovery made of it lets it begin behind.
-fn cover_damage(machine: &Machine, snapshots: &SnapshotWriter) -> Option<u64> {
-    let covers = machine.next_seq() - 1;
-    match snapshots.write(covers, &machine.snapshot()) {
-        Ok(()) => Some(covers),
-        Err(error) => {
-            tracing::error!(%error, "no snapshot behind the damage; restarts take longer until one is made");
-            None
-        }
     }
 }
 
@@ -432,16 +281,6 @@ fn refuse_orphans(machine: &Machine, loaded: &Loaded) -> Result<(), ServerError>
         "the configuration has no action any more for deliveries that wait: {}\n  help: say what becomes of them under `removed:`, with `- {{ action: RECEIVER/KIND/NAME, move_to: RECEIVER }}` or `drop: true`; or reload with --move-to RECEIVER or --drop",
         orphans.join(", ")
     )))
-}
-
-fn install(loaded: &Loaded, by: &str) -> Install {
-    Install {
-        config: loaded.core.clone(),
-        text: loaded.text.clone(),
-        rule_version: RULE_VERSION,
-        removed: loaded.removed.clone(),
-        by: by.into(),
-    }
 }
 
 /// Counts of decisions, for `/metrics`.
@@ -492,82 +331,6 @@ impl Counts {
 
 fn add<K: std::hash::Hash + Eq>(counts: &Mutex<HashMap<K, u64>>, key: K) {
     *counts.lock().unwrap_or_else(|e| e.into_inner()).entry(key).or_default() += 1;
-}
-
-struct Following {
-    handler: Arc<Handler>,
-    wording: Arc<Wording>,
-    counts: Arc<Counts>,
-}
-
-impl Follow for Following {
-    fn deliver(&mut self, attempt: Attempt) {
-        self.handler.submit(attempt);
-    }
-
-    fn installed(&mut self, position: Position, text: &str) {
-        self.wording.take_effect(position, text, &self.handler);
-    }
-
-    fn decided(&mut self, record: &Record) {
-        self.counts.count(record);
-        log(record);
-    }
-}
-
-struct KeepIn(Journal);
-
-impl Append for KeepIn {
-    fn keep(&self, input: Input) {
-        if let Err(error) = self.0.keep(input) {
-            tracing::error!(%error, "an input of our own was not kept");
-        }
-    }
-
-    fn now(&self) -> At {
-        self.0.now()
-    }
-}
-
-fn api(
-    router: &Router,
-    journal: &Journal,
-    handler: &Arc<Handler>,
-    reloader: &Arc<Reloader>,
-    texts: Arc<dyn Texts>,
-) -> io::Result<Api> {
-    let inputs_to = journal.clone();
-    let reloader = reloader.clone();
-    Ok(Api {
-        router: router.clone(),
-        inputs: Arc::new(move |input| {
-            let journal = inputs_to.clone();
-            Box::pin(async move {
-                journal.append(input).await.map_err(|refused| match refused {
-                    Refused::Busy { retry_after }
-                    | Refused::DiskFull { retry_after }
-                    | Refused::Stalled { retry_after } => NotAppended { retry_after },
-                    Refused::TooLarge { .. } | Refused::Failed | Refused::Stopping => {
-                        NotAppended { retry_after: Duration::from_secs(30) }
-                    }
-                })
-            })
-        }),
-        reload: Arc::new(move |order| {
-            let reloader = reloader.clone();
-            // A caller that hangs up leaves no half of it: the router by the new config, the ways in by the old.
-            let whole = tokio::spawn(async move { reloader.reload(order).await });
-            Box::pin(async move { whole.await.unwrap_or_else(|error| Err(error.to_string())) })
-        }),
-        handler: handler.clone(),
-        texts,
-        clock: Arc::new({
-            let journal = journal.clone();
-            move || journal.now()
-        }),
-        started: journal.now(),
-        text_readers: Arc::new(Pool::new("ams2-console", TEXT_READERS)?),
-    })
 }
 
 /// What a signal asks for.
@@ -678,46 +441,6 @@ async fn wait_for_end(
     }
 }
 
-/// The orderly end: a last word to the journal, a little time for attempts under way, and a snapshot, so that the next
-/// start is quick.
-async fn end(journal: &Journal, router: &Router, snapshots: &SnapshotWriter) {
-    let seq = match journal.append(Input::Stopping).await {
-        Ok(seq) => seq,
-        Err(error) => {
-            tracing::error!(%error, "the end was not kept; the next start counts this as a crash");
-            return;
-        }
-    };
-    if router.folded(seq).await.is_err() {
-        return;
-    }
-    let deadline = Instant::now() + LAST_ATTEMPTS;
-    while Instant::now() < deadline {
-        let under_way =
-            router.ask(|folded| folded.machine.pending().iter().map(|of| of.in_flight).sum::<u32>()).await;
-        if under_way.unwrap_or(0) == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let state = router.ask_whole(|folded| (folded.machine.next_seq() - 1, folded.machine.snapshot())).await;
-    let written = match state {
-        Ok((covers, body)) => {
-            let snapshots = snapshots.clone();
-            // Whoever is asked to stop once more must hear it meanwhile.
-            let written = tokio::task::spawn_blocking(move || snapshots.write(covers, &body));
-            written
-                .await
-                .map_err(|error| error.to_string())
-                .and_then(|done| done.map_err(|error| error.to_string()))
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    if let Err(error) = written {
-        tracing::warn!(error, "no snapshot at the end; the next start reads more of the journal");
-    }
-}
-
 /// Says where what is accepted may be lost all the same.
 fn warn_of_loss(data_dir: &std::path::Path, unsafe_no_sync: bool) {
     if unsafe_no_sync {
@@ -739,22 +462,6 @@ fn warn_of_loss(data_dir: &std::path::Path, unsafe_no_sync: bool) {
         Ok(_) => {}
         Err(error) => tracing::debug!(%error, "the file system of the data folder is not known"),
     }
-}
-
-fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn random() -> Result<[u64; 3], ServerError> {
-    let mut bytes = [0u8; 24];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    let number = |at: usize| {
-        let mut number = [0; 8];
-        number.copy_from_slice(&bytes[at..at + 8]);
-        u64::from_le_bytes(number)
-    };
-    Ok([number(0), number(8), number(16)])
 }
 
 #[cfg(test)]

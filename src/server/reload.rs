@@ -11,7 +11,7 @@ use ams2_core::{
     input::OwnEvent,
 };
 
-use super::{Source, install, refuse_orphans};
+use super::{Source, refuse_orphans, start::install};
 use crate::{
     config::{self, Loaded, Overrides},
     console::ReloadOrder,
