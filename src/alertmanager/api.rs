@@ -30,6 +30,8 @@ use crate::{
     router::Unanswered,
 };
 
+/// What stands before every path.
+pub const PATHS: &str = "/api/v2/";
 /// Where alerts are posted; a GET lists them.
 pub const ALERTS: &str = "/api/v2/alerts";
 
@@ -119,7 +121,7 @@ impl From<NotAppended> for Failed {
 }
 
 fn unavailable(why: &str, seconds: u64) -> Response {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
+    let mut response = schema(StatusCode::SERVICE_UNAVAILABLE, 503, why.into());
     response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     response
 }

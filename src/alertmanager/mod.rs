@@ -12,7 +12,7 @@ mod matchers;
 mod silences;
 mod views;
 
-pub use api::{ALERTS, bad_alerts, routes};
+pub use api::{ALERTS, PATHS, bad_alerts, routes};
 pub use export::{Exported, export};
 pub use import::{Fate, Imported, SecretsTo, read};
 pub use matchers::{MatcherSyntaxError, parse_matcher, parse_matchers};

@@ -102,15 +102,12 @@ async fn metrics(State(status): State<Status>) -> Response {
     );
     text.counter("ams2_http_alerts", "Alerts accepted over HTTP and the socket.", load(&came.alerts));
     text.counter("ams2_http_alert_bytes", "Bytes of accepted bodies, decompressed.", load(&came.bytes));
-    text.family("ams2_http_refused", "counter", "Requests refused, by reason.");
-    for (reason, counter) in [
-        ("invalid", &came.refused_invalid),
-        ("denied", &came.refused_denied),
-        ("busy", &came.refused_busy),
-        ("connections", &came.connections_refused),
-    ] {
-        text.sample("ams2_http_refused_total", &[("reason", reason)], load(counter));
+    text.family("ams2_http_refused", "counter", "Requests refused, by reason and status.");
+    for (reason, code, count) in came.refusals() {
+        text.sample("ams2_http_refused_total", &[("reason", reason), ("code", &code)], count);
     }
+    let connections = load(&came.connections_refused);
+    text.sample("ams2_http_refused_total", &[("reason", "connections")], connections);
     text.gauge("ams2_http_connections", "Open connections.", load(&came.connections));
     let in_flight = status.flights.bytes() as u64;
     text.gauge("ams2_http_bytes_in_flight", "Bytes of bodies and answers in memory.", in_flight);

@@ -52,6 +52,7 @@ pub(super) async fn take_alerts<I: Intake>(
     };
     let ReadAlerts { batch, bytes, mistakes } = read;
     if batch.is_empty() {
+        serving.refusals.some(&sender.name, &mistakes);
         return Ok(match shape {
             Shape::Native => json_response(StatusCode::OK, "{\"accepted\":0}".into()),
             Shape::Alertmanager => answer_v2(&mistakes),
@@ -72,10 +73,12 @@ pub(super) async fn take_alerts<I: Intake>(
         }
     }
     let count = batch.len() as u64;
-    let accepted = serving.intake.accept(Arrival { client: sender.name, batch: Arc::new(batch) }).await?;
+    let arrival = Arrival { client: sender.name.clone(), batch: Arc::new(batch) };
+    let accepted = serving.intake.accept(arrival).await?;
     serving.metrics.requests.fetch_add(1, Ordering::Relaxed);
     serving.metrics.alerts.fetch_add(count, Ordering::Relaxed);
     serving.metrics.bytes.fetch_add(bytes, Ordering::Relaxed);
+    serving.refusals.some(&sender.name, &mistakes);
     let (first, last) = (accepted.first, accepted.last);
     if shape == Shape::Alertmanager {
         return Ok(answer_v2(&mistakes));

@@ -24,6 +24,7 @@ use super::{
     drip::{Answering, Dripping},
     json::Limits,
     linger::{Lingering, Unread},
+    refusals::Refusals,
     requests::answer,
 };
 use crate::{flight::Flights, pool::Pool};
@@ -73,6 +74,8 @@ pub struct Serving<I> {
     pub metrics: Arc<OriginatorMetrics>,
     /// Told of everybody who was refused: the client, or where from if it is not known, and what was tried.
     pub on_denied: Box<dyn Fn(SmolStr, String) + Send + Sync>,
+    /// Told of alerts that were refused.
+    pub refusals: Refusals,
     /// Bytes of bodies, of what they inflate to, and of answers.
     pub in_flight: Flights,
     /// Who reads alerts out of large bodies.
@@ -282,8 +285,10 @@ async fn connection<I: Intake>(
         }
     };
     if let Err(error) = ended {
-        if error.is_parse() {
-            // The HTTP library has answered it.
+        // The HTTP library has answered these.
+        if error.is_parse_too_large() {
+            serving.metrics.refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.as_u16());
+        } else if error.is_parse() {
             serving.metrics.refused(StatusCode::BAD_REQUEST.as_u16());
         }
         tracing::debug!(peer = %peer.name(), %error, "connection ended early");
@@ -358,6 +363,7 @@ mod tests {
             })),
             metrics: Arc::default(),
             on_denied: Box::new(|_, _| {}),
+            refusals: Refusals::default(),
             in_flight: Flights::default(),
             body_readers: BodyReaders::new().expect("threads"),
         };
@@ -394,6 +400,25 @@ mod tests {
             // What was on its way by then is read, too.
             let cut_off = most..most + Duration::from_secs(70);
             assert!(whole || cut_off.contains(&since.elapsed()), "{:?}", since.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_too_long_for_an_answer_is_told_to_come_again_in_the_words_of_the_api() {
+        for (path, kind, words) in [
+            ("/never", "application/problem+json", "\"detail\":\"the answer took too long\""),
+            ("/api/v2/never", "application/json", "{\"code\":503,\"message\":\"the answer took too long\"}"),
+        ] {
+            let mut far = ask(path).await;
+            let mut read = Vec::new();
+            while !read.ends_with(b"}") {
+                read.push(far.read_u8().await.expect("it goes on"));
+            }
+            let read = String::from_utf8(read).expect("text");
+            assert!(read.starts_with("HTTP/1.1 503 "), "{path}: {read}");
+            for part in [&format!("content-type: {kind}\r\n"), "retry-after: 2\r\n", words] {
+                assert!(read.contains(part), "{path}: {part} is not in {read}");
+            }
         }
     }
 }

@@ -2,6 +2,25 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// The statuses that refuse a request, each with its reason: the request is wrong, its sender is not known or may not do it, or
+/// we could not take it now.
+const REFUSALS: [(u16, &str); 14] = [
+    (400, "invalid"),
+    (401, "denied"),
+    (403, "denied"),
+    (404, "invalid"),
+    (405, "invalid"),
+    (408, "invalid"),
+    (409, "invalid"),
+    (413, "invalid"),
+    (415, "invalid"),
+    (421, "denied"),
+    (422, "invalid"),
+    (429, "busy"),
+    (431, "invalid"),
+    (503, "busy"),
+];
+
 /// Counts since the process started.
 #[derive(Debug, Default)]
 pub struct OriginatorMetrics {
@@ -11,12 +30,10 @@ pub struct OriginatorMetrics {
     pub alerts: AtomicU64,
     /// Bytes of accepted bodies, decompressed.
     pub bytes: AtomicU64,
-    /// Requests refused because they were wrong (4xx but 401, 403).
-    pub refused_invalid: AtomicU64,
-    /// Requests refused because the client is not known or may not (401, 403, 421).
-    pub refused_denied: AtomicU64,
-    /// Requests refused because we could not take them now (429, 503).
-    pub refused_busy: AtomicU64,
+    /// Refused requests, as [`REFUSALS`] stand.
+    refused: [AtomicU64; REFUSALS.len()],
+    /// Those with another status.
+    refused_otherwise: AtomicU64,
     /// Connections open now.
     pub connections: AtomicU64,
     /// Connections closed at once because too many were open.
@@ -26,11 +43,17 @@ pub struct OriginatorMetrics {
 impl OriginatorMetrics {
     /// Counts a refused request by its status.
     pub(super) fn refused(&self, status: u16) {
-        let counter = match status {
-            401 | 403 | 421 => &self.refused_denied,
-            429 | 503 => &self.refused_busy,
-            _ => &self.refused_invalid,
-        };
+        let place = REFUSALS.iter().position(|(code, _)| *code == status);
+        let counter = place.map_or(&self.refused_otherwise, |place| &self.refused[place]);
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests were refused: reason, status and count.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, String, u64)> + '_ {
+        let known = REFUSALS.iter().zip(&self.refused);
+        let known = known.map(|((code, reason), count)| (*reason, code.to_string(), count));
+        known
+            .chain([("invalid", "other".to_owned(), &self.refused_otherwise)])
+            .map(|(reason, code, count)| (reason, code, count.load(Ordering::Relaxed)))
     }
 }

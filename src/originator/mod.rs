@@ -10,6 +10,7 @@ mod json;
 mod linger;
 mod metrics;
 mod problem;
+mod refusals;
 mod requests;
 mod socket;
 
@@ -17,6 +18,7 @@ pub use auth::{Clients, KnownClient, Right, TokenHash};
 pub use http::{BodyReaders, Listener, Serving, Settings, Tls, serve};
 pub use json::{AlertProblem, BadBody, Limits, Mistakes, parse, parse_v2};
 pub use metrics::OriginatorMetrics;
+pub use refusals::Refusals;
 pub use socket::{PATH_BYTES_MAX as SOCKET_BYTES_MAX, SocketError, SocketSettings, listen};
 
 use std::{future::Future, time::Duration};

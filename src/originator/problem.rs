@@ -7,6 +7,7 @@ use hyper::{Response, StatusCode, header};
 
 use super::json::{AlertProblem, Mistakes};
 use crate::{
+    console::json,
     flight::{self, Full},
     journal::Refused,
 };
@@ -29,6 +30,13 @@ impl Problem {
     pub fn new(status: StatusCode, detail: String, mend: impl Into<Cow<'static, str>>) -> Problem {
         let mend = mend.into();
         Problem { status, detail, mend, errors: Vec::new(), retry_after: None, v2: None, client: None }
+    }
+
+    /// In the shape of Alertmanager's API: who may not come is answered in ours, since it refuses nobody.
+    pub fn in_their_shape(self) -> Problem {
+        let ours = matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let code = self.v2.or((!ours).then(|| self.status.as_u16().into()));
+        Problem { v2: code, ..self }
     }
 
     pub fn into_response(self) -> Response<Body> {
@@ -121,9 +129,7 @@ impl From<Refused> for Problem {
 }
 
 pub(super) fn json_response(status: StatusCode, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+    let mut response = json(body);
     *response.status_mut() = status;
-    let json = header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
 }

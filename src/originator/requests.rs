@@ -1,7 +1,7 @@
 //! Requests: who asks, whether they may, and where it leads. Alerts are taken by `alerts`; every other path goes to the routes
 //! that were handed in, after the same questions.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -14,18 +14,18 @@ use super::{
     alerts::{BODY_BYTES, Shape, take_alerts},
     auth::{Clients, KnownClient, Right, Sender},
     body::{Largest, read_body},
-    http::{Peer, Serving},
+    http::{Peer, Serving, Settings},
     problem::Problem,
 };
 use crate::{
     alertmanager,
     console::{self, Operator},
-    flight::Room,
+    flight::{self, Room},
 };
 
 /// Where alerts are posted; a GET lists them.
 const ALERTS: &str = "/api/v1/alerts";
-/// Largest body of what is neither alerts nor a silence of Alertmanager's API, in bytes: orders are small.
+/// Largest body of anything but alerts, in bytes: orders and silences are small.
 const ORDER_BYTES_MAX: usize = 2 << 20;
 /// Paths that anybody may ask: they say only whether we are well.
 const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
@@ -78,10 +78,6 @@ async fn route<I: Intake>(
 ) -> Result<Response<Body>, Problem> {
     check_one_host(&request)?;
     let settings = serving.settings();
-    let room = |whose: SmolStr| {
-        let limits = &settings.limits;
-        serving.in_flight.room(whose, limits.bytes_in_flight, limits.body_bytes)
-    };
     check_host(&request, peer, &settings.hosts)?;
     check_origin(&request)?;
     if matches!(peer, Peer::Tcp { .. }) && !settings.prefix.is_empty() {
@@ -92,6 +88,22 @@ async fn route<I: Intake>(
         }
         *request.uri_mut() = without_prefix(request.uri(), &settings.prefix)?;
     }
+    let is_theirs = request.uri().path().starts_with(alertmanager::PATHS);
+    let answered = answer_path(request, peer, serving, &settings).await;
+    answered.map_err(|problem| if is_theirs { problem.in_their_shape() } else { problem })
+}
+
+/// Answers a request whose path is one of ours.
+async fn answer_path<I: Intake>(
+    request: Request<Incoming>,
+    peer: Peer,
+    serving: &Serving<I>,
+    settings: &Arc<Settings>,
+) -> Result<Response<Body>, Problem> {
+    let room = |whose: SmolStr| {
+        let limits = &settings.limits;
+        serving.in_flight.room(whose, limits.bytes_in_flight, limits.body_bytes)
+    };
     let path = request.uri().path();
     if OPEN_PATHS.contains(&path) {
         return pass_on(request, None, serving, &settings.limits, room(peer.name())).await;
@@ -118,7 +130,9 @@ async fn route<I: Intake>(
     let room = room(sender.known.map_or_else(|| peer.name(), |client| client.name.clone()));
     if right == Right::Send {
         let shape = if path == ALERTS { Shape::Native } else { Shape::Alertmanager };
-        return take_alerts(request, sender, serving, &settings, shape, room.flight()).await;
+        let from = sender.name.clone();
+        let taken = take_alerts(request, sender, serving, settings, shape, room.flight()).await;
+        return taken.inspect_err(|problem| serving.refusals.all(&from, problem));
     }
     let is_alerts = path == ALERTS || path == alertmanager::ALERTS;
     let mut response = pass_on(request, Some(sender.name), serving, &settings.limits, room).await?;
@@ -249,7 +263,6 @@ async fn pass_on<I: Intake>(
     limits: &HttpLimits,
     room: Room,
 ) -> Result<Response<Body>, Problem> {
-    let is_v2 = request.uri().path().starts_with("/api/v2/");
     let (head, body) = request.into_parts();
     let (bytes, by) = match limits.body_bytes < ORDER_BYTES_MAX {
         true => (limits.body_bytes, BODY_BYTES),
@@ -259,10 +272,7 @@ async fn pass_on<I: Intake>(
     let mut flight = room.flight();
     let body = match hyper::body::Body::is_end_stream(&body) {
         true => Bytes::new(),
-        false => {
-            let read = read_body(Request::new(body), largest, limits, &mut flight).await;
-            read.map_err(|problem| Problem { v2: is_v2.then(|| problem.status.as_u16().into()), ..problem })?
-        }
+        false => read_body(Request::new(body), largest, limits, &mut flight).await?,
     };
     let mut request = Request::from_parts(head, Body::from(body));
     request.extensions_mut().insert(room);
@@ -280,7 +290,9 @@ async fn pass_on<I: Intake>(
         Ok(Ok(response)) => Ok(response),
         Ok(Err(never)) => match never {},
         Err(_) => {
-            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long".into(), "try again"))
+            let problem =
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long".into(), "try again");
+            Err(Problem { retry_after: Some(flight::RETRY_AFTER), ..problem })
         }
     }
 }

@@ -185,6 +185,7 @@ impl Inner {
             settings: RwLock::new(Arc::new(settings(&self.loaded, reloader.connections))),
             metrics,
             on_denied: Box::new(move |from, what| denied.note(from, what)),
+            refusals: originator::Refusals::default(),
             in_flight,
             body_readers: originator::BodyReaders::new()?,
         }))

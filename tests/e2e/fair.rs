@@ -61,6 +61,8 @@ fn one_client_that_stalls_leaves_room_for_the_others() {
         assert!(refused.header("retry-after").is_some());
         let as_there = post_as(&server, "greedy", "/api/v2/silences", large.as_bytes()).is(503);
         assert!(as_there.header("retry-after").is_some() && as_there.json()["code"] == 503);
+        let as_there = post_as(&server, "greedy", "/api/v2/alerts", large.as_bytes()).is(503);
+        assert!(as_there.header("retry-after").is_some() && as_there.json()["code"] == 503);
         post_as(&server, "modest", "/api/v1/alerts", large.as_bytes()).is(200);
         // They stop coming, and are told so before `body_time`.
         for mut connection in held {
@@ -114,14 +116,52 @@ fn a_host_of_bytes_that_no_name_has_is_refused() {
 fn what_is_refused_is_counted_wherever_it_is_refused() {
     let site = Site::new(EACH);
     let server = site.start();
-    let refused = || server.metric("ams2_http_refused_total{reason=\"invalid\"}").expect("it is there");
-    assert_eq!(refused(), 0);
+    let refused = |code: u16| {
+        let reason = if code == 421 { "denied" } else { "invalid" };
+        let metric = format!("ams2_http_refused_total{{reason=\"{reason}\",code=\"{code}\"}}");
+        server.metric(&metric).expect("it is there")
+    };
+    let all = [400, 404, 405, 413, 415, 421, 422, 431].map(|code| (code, refused(code)));
+    assert_eq!(all.map(|(_, count)| count), [0; 8]);
     server.get("/api/v1/nothing").problem(404);
     server.call("POST", "/api/v1/silences", "{").problem(400);
-    assert_eq!(refused(), 2);
-    // The HTTP library answers this one.
+    server.call("PUT", "/api/v1/silences", "{}").problem(405);
+    server.call("POST", "/api/v1/silences", &" ".repeat((2 << 20) + 1)).problem(413);
+    server.call("POST", "/api/v1/silences", "{\"matchers\": 7}").problem(422);
+    let called = |headers: &[(&str, &str)]| {
+        server.connect().call("POST", "/api/v1/alerts", headers, b"{}").expect("an answer")
+    };
+    called(&[("Content-Encoding", "br")]).problem(415);
+    let elsewhere = b"GET / HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n";
+    server.connect().raw(elsewhere).expect("an answer").problem(421);
+    // The HTTP library answers these.
     server.connect().raw(b"nonsense\r\n\r\n").expect("an answer").is(400);
-    until_true("it is counted", || refused() == 3);
+    let large = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(20 << 10));
+    server.connect().raw(large.as_bytes()).expect("an answer").is(431);
+    until_true("they are counted", || {
+        all.iter().all(|(code, _)| refused(*code) == 1 + u64::from(*code == 400))
+    });
+}
+
+#[test]
+fn whose_alerts_are_refused_is_in_the_log_and_not_each_time() {
+    let (site, server) = two_clients();
+    for _ in 0..3 {
+        post_as(&server, "greedy", "/api/v1/alerts", b"[{\"labels\": {\"a\": 7}}]").problem(400);
+        post_as(&server, "modest", "/api/v2/alerts", b"[{\"labels\": {}}, {\"labels\": {\"a\": \"b\"}}]")
+            .is(400);
+    }
+    let lines = |words: &[&str]| {
+        let log = site.log();
+        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    };
+    for words in [
+        ["alerts were refused", "from=greedy", "status=400", "alert 0/labels/a: expected a string"],
+        ["alerts were refused", "from=modest", "status=400", "1 of the alerts are wrong: alert 0/labels"],
+    ] {
+        until_true(words[1], || lines(&words) == 1);
+        assert_eq!(lines(&words[..2]), 1, "{}", site.log());
+    }
 }
 
 #[test]
