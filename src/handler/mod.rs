@@ -2,7 +2,9 @@
 //! shared between actions, so a far end that hangs for an hour holds up nobody else.
 //!
 //! The router decides what is attempted and when; an outcome goes back to it through the journal. The queue of an
-//! action is bounded by the router, which never has more attempts under way than the action's slots.
+//! action is bounded by the router: an attempt is under way from when it is handed over until its outcome is folded, and of
+//! an action at most `max_in_flight` times `batch_max` are at once, in the queue, in calls and in outcomes together (`cap`
+//! in the core). After a reload that lowers them, what was under way by then may wait, too.
 
 mod texts;
 
@@ -245,7 +247,8 @@ impl Handler {
     }
 
     fn start_worker(&self, ready: Ready) -> Worker {
-        // The router bounds the queue: see the module's head.
+        // At most `max_in_flight` times `batch_max` attempts are in it: see the module's head. A bound of its own would have the
+        // router wait for an action, or an attempt without an outcome.
         let (queue, attempts) = mpsc::unbounded_channel();
         let slots = Slots::new(ready.slots);
         let ready = Arc::new(Mutex::new(ready));
