@@ -324,6 +324,17 @@ fn framing_rows() -> Vec<Row> {
             head(&format!("Content-Length : {length}\r\n")) + GOOD,
             Refused(&[400]),
         ),
+        // RFC 9112 section 2.2 allows it; docs/http.md says to whom it matters.
+        raw(
+            "lines that end with LF alone",
+            head(&format!("Content-Length: {length}\r\n")).replace('\r', "") + GOOD,
+            Accepted(1),
+        ),
+        raw(
+            "a value with a CR of its own",
+            head(&format!("X-A: b\rX-B: c\r\nContent-Length: {length}\r\n")) + GOOD,
+            Refused(&[400]),
+        ),
         raw(
             "two hosts",
             head(&format!("Host: localhost\r\nContent-Length: {length}\r\n")) + GOOD,
