@@ -91,13 +91,16 @@ impl<S> Dripping<S> {
         Dripping { stream, most, answering, end: None }
     }
 
-    /// What a write is answered with: an error once the time is over. It wakes the writer then, whatever else it waits for.
+    /// What a write is answered with: an error once the time is over. Who is told to wait, and who has yet to write the rest,
+    /// is woken then. Most answers are sent at once, and need no timer.
     fn judge<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let since = match *self.answering.stage() {
+        let stage = *self.answering.stage();
+        let since = match stage {
             Stage::Idle => {
                 self.end = None;
                 return polled;
             }
+            Stage::Whole(_) if polled.is_ready() && self.end.is_none() => return polled,
             Stage::Begun(since) | Stage::Whole(since) => since,
         };
         let end = since + self.most;
