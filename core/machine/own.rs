@@ -40,9 +40,11 @@ pub const OWN_EVENTS: [(&str, &str, Severity); 11] = [
     ("Startup", "14", Severity::Info),
 ];
 
-/// The event that lasts until its action tells something again, or is gone. The words of Alertmanager's users for it are
+/// The event that lasts while its action fails. The words of Alertmanager's users for it are
 /// `AlertmanagerFailedToSendAlerts`, which they watch for from outside.
 const ACTION_FAILING: &str = "Action Failing";
+/// How long it lasts behind the next attempt, in milliseconds.
+const FAILING_KEPT_MS: u64 = 600_000;
 /// The event of deliveries that are dead letters. Neither may cause itself or the other.
 const DELIVERY_FAILED: &str = "Delivery Failed";
 /// The event that lasts until the shell says otherwise.
@@ -69,6 +71,7 @@ impl OwnAlert {
             labels: Vec::new(),
             summary,
             resolved: false,
+            until: None,
             about: None,
             ends: None,
         }
@@ -122,6 +125,7 @@ impl Machine {
             },
             OwnEvent::DiskNearlyFull { resolved, free_bytes } => OwnAlert {
                 resolved: *resolved,
+                until: Some(Wall(i64::MAX)),
                 ..OwnAlert::new(
                     DISK_NEARLY_FULL,
                     "",
@@ -160,10 +164,13 @@ impl Machine {
 
     /// What this record says is over: the own alerts of this event that fire.
     pub(super) fn end_own(&mut self, event: &'static str, summary: &str) {
-        for row in self.own_rows(event) {
-            let own = OwnAlert::new(event, "", Severity::Info, summary.into());
-            self.to_raise.push(OwnAlert { resolved: true, ends: Some(row), ..own });
-        }
+        self.end_rows(event, self.own_rows(event), summary);
+    }
+
+    fn end_rows(&mut self, event: &'static str, rows: impl IntoIterator<Item = u32>, summary: &str) {
+        let own = OwnAlert::new(event, "", Severity::Info, summary.into());
+        let own = OwnAlert { resolved: true, ..own };
+        self.to_raise.extend(rows.into_iter().map(|row| OwnAlert { ends: Some(row), ..own.clone() }));
     }
 
     /// Raises what this record gave cause for.
@@ -171,7 +178,8 @@ impl Machine {
         for (action, (count, last)) in core::mem::take(&mut self.given_up) {
             let id = &self.state.actions[action as usize].spec.id;
             let summary = format!("{count} deliveries by {id} are dead letters now; last: {last}");
-            self.to_raise.push(self.about_action(action, DELIVERY_FAILED, summary));
+            let own = OwnAlert::new(DELIVERY_FAILED, "", Severity::Major, summary);
+            self.to_raise.push(self.about_action(action, own));
         }
         for own in core::mem::take(&mut self.to_raise) {
             self.raise(own);
@@ -179,38 +187,28 @@ impl Machine {
     }
 
     /// What is said of an action by all others.
-    fn about_action(&self, action: u32, event: &'static str, summary: String) -> OwnAlert {
+    fn about_action(&self, action: u32, own: OwnAlert) -> OwnAlert {
         let id = &self.state.actions[action as usize].spec.id;
-        OwnAlert {
-            labels: vec![("receiver", id.receiver.clone()), ("action", id.to_smolstr())],
-            about: Some(action),
-            ..OwnAlert::new(event, "", Severity::Major, summary)
-        }
+        let labels = vec![("receiver", id.receiver.clone()), ("action", id.to_smolstr())];
+        OwnAlert { labels, about: Some(action), ..own }
     }
 
-    /// An action has failed for long: that is said once, until it ends.
+    /// An action has failed for long. Each attempt that fails says so again, and when there are no more of them, since nothing
+    /// waits, it is over.
     pub(super) fn say_failing(&mut self, action: u32, reason: &str) {
-        if self.failing_rows(action).is_empty() {
-            let row = &self.state.actions[action as usize];
-            let (id, pending) = (&row.spec.id, row.pending);
-            let summary =
-                format!("{id} fails for minutes now, {pending} deliveries wait; last: {}", start_of(reason));
-            self.to_raise.push(self.about_action(action, ACTION_FAILING, summary));
-        }
+        let row = &self.state.actions[action as usize];
+        let (id, pending, last) = (&row.spec.id, row.pending, start_of(reason));
+        let summary = format!("{id} has failed for minutes, {pending} deliveries wait; last: {last}");
+        let until = row.probe_at.plus(FAILING_KEPT_MS).wall(self.state.wall_offset());
+        let own = OwnAlert::new(ACTION_FAILING, "", Severity::Major, summary);
+        self.to_raise.push(self.about_action(action, OwnAlert { until: Some(until), ..own }));
     }
 
-    /// An action fails no more, or is gone.
+    /// An action fails no more, or is gone: the alerts that say so of it end, however many other labels there were for own alerts.
     pub(super) fn end_failing(&mut self, action: u32, summary: &str) {
-        for row in self.failing_rows(action) {
-            let own = OwnAlert::new(ACTION_FAILING, "", Severity::Info, summary.into());
-            self.to_raise.push(OwnAlert { resolved: true, ends: Some(row), ..own });
-        }
-    }
-
-    /// The own alerts that say of this action that it fails: one, or as many as there were other labels for own alerts.
-    fn failing_rows(&self, action: u32) -> Vec<u32> {
         let about = self.state.about.iter().filter(|(_, number)| **number == action);
-        about.map(|(row, _)| *row).filter(|row| self.is_own(*row, ACTION_FAILING)).collect()
+        let rows = about.map(|(row, _)| *row).filter(|row| self.is_own(*row, ACTION_FAILING));
+        self.end_rows(ACTION_FAILING, rows.collect::<Vec<u32>>(), summary);
     }
 
     fn raise(&mut self, own: OwnAlert) {
@@ -227,11 +225,7 @@ impl Machine {
         builder.annotation("summary", &own.summary);
         // What lasts ends when that is said; the rest happened, and has a name of its own.
         let lasts = [DISK_NEARLY_FULL, ACTION_FAILING].contains(&own.event);
-        let ends_at = match (lasts, own.resolved) {
-            (_, true) => Some(self.now.wall(self.state.wall_offset())),
-            (true, false) => Some(Wall(i64::MAX)),
-            (false, false) => None,
-        };
+        let ends_at = if own.resolved { Some(self.now.wall(self.state.wall_offset())) } else { own.until };
         let id = (!lasts).then(|| format!("{position}"));
         let built = builder.finish_alert(AlertTimes { starts_at: None, ends_at }, id.as_deref(), None);
         if built.is_err() {

@@ -258,6 +258,8 @@ pub(crate) struct OwnAlert {
     pub labels: Vec<(&'static str, SmolStr)>,
     pub summary: String,
     pub resolved: bool,
+    /// Until when it lasts unless it is said again; `None` for what happened.
+    pub until: Option<Wall>,
     /// The action that must not tell it.
     pub about: Option<u32>,
     /// The row of the own alert that it ends: that one's labels are its labels.

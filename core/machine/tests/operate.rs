@@ -660,6 +660,19 @@ fn an_action_that_fails_for_minutes_is_told_by_another_and_so_is_its_return() {
     );
 }
 
+/// Nothing waits for it any more, and nobody can say whether its far end is back.
+#[test]
+fn an_action_that_nothing_waits_for_fails_no_more() {
+    let mut world = World::new(config(vec![action("ops", "log"), action("ops", "mail")], grouped()));
+    world.alert(A, Some(1000 * HOUR));
+    without_mail(&mut world, HOUR as u64 / 2);
+    assert_eq!(firing(&world, "Action Failing"), 1);
+    let which = DeliverySelection::One(world.machine.deliveries().next().expect("it waits").id);
+    world.input(Input::Deliveries(DeliveryCommand { which, verb: DeliveryVerb::Drop, by: "test".into() }));
+    let told = without_mail(&mut world, HOUR as u64 / 2);
+    assert_eq!((told, firing(&world, "Action Failing")), (vec![(String::from("Action Failing"), 0)], 0));
+}
+
 #[test]
 fn an_action_that_is_gone_fails_no_more() {
     let mut world = World::new(config(vec![action("ops", "log"), action("ops", "mail")], grouped()));
