@@ -74,10 +74,12 @@ fn a_file_that_the_disk_has_lost_does_not_refuse_the_start() {
         if suffix == "panics" {
             fs::write(site.data().join(suffix), "").expect("written");
         }
-        // All of them: a folder that is half read keeps its file system busy.
-        let names: Vec<_> = fs::read_dir(site.data()).expect("readable").collect();
-        let mut names = names.into_iter().map(|entry| entry.expect("an entry").file_name());
-        let name = names.find_map(|name| name.into_string().ok().filter(|name| name.ends_with(suffix)));
+        let name = {
+            // An entry keeps the folder open, and that the file system busy.
+            let entries = fs::read_dir(site.data()).expect("readable");
+            let mut names = entries.map(|entry| entry.expect("an entry").file_name());
+            names.find_map(|name| name.into_string().ok().filter(|name| name.ends_with(suffix)))
+        };
         let name = name.expect("there is one");
         mounted.lose(&name);
         let server = site.start();
