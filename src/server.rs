@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -28,7 +28,7 @@ use reload::Reloader;
 use start::{Inner, recovered};
 
 use crate::{
-    alertmanager::{self, Fate, SecretsTo},
+    alertmanager::{self, Fate, Imported, SecretsTo},
     config::{self, Loaded, Overrides},
     console::ReloadOrder,
     journal::{
@@ -66,17 +66,35 @@ impl Source {
         }
     }
 
-    /// Reads it.
+    /// Reads it, for a start.
     pub fn load(&self, overrides: &Overrides) -> Result<Loaded, config::Wrong> {
+        self.load_by(overrides, |path| alertmanager::read(path, SecretsTo::Variables))
+    }
+
+    /// Reads it, for a router that runs: no action that runs is left out for a file that cannot be read.
+    pub fn load_again(&self, overrides: &Overrides) -> Result<Loaded, config::Wrong> {
+        self.load_by(overrides, alertmanager::read_again)
+    }
+
+    fn load_by(
+        &self,
+        overrides: &Overrides,
+        import: impl Fn(&Path) -> Result<Imported, config::Wrong>,
+    ) -> Result<Loaded, config::Wrong> {
         match self {
             Source::Default => {
                 config::load_text(&self.name(), config::DEFAULT, std::path::Path::new("."), overrides)
             }
             Source::File(path) => config::load(path, overrides),
             Source::Alertmanager(path) => {
-                let imported = alertmanager::read(path, SecretsTo::Variables)?;
+                let imported = import(path)?;
                 for entry in imported.report.iter().filter(|entry| entry.fate != Fate::Translated) {
-                    tracing::warn!(line = entry.line, setting = %entry.setting, fate = ?entry.fate, "{}", ams2_handlers::text::one_line(&entry.words));
+                    let (words, fate) = (ams2_handlers::text::one_line(&entry.words), entry.fate);
+                    let (line, setting) = (entry.line, &entry.setting);
+                    match entry.is_left_out() {
+                        true => tracing::error!(line, %setting, ?fate, "{words}"),
+                        false => tracing::warn!(line, %setting, ?fate, "{words}"),
+                    }
                 }
                 let overrides = Overrides { variables: imported.secrets, ..overrides.clone() };
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

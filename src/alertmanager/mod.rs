@@ -14,5 +14,5 @@ mod views;
 
 pub use api::{ALERTS, PATHS, bad_alerts, routes};
 pub use export::{Exported, export};
-pub use import::{Fate, Imported, SecretsTo, read};
+pub use import::{Fate, Imported, SecretsTo, read, read_again};
 pub use matchers::{MatcherSyntaxError, parse_matcher, parse_matchers};

@@ -59,7 +59,7 @@ impl Reloader {
         let name = self.source.name();
         let mut loaded = self
             .source
-            .load(&self.overrides)
+            .load_again(&self.overrides)
             .map_err(|wrong| refused_for(config::lines(&wrong.found), config::whereabouts(&wrong.found)))?;
         if let Some(why) = self.opens_to_all(&loaded) {
             return Err(refused(format!("{name}: {why}")));

@@ -1,7 +1,7 @@
 //! Files of Alertmanager, of different shapes: `amtool` takes each, it is imported with a report and checked, and
 //! `serve --alertmanager-config` tells what it promises. The far ends are ours and Debian's postfix.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -472,6 +472,29 @@ fn every_service_gets_what_it_takes() {
 }
 
 /// Whatever Alertmanager starts with starts here: a receiver with something that we cannot do is reported, and all others are told.
+/// A file of a secret that is away for a moment costs no action that runs.
+#[test]
+fn a_reload_without_the_file_of_a_secret_leaves_no_action_out() {
+    let (sink, site) = (Sink::start(answer), Site::new(""));
+    let (config, secret) = (site.path().join("alertmanager.yml"), site.path().join("url"));
+    let text = "route: {receiver: hook, group_wait: 0s}\nreceivers: [{name: hook, webhook_configs: [{url_file: url}]}]\n";
+    fs::write(&config, text).expect("written");
+    fs::write(&secret, format!("http://{}/hook", sink.address)).expect("written");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("set");
+    let mut command = ams2();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--alertmanager-config"]);
+    command.arg(&config).arg("--data").arg(site.data());
+    let server = site.start_as(command);
+    fs::rename(&secret, site.path().join("away")).expect("moved");
+    let refused = server.call("POST", "/-/reload", "");
+    assert!(refused.status >= 400 && refused.text().contains("cannot be read"), "{}", refused.text());
+    let alert = json!([{ "labels": { "alertname": "DiskFull" } }]);
+    server.call("POST", "/api/v2/alerts", &alert.to_string()).is(200);
+    until_true("it is told", || sink.at("/hook").iter().any(|asked| asked.body.contains("DiskFull")));
+    fs::rename(site.path().join("away"), &secret).expect("moved back");
+    server.call("POST", "/-/reload", "").is(200);
+}
+
 #[test]
 fn a_receiver_that_cannot_run_stops_nobody() {
     // Whether Debian's amtool knows the kind, what `global` says, the receiver, and what is reported: where, and what became of it.
@@ -531,11 +554,13 @@ fn a_receiver_that_cannot_run_stops_nobody() {
         command.arg(&config).arg("--data").arg(site.data());
         let server = site.start_as(command);
         let log = site.log();
+        // Who is told nothing needs somebody to act.
+        let level = if fate == "Impossible" { "ERROR" } else { "WARN" };
         for receiver in ["receivers[0]", "receivers[1]"] {
             let words = [format!("setting={receiver}.{setting} "), format!("fate={fate}")];
             let is_it = |line: &&str| words.iter().all(|word| line.contains(word.as_str()));
             assert!(
-                log.lines().filter(|line| line.contains("WARN")).any(|line| is_it(&line)),
+                log.lines().filter(|line| line.contains(level)).any(|line| is_it(&line)),
                 "{words:?}\n{log}"
             );
         }

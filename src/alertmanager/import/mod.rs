@@ -58,6 +58,16 @@ pub struct Entry {
     pub words: String,
 }
 
+/// What the words begin with where all of an action is left out.
+const LEFT_OUT: &str = "it is left out: ";
+
+impl Entry {
+    /// Whether it is an action that is left out: nobody is told by it.
+    pub fn is_left_out(&self) -> bool {
+        self.words.starts_with(LEFT_OUT)
+    }
+}
+
 /// What became of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,6 +91,17 @@ pub enum SecretsTo {
 
 /// Reads a file and translates it.
 pub fn read(path: &Path, secrets: SecretsTo) -> Result<Imported, Wrong> {
+    let files = secrets == SecretsTo::Variables;
+    read_with(path, secrets, files)
+}
+
+/// Reads a file whose actions run already, secrets to variables. Where a secret's file cannot be read, that is left to the reader of the
+/// text, which refuses it: an action that runs is not lost to a file that is away for a moment.
+pub fn read_again(path: &Path) -> Result<Imported, Wrong> {
+    read_with(path, SecretsTo::Variables, false)
+}
+
+fn read_with(path: &Path, secrets: SecretsTo, files: bool) -> Result<Imported, Wrong> {
     let name = path.display().to_string();
     let wrong = |text: &str, found: Vec<Diagnostic>| Wrong {
         sources: Sources::one(name.clone(), text),
@@ -88,23 +109,22 @@ pub fn read(path: &Path, secrets: SecretsTo) -> Result<Imported, Wrong> {
     };
     let text = tree::read(path).map_err(|mistake| wrong("", vec![mistake]))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    import(&text, folder, secrets).map_err(|found| wrong(&text, found))
+    import(&text, folder, secrets, files).map_err(|found| wrong(&text, found))
 }
 
 /// Translates a file. `folder` is where it stands: template files are read from there. What is no YAML, or has neither
-/// route nor receivers, is a mistake.
-pub fn import(text: &str, folder: &Path, secrets: SecretsTo) -> Result<Imported, Vec<Diagnostic>> {
+/// route nor receivers, is a mistake. `files`: whether an action is left out whose secret's file cannot be read; where secrets are to be
+/// files, those of theirs need not be on this machine.
+fn import(text: &str, folder: &Path, secrets: SecretsTo, files: bool) -> Result<Imported, Vec<Diagnostic>> {
     let root = tree::parse(text, 0).map_err(|mistake| vec![mistake])?;
-    // Where secrets are to be files, those that files of theirs hold need not be on this machine.
-    let are_files_here = secrets == SecretsTo::Variables;
     let mut refused = BTreeMap::new();
     loop {
         let made = translate(text, &root, folder, SecretsTo::Variables, &refused)?;
-        let more = made.refused(folder, are_files_here);
+        let more = made.refused(folder, files);
         match more.is_empty() {
             // Each round has an action less.
             false => refused.extend(more),
-            true if are_files_here => return Ok(made.imported),
+            true if secrets == SecretsTo::Variables => return Ok(made.imported),
             true => return Ok(translate(text, &root, folder, secrets, &refused)?.imported),
         }
     }

@@ -435,7 +435,7 @@ receivers:
             let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
             std::fs::set_permissions(&file, private).expect("private");
             let text = format!("global:\n{global}{RECEIVER}");
-            let imported = import(&text, folder.path(), SecretsTo::Variables)
+            let imported = import(&text, folder.path(), SecretsTo::Variables, true)
                 .map_err(|found| lines(&found))
                 .unwrap_or_else(|found| panic!("{name}: {found}"));
             let mark = value.trim_start_matches("http://").trim_end_matches("/chat.postMessage");

@@ -5,7 +5,7 @@ use crate::config::{Overrides, lines, load_text};
 
 fn brought(text: &str) -> Imported {
     let folder = tempfile::tempdir().expect("a folder");
-    import(text, folder.path(), SecretsTo::Variables)
+    import(text, folder.path(), SecretsTo::Variables, true)
         .map_err(|mistakes| lines(&mistakes))
         .unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
@@ -108,7 +108,7 @@ fn routes_rules_times_and_mail_come_over() {
 #[test]
 fn secrets_go_to_files_where_they_are_asked_for() {
     let folder = tempfile::tempdir().expect("a folder");
-    let imported = import(TEAMS, folder.path(), SecretsTo::Folder("secrets".into()))
+    let imported = import(TEAMS, folder.path(), SecretsTo::Folder("secrets".into()), false)
         .map_err(|m| lines(&m))
         .expect("right");
     assert!(imported.text.contains("password_file: secrets/global-password"), "{}", imported.text);
@@ -124,13 +124,14 @@ fn templates_of_files_and_of_the_settings_are_translated() {
     )
     .expect("written");
     let text = "templates: ['*.tmpl', 'none/*.tmpl']\nroute: {receiver: r}\nreceivers:\n- name: r\n  email_configs:\n  - {to: a@example.org, from: b@example.org, smarthost: 'localhost:25', headers: {Subject: '{{ template \"site.subject\" . }}'}}\n";
-    let imported = import(text, folder.path(), SecretsTo::Variables).map_err(|m| lines(&m)).expect("right");
+    let imported =
+        import(text, folder.path(), SecretsTo::Variables, true).map_err(|m| lines(&m)).expect("right");
     assert_eq!(fates(&imported, Fate::Impossible), []);
     let overrides = Overrides::default();
     load_text("f", &imported.text, folder.path(), &overrides).map_err(|e| lines(&e.found)).expect("right");
     let broken = text.replace("site.subject", "nowhere");
     let imported =
-        import(&broken, folder.path(), SecretsTo::Variables).map_err(|m| lines(&m)).expect("right");
+        import(&broken, folder.path(), SecretsTo::Variables, true).map_err(|m| lines(&m)).expect("right");
     assert_eq!(fates(&imported, Fate::Impossible), [(6, "receivers[0].email_configs[0].headers.Subject")]);
 }
 
@@ -150,7 +151,7 @@ fn what_is_no_configuration_is_said_to_be_none() {
         (&deep, ""),
     ];
     for (text, words) in rows {
-        let mistakes = import(text, folder.path(), SecretsTo::Variables).err().unwrap_or_default();
+        let mistakes = import(text, folder.path(), SecretsTo::Variables, true).err().unwrap_or_default();
         assert!(!mistakes.is_empty() && lines(&mistakes).contains(words), "{text:.60}: {}", lines(&mistakes));
     }
 }
@@ -219,7 +220,7 @@ fn jira_sns_and_wecom_come_over_with_every_setting() {
         std::fs::set_permissions(folder.path().join(name), private).expect("private");
     }
     let imported =
-        import(SERVICES, folder.path(), SecretsTo::Variables).map_err(|m| lines(&m)).expect("right");
+        import(SERVICES, folder.path(), SecretsTo::Variables, true).map_err(|m| lines(&m)).expect("right");
     let overrides = Overrides { variables: imported.secrets.clone(), ..Overrides::default() };
     load_text("f", &imported.text, folder.path(), &overrides)
         .map_err(|wrong| lines(&wrong.found))
@@ -259,8 +260,8 @@ fn jira_sns_and_wecom_come_over_with_every_setting() {
 fn secrets_of_the_same_name_are_kept_apart() {
     let text = "route: {receiver: r}\nreceivers: [{name: r, webhook_configs: [{url: 'http://h/a'}, {url: 'http://h/b'}, {url: 'http://h/a'}]}]\n";
     let folder = tempfile::tempdir().expect("a folder");
-    for to in [SecretsTo::Folder("secrets".into()), SecretsTo::Variables] {
-        let imported = import(text, folder.path(), to).map_err(|m| lines(&m)).expect("right");
+    for (to, files) in [(SecretsTo::Folder("secrets".into()), false), (SecretsTo::Variables, true)] {
+        let imported = import(text, folder.path(), to, files).map_err(|m| lines(&m)).expect("right");
         let urls: Vec<&String> = imported.secrets.values().collect();
         assert_eq!(urls, ["http://h/a", "http://h/b"], "{}", imported.text);
         for (name, times) in imported.secrets.keys().zip([2, 1]) {
@@ -468,7 +469,7 @@ fn what_cannot_run_is_left_out_and_the_others_stay() {
         assert_eq!(imported.secrets.len(), 1, "secrets of what is left out are, too: {:?}", imported.secrets);
         // What files of theirs hold need not be on the machine where the file is brought over.
         let folder = tempfile::tempdir().expect("a folder");
-        let written = import(&text, folder.path(), SecretsTo::Folder("secrets".into()))
+        let written = import(&text, folder.path(), SecretsTo::Folder("secrets".into()), false)
             .map_err(|m| lines(&m))
             .expect("right");
         assert_eq!(written.text.contains("missing"), receiver.contains("missing"), "{}", written.text);
@@ -565,7 +566,7 @@ receivers:
     assert_eq!(loaded.core.receivers[0].actions[0].timeout_ms, 60_500);
     // A header that is secret comes from the environment, since no file can give it.
     let folder = tempfile::tempdir().expect("a folder");
-    let written = import(text, folder.path(), SecretsTo::Folder("secrets".into()))
+    let written = import(text, folder.path(), SecretsTo::Folder("secrets".into()), false)
         .map_err(|m| lines(&m))
         .expect("right");
     assert!(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Entry, Fate, SecretsTo, yaml::Yaml};
+use super::{Entry, Fate, LEFT_OUT, SecretsTo, yaml::Yaml};
 use crate::config::{
     Diagnostic, Place,
     tree::{Key, Node, Value},
@@ -156,7 +156,7 @@ impl Import {
         for name in std::mem::take(&mut self.fresh) {
             self.secrets.remove(&name);
         }
-        self.impossible(place, format!("it is left out: {why}"));
+        self.impossible(place, format!("{LEFT_OUT}{why}"));
         None
     }
 
