@@ -18,6 +18,10 @@ const PIECES: usize = 4;
 /// Who found no room is to come again after so long.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// How long tests wait for room.
+#[cfg(test)]
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
 /// There is no room: for anybody, or for this client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too much is received and answered at once; try again in {} s", RETRY_AFTER.as_secs())]
@@ -57,9 +61,11 @@ impl Counts {
 impl Flights {
     /// The room of one client: a quarter of `most`, and as much as one body of the largest size takes with what it inflates
     /// to, if there is room at all.
-    pub fn room(&self, whose: SmolStr, most: usize, body_bytes: usize) -> Room {
+    ///
+    /// `patience`: how long a piece of an answer waits for room in it.
+    pub fn room(&self, whose: SmolStr, most: usize, body_bytes: usize, patience: Duration) -> Room {
         let share = (most / SHARE).max(2 * body_bytes).min(most);
-        Room { flights: self.clone(), whose, most, share }
+        Room { flights: self.clone(), whose, most, share, patience }
     }
 
     /// How many bytes there are.
@@ -79,6 +85,8 @@ pub struct Room {
     whose: SmolStr,
     most: usize,
     share: usize,
+    /// How long a piece of an answer waits for room: longer than others take to read, or to be cut off.
+    pub patience: Duration,
 }
 
 impl Room {
@@ -169,7 +177,7 @@ mod tests {
     #[test]
     fn one_client_leaves_room_for_others_and_what_is_gone_counts_no_more() {
         let flights = Flights::default();
-        let room = |whose: &str| flights.room(whose.into(), 1000, 50);
+        let room = |whose: &str| flights.room(whose.into(), 1000, 50, PATIENCE);
         let (mut one, mut again) = (room("one").flight(), room("one").flight());
         assert_eq!((one.add(200), again.add(50), again.add(1)), (Ok(()), Ok(()), Err(Full)));
         let mut others: Vec<Flight> = ["two", "three", "four"].map(|whose| room(whose).flight()).into();
@@ -194,7 +202,7 @@ mod tests {
         drop(reserved);
         assert_eq!(flights.bytes(), 0);
         // Twice the largest body fits into any share.
-        let mut large = flights.room("one".into(), 100, 50).flight();
+        let mut large = flights.room("one".into(), 100, 50, PATIENCE).flight();
         assert_eq!((large.add(100), large.add(1)), (Ok(()), Err(Full)));
     }
 }

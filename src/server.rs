@@ -82,9 +82,7 @@ impl Source {
         import: impl Fn(&Path) -> Result<Imported, config::Wrong>,
     ) -> Result<Loaded, config::Wrong> {
         match self {
-            Source::Default => {
-                config::load_text(&self.name(), config::DEFAULT, std::path::Path::new("."), overrides)
-            }
+            Source::Default => config::load_text(&self.name(), config::DEFAULT, Path::new("."), overrides),
             Source::File(path) => config::load(path, overrides),
             Source::Alertmanager(path) => {
                 let imported = import(path)?;
@@ -99,12 +97,7 @@ impl Source {
                 let overrides = Overrides { variables: imported.secrets, ..overrides.clone() };
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 let name = format!("{} (brought over)", path.display());
-                config::load_text(
-                    &name,
-                    &imported.text,
-                    folder.unwrap_or(std::path::Path::new(".")),
-                    &overrides,
-                )
+                config::load_text(&name, &imported.text, folder.unwrap_or(Path::new(".")), &overrides)
             }
         }
     }
@@ -460,7 +453,7 @@ async fn wait_for_end(
 }
 
 /// Says where what is accepted may be lost all the same.
-fn warn_of_loss(data_dir: &std::path::Path, unsafe_no_sync: bool) {
+fn warn_of_loss(data_dir: &Path, unsafe_no_sync: bool) {
     if unsafe_no_sync {
         tracing::warn!("--unsafe-no-sync: what is accepted is lost if the machine fails");
     }

@@ -395,8 +395,9 @@ impl Machine {
         match failure.kind {
             FailureKind::Permanent | FailureKind::Deferred => self.far_end_answered(action, false),
             FailureKind::Transient | FailureKind::Uncertain => {
-                if self.far_end_failed(action, failure, outcome) && !self.is_about_delivery(delivery) {
-                    self.say_failing(action, &failure.reason);
+                let long = self.far_end_failed(action, failure, outcome);
+                if long && self.state.actions[action as usize].present {
+                    self.say_failing(action, delivery, &failure.reason);
                 }
             }
         }
@@ -558,7 +559,8 @@ impl Machine {
             action.ramp = 1;
             let id = action.spec.id.clone();
             self.record(Decided::Breaker { action: id, open: false });
-            self.end_failing(number, "the far end answers again");
+            let said = self.failing_rows(|about| about == number);
+            self.end_failing(said, "the far end answers again");
         } else if well {
             action.ramp = action.ramp.saturating_mul(2);
         }
@@ -572,9 +574,11 @@ impl Machine {
         if !outcome.led || (action.open && action.probe != Some(outcome.delivery)) {
             return false;
         }
-        if action.failures == 0 {
+        // What failed before a pause longer than any wait between attempts says nothing of today.
+        if action.failures == 0 || now.since(action.failed_last) > RETRY_AFTER_MAX_MS + BACKOFF_MAX_MS {
             action.failing_since = now;
         }
+        action.failed_last = now;
         let long = now.since(action.failing_since) >= FAILING_SAID_MS;
         action.failures += 1;
         let failures = action.failures;

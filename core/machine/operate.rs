@@ -241,14 +241,9 @@ impl Machine {
         self.forget_log();
         self.record(Decided::Config { position, by: install.by.clone() });
         self.end_own(CONFIG_REFUSED, CONFIG_ACCEPTED);
-        for number in (0..)
-            .zip(&self.state.actions)
-            .filter(|(_, action)| !action.present)
-            .map(|(number, _)| number)
-            .collect::<Vec<u32>>()
-        {
-            self.end_failing(number, "the configuration has this action no more");
-        }
+        let is_gone = |number: u32| !self.state.actions[number as usize].present;
+        let gone = self.failing_rows(is_gone);
+        self.end_failing(gone, "the configuration has this action no more");
         let summary = format!("a configuration was installed by {}", install.by);
         self.to_raise.push(OwnAlert::new("Configuration Changed", "12", Severity::Info, summary));
     }
@@ -613,6 +608,7 @@ fn new_action(spec: &ActionSpec) -> ActionState {
         in_flight: 0,
         failures: 0,
         failing_since: At(0),
+        failed_last: At(0),
         open: false,
         ramp: u32::MAX,
         probe_at: At(0),

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     BatchBuilder, Severity, Wall,
     batch::AlertTimes,
+    effect::Noted,
     input::{OwnEvent, Position},
 };
 
@@ -193,9 +194,12 @@ impl Machine {
         OwnAlert { labels, about: Some(action), ..own }
     }
 
-    /// An action has failed for long. Each attempt that fails says so again, and when there are no more of them, since nothing
-    /// waits, it is over.
-    pub(super) fn say_failing(&mut self, action: u32, reason: &str) {
+    /// An action has failed for long, now with this delivery. Each attempt that fails says so again, and when there are no more of
+    /// them, since nothing waits, it is over. What tells of other actions that fail gives no cause for the first word.
+    pub(super) fn say_failing(&mut self, action: u32, delivery: u32, reason: &str) {
+        if self.is_about_delivery(delivery) && self.failing_rows(|about| about == action).is_empty() {
+            return;
+        }
         let row = &self.state.actions[action as usize];
         let (id, pending, last) = (&row.spec.id, row.pending, start_of(reason));
         let summary = format!("{id} has failed for minutes, {pending} deliveries wait; last: {last}");
@@ -204,11 +208,15 @@ impl Machine {
         self.to_raise.push(self.about_action(action, OwnAlert { until: Some(until), ..own }));
     }
 
-    /// An action fails no more, or is gone: the alerts that say so of it end, however many other labels there were for own alerts.
-    pub(super) fn end_failing(&mut self, action: u32, summary: &str) {
-        let about = self.state.about.iter().filter(|(_, number)| **number == action);
-        let rows = about.map(|(row, _)| *row).filter(|row| self.is_own(*row, ACTION_FAILING));
-        self.end_rows(ACTION_FAILING, rows.collect::<Vec<u32>>(), summary);
+    /// These actions fail no more, or are gone.
+    pub(super) fn end_failing(&mut self, rows: Vec<u32>, summary: &str) {
+        self.end_rows(ACTION_FAILING, rows, summary);
+    }
+
+    /// The alerts that say of such actions that they fail: one of each, or as many as there were other labels for own alerts.
+    pub(super) fn failing_rows(&self, such: impl Fn(u32) -> bool) -> Vec<u32> {
+        let about = self.state.about.iter().filter(|(_, action)| such(**action));
+        about.map(|(row, _)| *row).filter(|row| self.is_own(*row, ACTION_FAILING)).collect()
     }
 
     fn raise(&mut self, own: OwnAlert) {
@@ -289,18 +297,24 @@ impl Machine {
         }
     }
 
-    /// Whether a delivery tells of an action that fails or failed, too: its own failure must not raise another, or two actions that
+    /// Whether it is news in a delivery that an action fails or failed: its own failure must not raise another, or two actions that
     /// fail would tell each other of it for ever.
     pub(super) fn is_about_delivery(&self, delivery: u32) -> bool {
-        [DELIVERY_FAILED, ACTION_FAILING].iter().any(|event| self.tells_own(delivery, event))
+        let mut news = self.noted_in(delivery).filter(Noted::is_new);
+        news.any(|noted| [DELIVERY_FAILED, ACTION_FAILING].iter().any(|event| self.notes_own(&noted, event)))
     }
 
     /// Whether a delivery tells of an own alert of this event.
     pub(super) fn tells_own(&self, delivery: u32, event: &str) -> bool {
-        let notification = self.state.deliveries[delivery].notification;
-        self.state.notifications[notification].alerts().any(|noted| {
-            let text = self.state.own_texts.get(&noted.position);
-            text.and_then(|text| text.batch.alert(0)).is_some_and(|alert| alert.label("event") == event)
-        })
+        self.noted_in(delivery).any(|noted| self.notes_own(&noted, event))
+    }
+
+    fn noted_in(&self, delivery: u32) -> impl Iterator<Item = Noted> {
+        self.state.notifications[self.state.deliveries[delivery].notification].alerts()
+    }
+
+    fn notes_own(&self, noted: &Noted, event: &str) -> bool {
+        let text = self.state.own_texts.get(&noted.position);
+        text.and_then(|text| text.batch.alert(0)).is_some_and(|alert| alert.label("event") == event)
     }
 }

@@ -208,8 +208,9 @@ pub(crate) struct ActionState {
     pub in_flight: u32,
     /// Transient failures in a row.
     pub failures: u32,
-    /// When the first of these was.
+    /// When the first of these was, and the last.
     pub failing_since: At,
+    pub failed_last: At,
     /// Whether it is probed with one delivery at a time.
     pub open: bool,
     /// Most attempts at once while it comes back after failures.

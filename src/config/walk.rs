@@ -137,9 +137,10 @@ impl Found {
             rest = &after[end + 1..];
         }
         out.push_str(rest);
-        if let Some(name) = shell_variable(text) {
-            let message = format!("`${{{name}}}` is not replaced: it stands there as it is written");
-            self.note(place, message, format!("write ${{env:{name}}} for the environment's value"));
+        // Where there is space it may be a script, which has variables of its own.
+        if !text.contains(char::is_whitespace) && has_shell_variable(text) {
+            let message = "what is written as `${NAME}` is not replaced: it stands there as it is";
+            self.note(place, message, "write ${env:NAME} for a value of the environment");
         }
         out
     }
@@ -339,11 +340,13 @@ pub(in crate::config) fn unknown_key(found: &mut Found, key: &Key, known: &[&str
     };
     found.error(key.place, format!("unknown key `{}`", key.text), mend);
 }
-/// The name in the first `${NAME}`, as shells write it for a value of the environment; and `${NAME:-default}`.
-fn shell_variable(text: &str) -> Option<&str> {
-    text.split("${").skip(1).find_map(|after| {
-        let end = after.find(|at: char| !at.is_ascii_alphanumeric() && at != '_').filter(|end| *end > 0)?;
+/// Whether there is a `${NAME}`, as shells write it for a value of the environment, or a `${NAME:-default}`. Those that programs are
+/// given by us are meant so.
+fn has_shell_variable(text: &str) -> bool {
+    text.split("${").skip(1).any(|after| {
+        let end = after.find(|at: char| !at.is_ascii_alphanumeric() && at != '_').unwrap_or(0);
         let (name, rest) = after.split_at(end);
-        (name != "env" && (rest.starts_with('}') || rest.starts_with(":-"))).then_some(name)
+        let is_ours = ["", "env"].contains(&name) || name.starts_with("AMS2_");
+        !is_ours && (rest.starts_with('}') || rest.starts_with(":-"))
     })
 }

@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use ams2_core::{At, Machine, Wall};
@@ -32,8 +31,6 @@ const WRITTEN_MAX: usize = 256;
 const PIECE_BYTES: usize = 1 << 20;
 /// Pieces of an answer that wait for a slow reader.
 const PIECES_MAX: usize = 4;
-/// How long a piece waits until there is room for it: longer than others take to read, or to be cut off.
-const ROOM_TIME: Duration = Duration::from_secs(300);
 
 /// A long array, written in pieces.
 pub(crate) trait Listing: Send + 'static {
@@ -128,6 +125,8 @@ impl Source {
                 let now = clock().wall(folded.machine.wall_offset_ms());
                 let mut piece = Vec::new();
                 let more = array.write(&folded.machine, now, &mut Quota::of(bytes), &mut piece);
+                // What it has room for beside what it is would be counted by nobody.
+                piece.shrink_to_fit();
                 flight.settle(piece.len());
                 (array, Some(Made { piece: flight.around(piece), more }))
             })
@@ -139,7 +138,7 @@ impl Source {
         &mut self,
         mut array: Array<L>,
     ) -> Result<(Array<L>, Made), Unwritten> {
-        let end = tokio::time::Instant::now() + ROOM_TIME;
+        let end = tokio::time::Instant::now() + self.room.patience;
         loop {
             let freed = self.room.freed();
             if self.room.has(self.room.piece_bytes(PIECE_BYTES)) {
@@ -330,6 +329,7 @@ mod tests {
         future::Future,
         sync::Mutex,
         task::{Context, Waker},
+        time::Duration,
     };
 
     use ams2_core::{Input, Position, Record};
@@ -337,7 +337,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        flight::Flights,
+        flight::{Flights, PATIENCE},
         handler::Attempt,
         journal::simulated::SimulatedDisk,
         poison::Panics,
@@ -416,7 +416,7 @@ mod tests {
             ((256 << 20, 8 << 20), 500, 10_000),
         ] {
             let flights = Flights::default();
-            let room = flights.room("me".into(), most, body_bytes);
+            let room = flights.room("me".into(), most, body_bytes, PATIENCE);
             let at_once = room.piece_bytes(PIECE_BYTES);
             let mut pieces = list(&router, &room, rows, bytes).await.expect("room");
             let mut text = Vec::new();
@@ -437,7 +437,7 @@ mod tests {
     async fn a_piece_is_made_once_there_is_room_for_it_and_not_for_a_reader_that_left() {
         let (router, thread) = router();
         let flights = Flights::default();
-        let room = flights.room("me".into(), SMALLEST.0, SMALLEST.1);
+        let room = flights.room("me".into(), SMALLEST.0, SMALLEST.1, PATIENCE);
         let fill = || {
             let mut rest = room.flight();
             while rest.add(1 << 10).is_ok() {}

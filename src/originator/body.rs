@@ -150,7 +150,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::flight::Flights;
+    use crate::flight::{Flights, PATIENCE};
 
     fn member(text: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn members_are_inflated_one_after_the_other_up_to_a_limit_of_bytes_and_of_members() {
         let inflated = |body: &[u8]| {
-            let mut flight = Flights::default().room("me".into(), 1 << 20, 1 << 10).flight();
+            let mut flight = Flights::default().room("me".into(), 1 << 20, 1 << 10, PATIENCE).flight();
             let largest = Largest { bytes: 1 << 10, by: "a limit", mend: "send less" };
             inflate(body, largest, &mut flight).map_err(|problem| problem.status.as_u16())
         };

@@ -32,7 +32,7 @@ use crate::{flight::Flights, pool::Pool};
 /// How long a connection may go on after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(3);
 /// A whole answer may take so many times as long to be read as one piece of it.
-const ANSWER_TIMES: u32 = 10;
+pub(super) const ANSWER_TIMES: u32 = 10;
 
 /// TLS for a listener.
 pub type Tls = Arc<rustls::ServerConfig>;

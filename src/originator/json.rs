@@ -9,6 +9,7 @@ use ams2_core::{
     batch::AlertTimes,
     machine::{OWN_CLIENT, OWN_LABEL},
 };
+use ams2_handlers::text::cut;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -279,6 +280,9 @@ impl<'de> Visitor<'de> for One<'_, '_> {
     }
 }
 
+/// Bytes of a name that a mistake shows.
+const NAME_SHOWN: usize = 40;
+
 /// Fields of an alert that are one string each.
 #[derive(Default)]
 struct Plain<'a> {
@@ -291,6 +295,7 @@ impl Sink<'_> {
     /// Alertmanager's API passes such fields over.
     fn unknown_field(&mut self, field: &str) {
         if self.dialect == Dialect::Native {
+            let field = &*cut(field, NAME_SHOWN);
             let near = crate::config::nearest(field, FIELDS.iter().copied());
             let hint = near.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
             self.problem(pointer(&[field]), format!("unknown field `{field}`{hint}"));
@@ -422,10 +427,9 @@ impl<'de> Visitor<'de> for Pairs<'_, '_> {
                 );
             }
             if name.len() > sink.limits.name_bytes {
-                let start: String = name.chars().take(40).collect();
-                let limit = sink.limits.name_bytes;
+                let (start, limit) = (cut(&name, NAME_SHOWN), sink.limits.name_bytes);
                 let detail =
-                    format!("the name `{start}…` has {} bytes; at most {limit} are allowed", name.len());
+                    format!("the name `{start}` has {} bytes; at most {limit} are allowed", name.len());
                 sink.problem(format!("/{what}"), detail);
             } else if *count <= most && size.bytes <= sink.limits.alert_bytes {
                 if labels {

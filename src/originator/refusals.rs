@@ -6,11 +6,15 @@ use std::{
     time::Instant,
 };
 
+use ams2_handlers::text::cut;
 use hyper::StatusCode;
 use smol_str::SmolStr;
 
 use super::{json::Mistakes, problem::Problem};
 use crate::denied::Budget;
+
+/// Bytes of a reason that the log gets, give or take a mark.
+const WHY_MAX: usize = 300;
 
 /// Senders whose alerts were refused lately.
 #[derive(Default)]
@@ -22,28 +26,30 @@ impl Refusals {
         if matches!(problem.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return;
         }
-        let mut why = problem.detail.clone();
-        if let Some(first) = problem.errors.first() {
-            why.push_str(&format!(": alert {}{}: {}", first.index, first.pointer, first.detail));
-        }
-        self.note(from, problem.status, &why);
+        self.note(from, problem.status, || {
+            let first = problem.errors.first();
+            let first =
+                first.map(|first| format!(": alert {}{}: {}", first.index, first.pointer, first.detail));
+            format!("{}{}", problem.detail, first.unwrap_or_default())
+        });
     }
 
     /// Some alerts of a request were not taken.
     pub(super) fn some(&self, from: &SmolStr, mistakes: &Mistakes) {
         if let Some(first) = mistakes.listed.first() {
-            let why = format!(
-                "{} of the alerts are wrong: alert {}{}: {}",
-                mistakes.alerts, first.index, first.pointer, first.detail
-            );
-            self.note(from, StatusCode::BAD_REQUEST, &why);
+            self.note(from, StatusCode::BAD_REQUEST, || {
+                let (wrong, index) = (mistakes.alerts, first.index);
+                format!("{wrong} of the alerts are wrong: alert {index}{}: {}", first.pointer, first.detail)
+            });
         }
     }
 
-    fn note(&self, from: &SmolStr, status: StatusCode, why: &str) {
+    /// `why` may hold anything that was sent, of any length.
+    fn note(&self, from: &SmolStr, status: StatusCode, why: impl FnOnce() -> String) {
         let said = self.0.lock().unwrap_or_else(PoisonError::into_inner).take(from, Instant::now());
         if let Some(left_out) = said {
-            tracing::warn!(%from, status = status.as_u16(), why, left_out, "alerts were refused");
+            let (why, status) = (why(), status.as_u16());
+            tracing::warn!(%from, status, why = &*cut(&why, WHY_MAX), left_out, "alerts were refused");
         }
     }
 }

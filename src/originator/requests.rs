@@ -14,7 +14,7 @@ use super::{
     alerts::{BODY_BYTES, Shape, take_alerts},
     auth::{Clients, KnownClient, Right, Sender},
     body::{Largest, read_body},
-    http::{Peer, Serving, Settings},
+    http::{ANSWER_TIMES, Peer, Serving, Settings},
     problem::Problem,
 };
 use crate::{
@@ -29,6 +29,8 @@ const ALERTS: &str = "/api/v1/alerts";
 const ORDER_BYTES_MAX: usize = 2 << 20;
 /// Paths that anybody may ask: they say only whether we are well.
 const OPEN_PATHS: [&str; 2] = ["/-/healthy", "/-/ready"];
+/// How much longer a piece of an answer waits for room than the slowest reader may take.
+const ROOM_MORE: Duration = Duration::from_secs(10);
 /// How long an answer may take that waits for a far end or a file: longer than a test of an action.
 const SLOW_TIME: Duration = Duration::from_secs(30);
 
@@ -102,11 +104,14 @@ async fn answer_path<I: Intake>(
 ) -> Result<Response<Body>, Problem> {
     let room = |whose: SmolStr| {
         let limits = &settings.limits;
-        serving.in_flight.room(whose, limits.bytes_in_flight, limits.body_bytes)
+        let patience = limits.answer_time * ANSWER_TIMES + ROOM_MORE;
+        serving.in_flight.room(whose, limits.bytes_in_flight, limits.body_bytes, patience)
     };
     let path = request.uri().path();
     if OPEN_PATHS.contains(&path) {
-        return pass_on(request, None, serving, &settings.limits, room(peer.name())).await;
+        // Whoever it is: nothing is read from them.
+        let request = request.map(|_| Body::empty());
+        return routed(request, serving, &settings.limits).await;
     }
     let sender = who(&request, peer, &settings.clients)?;
     let right = match request.method() {
@@ -279,14 +284,23 @@ async fn pass_on<I: Intake>(
     if let Some(name) = operator {
         request.extensions_mut().insert(Operator(name));
     }
+    let answered = routed(request, serving, limits).await;
+    // The body was in memory until here.
+    drop(flight);
+    answered
+}
+
+/// What a path answers, in time.
+async fn routed<I: Intake>(
+    request: Request<Body>,
+    serving: &Serving<I>,
+    limits: &HttpLimits,
+) -> Result<Response<Body>, Problem> {
     let mut time = limits.body_time * 2;
     if console::SLOW_PATHS.contains(&request.uri().path()) {
         time = time.max(SLOW_TIME);
     }
-    let routed = tokio::time::timeout(time, serving.routes.clone().oneshot(request)).await;
-    // The body was in memory until here.
-    drop(flight);
-    match routed {
+    match tokio::time::timeout(time, serving.routes.clone().oneshot(request)).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(never)) => match never {},
         Err(_) => {

@@ -160,6 +160,9 @@ fn tokens_say_who_a_client_is_and_what_it_may_send() {
     call("", "GET", "/metrics", "").problem(401);
     call("", "POST", "/-/reload", "").problem(401);
     call("", "GET", "/-/healthy", "").is(200);
+    // Nothing is read from who may be anybody: the answer does not wait for a body.
+    let head = b"POST /-/healthy HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
+    server.connect().raw(head).expect("an answer").is(405);
     // Who is not known is refused before anything of the body is looked at.
     post("wrong", "not JSON").problem(401);
     post("canary-boston", &of("boston", "1")).is(200);

@@ -477,7 +477,7 @@ fn every_service_gets_what_it_takes() {
 fn a_reload_without_the_file_of_a_secret_leaves_no_action_out() {
     let (sink, site) = (Sink::start(answer), Site::new(""));
     let (config, secret) = (site.path().join("alertmanager.yml"), site.path().join("url"));
-    let text = "route: {receiver: hook, group_wait: 0s}\nreceivers: [{name: hook, webhook_configs: [{url_file: url}]}]\n";
+    let text = "route: {receiver: hook, group_by: [alertname], group_wait: 0s}\nreceivers: [{name: hook, webhook_configs: [{url_file: url}]}]\n";
     fs::write(&config, text).expect("written");
     fs::write(&secret, format!("http://{}/hook", sink.address)).expect("written");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("set");

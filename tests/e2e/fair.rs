@@ -164,6 +164,25 @@ fn whose_alerts_are_refused_is_in_the_log_and_not_each_time() {
     }
 }
 
+/// Words of the sender's, a megabyte of them, are neither in the log nor in the answer.
+#[test]
+fn a_refusal_is_short_whatever_was_sent() {
+    let (site, server) = two_clients();
+    let long = "a\u{200b}".repeat(250_000);
+    let body = format!("[{{\"labels\": {{\"a\": \"b\"}}, \"{long}\": 1}}]");
+    let answer = post_as(&server, "greedy", "/api/v1/alerts", body.as_bytes()).problem(400);
+    assert!(answer.body.len() < 2_000, "{} bytes", answer.body.len());
+    let body = format!("[\"{long}\"]");
+    post_as(&server, "modest", "/api/v2/alerts", body.as_bytes());
+    for from in ["from=greedy", "from=modest"] {
+        let line = until(from, || {
+            let log = site.log();
+            log.lines().find(|line| line.contains("were refused") && line.contains(from)).map(str::to_owned)
+        });
+        assert!(line.len() < 2_000, "{} bytes", line.len());
+    }
+}
+
 #[test]
 fn words_of_a_request_are_no_line_of_the_log() {
     let site = Site::new(EACH);

@@ -600,14 +600,19 @@ fn a_dead_letter_keeps_the_start_of_what_the_far_end_said() {
 
 /// Lets time pass with a mail server that is away and a log that works: what the log was told, the event with how many fire.
 fn without_mail(world: &mut World, milliseconds: u64) -> Vec<(String, usize)> {
+    with_away(world, &["mail"], milliseconds)
+}
+
+/// The same with other actions away.
+fn with_away(world: &mut World, away: &[&str], milliseconds: u64) -> Vec<(String, usize)> {
     let end = world.now.plus(milliseconds);
     let mut told = Vec::new();
     world.far_end = None;
     loop {
         for (_, deliver) in core::mem::take(&mut world.delivered) {
-            let is_mail = deliver.action.kind == "mail";
-            let result = if is_mail { Err(Failure::transient("535 refused")) } else { Ok(Receipt::Sent) };
-            let said = deliver.notifications.iter().flat_map(|of| of.alerts.iter()).filter(|_| !is_mail);
+            let is_away = away.contains(&deliver.action.kind.as_str());
+            let result = if is_away { Err(Failure::transient("535 refused")) } else { Ok(Receipt::Sent) };
+            let said = deliver.notifications.iter().flat_map(|of| of.alerts.iter()).filter(|_| !is_away);
             let own = said.filter_map(|noted| Some((world.machine.own_text(noted.position)?, noted)));
             told.extend(own.map(|(text, noted)| {
                 let event = text.alert(0).expect("one").label("event");
@@ -679,9 +684,48 @@ fn an_action_that_is_gone_fails_no_more() {
     world.alert(A, Some(1000 * HOUR));
     without_mail(&mut world, HOUR as u64 / 2);
     assert_eq!(firing(&world, "Action Failing"), 1);
-    let mail = world.machine.deliveries().next().expect("it waits").action.clone();
+    // An attempt is under way then.
+    while world.delivered.is_empty() {
+        world.wait(1_000);
+    }
+    let mail = world.delivered[0].1.action.clone();
+    assert_eq!(mail.kind, "mail");
     world.install(config(vec![action("ops", "log")], grouped()), vec![(mail, Removed::Drop)]);
     assert_eq!(firing(&world, "Action Failing"), 0);
+    world.outcome_of_last(Err(Failure::transient("535 refused")));
+    assert_eq!(firing(&world, "Action Failing"), 0);
+}
+
+/// Attempts that tell of other actions alone say so again, too.
+#[test]
+fn an_action_fails_on_while_it_has_but_the_word_of_another_to_tell() {
+    let kinds = ["log", "mail", "hook"].map(|kind| action("ops", kind));
+    let mut world = World::new(config(kinds.into(), grouped()));
+    world.alert(A, Some(1000 * HOUR));
+    let away = ["mail", "hook"];
+    with_away(&mut world, &away, HOUR as u64 / 2);
+    assert_eq!(firing(&world, "Action Failing"), 2);
+    let first: Vec<_> =
+        world.machine.deliveries().filter(|of| of.action.kind == "mail").map(|of| of.id).collect();
+    let which = DeliverySelection::One(first[0]);
+    world.input(Input::Deliveries(DeliveryCommand { which, verb: DeliveryVerb::Drop, by: "test".into() }));
+    let told = with_away(&mut world, &away, HOUR as u64 / 2);
+    assert!(told.iter().all(|(_, firing)| *firing == 1), "it ends again and again: {told:?}");
+    assert_eq!(firing(&world, "Action Failing"), 2);
+}
+
+/// What failed last week says nothing of today.
+#[test]
+fn failures_with_a_long_pause_between_are_no_failing() {
+    let mut world = World::new(config(vec![action("ops", "log"), action("ops", "mail")], grouped()));
+    world.alert(A, Some(1000 * HOUR));
+    without_mail(&mut world, 34_000);
+    let which = DeliverySelection::One(world.machine.deliveries().next().expect("it waits").id);
+    world.input(Input::Deliveries(DeliveryCommand { which, verb: DeliveryVerb::Drop, by: "test".into() }));
+    world.far_end = Some(Ok(Receipt::Sent));
+    world.now = world.now.plus(1);
+    world.alert(&[("event", "Other")], Some(1000 * HOUR));
+    assert_eq!(without_mail(&mut world, 290_000), [], "the failures of before count no more");
 }
 
 /// Two that fail would tell each other of it for ever.

@@ -280,7 +280,10 @@ impl Reader<'_> {
         if !matches!(op, Op::Regex | Op::NotRegex) {
             return;
         }
-        if value.starts_with('^') || (value.ends_with('$') && !value.ends_with("\\$")) {
+        // That shape is what an import writes for `match_re`: the key of a group shows it.
+        let is_theirs = value.starts_with("^(?:") && value.ends_with(")$");
+        let is_anchored = value.starts_with('^') || (value.ends_with('$') && !value.ends_with("\\$"));
+        if is_anchored && !is_theirs {
             let message =
                 format!("the regex `{value}` is about the whole value as it is: `^` and `$` change nothing");
             self.found.note(place, message, "leave them out; what may come before or after is `.*`");
