@@ -1,7 +1,7 @@
 //! An `alertmanager.yml` as our configuration: every setting is translated, approximated or said to be impossible, with
 //! its line. Nothing is dropped in silence.
 //!
-//! Where to start reading: [`import`]; then `routes` (routes, rules, times), `receivers` with `setting` and
+//! Where to start reading: [`read`]; then `routes` (routes, rules, times), `receivers` with `setting` and
 //! `particular`, `email`, `services`, `http` and `global` (who is told, and how), `maps` (settings whose names the admin chose), `walk` (how settings are taken and reported), `yaml` (how the result is written).
 
 mod email;
