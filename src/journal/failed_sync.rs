@@ -7,7 +7,7 @@ use ams2_core::{At, Position};
 use super::{
     segment::{Found, SegmentHeader, Walk},
     simulated::{Failing, SimulatedDisk},
-    tests::{alerts, open},
+    tests::{alerts, batch, open},
     *,
 };
 
@@ -113,5 +113,36 @@ fn a_power_cut_while_it_is_written_again_costs_nothing_more() {
             assert!(found.contains(&seq), "call {call}: {seq} is lost: {found:?}");
         }
         assert!(found.contains(&2) || !damage.is_empty(), "call {call}");
+    }
+}
+
+#[test]
+fn what_refers_to_a_frame_that_the_disk_lost_is_written_again_though_nothing_in_that_decodes() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, reader, ..) = open(&disk);
+    writer.flush(At(1), &[alerts(&[1, 2])]).expect("flushed");
+    writer.flush(At(2), &[alerts(&[2])]).expect("flushed");
+    let name = writer::segment_name(1);
+    let content = disk.content(&name);
+    let header = SegmentHeader::decode(&content).expect("whole").0;
+    let (start, frame, length) = Walk::new(&content, header)
+        .find_map(|found| match found {
+            Found::Frame(offset, frame, payload) => Some((offset as usize, frame, payload.len())),
+            _ => None,
+        })
+        .expect("a frame");
+    // Its record does not decode, and its checksums are right: the name of the client is none.
+    disk.corrupt(&name, |bytes| {
+        let bytes = &mut bytes[start..start + segment::FRAME_HEADER + length];
+        let client = bytes.windows(4).position(|bytes| bytes == b"test").expect("the client");
+        bytes[client] = 0xFF;
+        segment::seal_frame(bytes, &header, frame.seq, frame.at, frame.sequences);
+    });
+    disk.corrupt_medium(&name, |bytes| bytes[start + segment::FRAME_HEADER + length - 1] ^= 1);
+    disk.fail_at(disk.calls() + 2, io::ErrorKind::Other, Failing::Once);
+    assert_eq!(writer.flush(At(3), &[alerts(&[3])]).expect("another segment takes it"), 4);
+    for (seq, number) in [(3, 2), (4, 3)] {
+        let stored = reader.alert(Position::arrived(seq)).expect("it is written again");
+        assert_eq!(stored.batch, batch(&[number]), "{seq}");
     }
 }

@@ -257,3 +257,47 @@ fn a_quota_that_is_used_up_is_a_full_disk() {
     let (mut writer, ..) = open(&disk);
     assert!(!writer.look_at_space().expect("it stands").full);
 }
+
+#[test]
+fn what_comes_after_rot_does_not_refer_to_it_however_much_was_met_before() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, reader, ..) = open(&disk);
+    for number in 1..=300 {
+        writer.flush(At(number), &[alerts(&[number])]).expect("flushed");
+    }
+    assert_eq!(segments(&writer), 1);
+    let rot = |place: usize| disk.corrupt(&writer::segment_name(1), |bytes| bytes[place + 40] ^= 1);
+    let (_, places) = frames(&disk, 1);
+    for (place, _) in &places {
+        rot(*place);
+    }
+    for seq in 1..=300 {
+        assert!(reader.alert(Position::arrived(seq)).is_err(), "{seq}");
+    }
+    assert_eq!(reader.take_damage().len(), 256, "more are not said");
+    let mut offset = writer.offset();
+    for seq in (301..=305).step_by(2) {
+        assert_eq!(writer.flush(At(seq), &[alerts(&[1])]).expect("flushed"), seq);
+        rot(offset as usize);
+        assert!(reader.alert(Position::arrived(seq)).is_err(), "{seq} is rotten");
+        writer.flush(At(seq), &[alerts(&[1])]).expect("flushed");
+        let stored = reader.alert(Position::arrived(seq + 1)).expect("it defines what it tells");
+        assert_eq!(stored.batch, batch(&[1]));
+        offset = writer.offset();
+    }
+}
+
+#[test]
+fn the_disk_is_not_asked_for_its_room_at_each_flush() {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    let asked = disk.asked();
+    for number in 0..50 {
+        assert!(writer.room_for_clients() > small().segment_bytes && writer.room_for_operators() > 0);
+        writer.flush(At(number), &[alerts(&[number])]).expect("flushed");
+    }
+    assert_eq!(disk.asked(), asked);
+    disk.set_capacity(Some(1));
+    assert!(!writer.look_at_space().expect("it stands").full);
+    assert!(writer.room_for_clients() < small().segment_bytes, "what was seen counts");
+}

@@ -74,7 +74,9 @@
 //! frame again as they stand, where all of it checks and a quarter of it is left; else it begins a new one. Where there is no
 //! room for that it goes on in the rest, however little it is.
 //!
-//! A file that cannot be opened, or is under another's name, is left alone and said; what it is known to hold keeps its numbers.
+//! A segment under another's name is read as what its header says, and gets its name back, unless another file is that segment, too,
+//! or has its name: then it is left alone, and said. So is a file that cannot be opened, or whose header does not check. Numbers that
+//! such files hold, or may hold where nobody can tell, are not given again.
 //! Only a folder that cannot be listed refuses the start: what is missing from the list nobody knows, and a start without the
 //! newest segments would give their numbers again.
 //!

@@ -75,43 +75,93 @@ fn swapped_pages_are_found_wherever_they_are() {
     }
 }
 
+/// Four segments, the last with one record in it.
+fn of_segments() -> SimulatedDisk {
+    let disk = SimulatedDisk::new(1);
+    let (mut writer, ..) = open(&disk);
+    while writer.segments.read().expect("no panic").len() < 4 {
+        writer.flush(At(1), &[of_bytes(writer.next_seq(), 5_000)]).expect("flushed");
+    }
+    disk
+}
+
+/// Gives each segment the name of the next one in the list, and the last that of the first.
+fn turn(disk: &SimulatedDisk, ids: &[u64]) {
+    for id in ids {
+        disk.rename(&writer::segment_name(*id), &format!("aside-{id}")).expect("renamed");
+    }
+    for (id, name) in ids.iter().zip(ids.iter().cycle().skip(1)) {
+        disk.rename(&format!("aside-{id}"), &writer::segment_name(*name)).expect("renamed");
+    }
+    disk.sync_names().expect("synced");
+}
+
+/// What the header of a file says that it is.
+fn id_of(disk: &SimulatedDisk, name: u64) -> u64 {
+    segment::SegmentHeader::decode(&disk.content(&writer::segment_name(name))).expect("whole").0.id
+}
+
 #[test]
-fn two_segments_that_have_each_others_names_are_found_and_their_numbers_are_not_given_again() {
-    for (a, b) in [(1, 2), (1, 3), (2, 3)] {
-        let disk = SimulatedDisk::new(1);
-        let (mut writer, ..) = open(&disk);
-        while writer.segments.read().expect("no panic").len() < 4 {
-            writer.flush(At(1), &[of_bytes(writer.next_seq(), 5_000)]).expect("flushed");
-        }
-        drop(writer);
-        // The last one holds one record; without it, those that are swapped may be the last.
-        disk.remove(&writer::segment_name(4)).expect("removed");
-        let swap = || {
-            let (a, b) = (writer::segment_name(a), writer::segment_name(b));
-            disk.rename(&a, "aside").expect("renamed");
-            disk.rename(&b, &a).expect("renamed");
-            disk.rename("aside", &b).expect("renamed");
-        };
+fn segments_that_have_each_others_names_are_read_and_get_their_own() {
+    for ids in [&[1, 2][..], &[1, 3], &[2, 3], &[3, 4], &[1, 2, 3], &[4, 2, 1, 3]] {
+        let disk = of_segments();
         // Read, and not gone on in.
         let mut all = Vec::new();
         let mut opened = Opened::open(Arc::new(disk.clone()), small(), [11, 22, 33]).expect("opens");
         opened.replay(0, At(0), |record| all.push(record)).expect("readable");
         drop(opened);
-        swap();
-        let (mut writer, _, records, damage) = open(&disk);
-        assert!(records.len() < all.len() && records.iter().all(|record| all.contains(record)));
-        for id in [a, b] {
-            let name = writer::segment_name(id);
-            let is_said = |said: &String| said.starts_with(&name) && said.contains("left alone");
-            assert!(damage.iter().any(is_said), "{damage:?}");
+        turn(&disk, ids);
+        let (mut writer, reader, records, damage) = open(&disk);
+        assert!(records == all && damage.is_empty(), "{ids:?}: {} records, {damage:?}", records.len());
+        for id in 1..=4 {
+            assert_eq!(id_of(&disk, id), id, "{ids:?}");
         }
         let seq = writer.flush(At(9), &[alerts(&[9])]).expect("flushed");
-        assert_eq!(seq, all.len() as u64 + 1, "{a} and {b}");
+        assert_eq!(seq, all.len() as u64 + 1, "{ids:?}");
+        writer.look_at_space().expect("its name leads to it");
+        for seq in 1..=seq {
+            assert!(reader.alert(ams2_core::Position::arrived(seq)).is_ok(), "{ids:?}: {seq}");
+        }
         drop(writer);
-        // Who gives them their names back has all of it.
-        swap();
         let records = open(&disk).2;
-        assert_eq!((records.len(), &records[..all.len()]), (all.len() + 1, &all[..]), "{a} and {b}");
+        assert_eq!((records.len(), &records[..all.len()]), (all.len() + 1, &all[..]), "{ids:?}");
+    }
+}
+
+#[test]
+fn the_names_of_segments_come_back_whichever_call_of_it_fails() {
+    let all = open(&of_segments()).2;
+    for call in 1..=8 {
+        let disk = of_segments();
+        turn(&disk, &[1, 2, 3]);
+        disk.fail_at(disk.calls() + call, std::io::ErrorKind::Other, simulated::Failing::ForGood);
+        let mut opened = Opened::open(Arc::new(disk.clone()), small(), [11, 22, 33]).expect("opens");
+        opened.replay(0, At(0), drop).expect("readable");
+        drop(opened.finish(0));
+        disk.crash();
+        let (_, _, records, damage) = open(&disk);
+        assert!(records == all && damage.is_empty(), "call {call}: {} records, {damage:?}", records.len());
+    }
+}
+
+#[test]
+fn a_copy_of_a_segment_is_left_alone_whatever_a_snapshot_covers() {
+    let disk = of_segments();
+    let copy = writer::segment_name(9);
+    let content = disk.content(&writer::segment_name(2));
+    disk.create(&copy, 0).expect("made");
+    disk.corrupt(&copy, |bytes| bytes.clone_from(&content));
+    for start in 0..4 {
+        let mut opened = Opened::open(Arc::new(disk.clone()), small(), [11, 22, 33]).expect("opens");
+        let snapshot = opened.snapshot(|body| Ok(body.to_vec())).expect("readable");
+        opened.replay(snapshot.map_or(0, |(covers, _)| covers), At(0), drop).expect("readable");
+        let (mut writer, _, snapshots, damage) = opened.finish(0).expect("it starts");
+        let is_said = damage.len() == 1 && damage[0].starts_with(&copy) && damage[0].contains("left alone");
+        assert!(is_said, "start {start}: {damage:?}");
+        // As a start with damage does it.
+        snapshots.write(writer.next_seq() - 1, b"the state").expect("written");
+        writer.flush(At(9), &[alerts(&[9])]).expect("flushed");
+        assert!(disk.content(&copy) == content, "start {start}");
     }
 }
 

@@ -147,8 +147,11 @@ impl JournalReader {
     /// segment learns of it, and refers no more to what stands there.
     fn note_damage(&self, segment: u64, offset: u64) {
         let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
+        let written = segments.last().map(|info| info.header.id);
         if let Some(info) = segments.iter_mut().find(|info| info.header.id == segment) {
-            info.has_rotted |= self.spans().note_damage(segment, offset);
+            let mut spans = self.spans();
+            spans.note_damage(segment, offset);
+            info.has_rotted |= written == Some(segment) && spans.note_rotten(segment, offset);
         }
     }
 

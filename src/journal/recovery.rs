@@ -1,7 +1,12 @@
 //! Opening a journal: finding segments and snapshots, reading the records behind a snapshot, and setting aside what
 //! does not check.
 
-use std::{collections::BTreeMap, io, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::Range,
+    sync::Arc,
+};
 
 use ams2_core::{At, Input, input::JournalRecord};
 
@@ -14,8 +19,8 @@ use super::{
     reader::JournalReader,
     records::Records,
     segment::{
-        FRAME_HEADER, Found, HeaderError, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame, frame_header,
-        frame_marks, likely_header, version_text,
+        FRAME_HEADER, Found, HeaderError, PAYLOAD_MAX, SEGMENT_HEADER, SegmentHeader, Walk, checked_frame,
+        frame_header, frame_marks, likely_header, version_text,
     },
     snapshots::{self, Checked, Content, SnapshotWriter},
     storage::{Storage, StoredFile, is_no_room},
@@ -105,8 +110,16 @@ pub struct Opened {
     last_is_readable: bool,
     /// Whether all of it checks, too.
     last_is_clean: bool,
-    /// Whole segments under another's name: what becomes of them is known once all is read.
+    /// Whole segments under another's name: what becomes of them is known once it is known what a snapshot covers.
     misnamed: Vec<Misnamed>,
+    /// Numbers that files have as segments, whatever is in them.
+    names: BTreeSet<u64>,
+    /// Segments that were read under these names, and get their own.
+    renames: Vec<(String, u64)>,
+    /// Behind the last sequence number that a file which is left alone is known to hold; 0 for none.
+    beyond: u64,
+    /// Files of which nobody knows what they hold: the number in their name, and how many sequence numbers that is at most.
+    unknown: Vec<(u64, u64)>,
     /// What was set aside, in words for people.
     pub damage: Vec<String>,
     /// What is changed once all is read: until then a newer program's files may turn up.
@@ -161,6 +174,10 @@ impl Opened {
             checked: Checked::new(),
             covered: 0,
             misnamed: Vec::new(),
+            names: BTreeSet::new(),
+            renames: Vec::new(),
+            beyond: 0,
+            unknown: Vec::new(),
             damage: Vec::new(),
             changes: Vec::new(),
             storage,
@@ -217,6 +234,7 @@ impl Opened {
         self.at = self.at.max(at);
         self.covered = covered;
         self.next_seq = self.next_seq.max(covered + 1);
+        self.adopt_misnamed();
         let segments = self.segments.read().unwrap_or_else(|e| e.into_inner()).clone();
         // Only what a later segment really holds is not read here: it may have been cut off before it held anything.
         let mut limits = vec![u64::MAX; segments.len()];
@@ -349,9 +367,6 @@ impl Opened {
     /// Makes the changes that what was found calls for. One that fails is said, and the start goes on: what is of no use
     /// stays, and damaged bytes stay in their segment until it goes.
     fn change(&mut self) {
-        for misnamed in std::mem::take(&mut self.misnamed) {
-            self.look_at_misnamed(misnamed);
-        }
         if let Err(error) = SnapshotWriter::remove_unfinished(&*self.storage) {
             tracing::warn!(%error, "an unfinished snapshot stays");
         }
@@ -366,7 +381,8 @@ impl Opened {
                     let number = self.free.iter().filter_map(|name| free_number(name)).max().unwrap_or(0) + 1;
                     let free_name = format!("{number}.free");
                     match self.storage.rename_new(&name, &free_name) {
-                        Ok(()) if bytes >= self.options.segment_bytes => self.free.push(free_name),
+                        Ok(()) if bytes == self.options.segment_bytes => self.free.push(free_name),
+                        // The next start removes it.
                         Ok(()) => {}
                         Err(error) => tracing::warn!(name, %error, "a file that is of no use stays"),
                     }
@@ -382,34 +398,116 @@ impl Opened {
         }
     }
 
-    /// A file that was taken for another segment before that one's header was durable holds what nobody needs any more: it is
-    /// used again. One whose records no snapshot covers is somebody's mistake: it is left alone.
-    fn look_at_misnamed(&mut self, Misnamed { id, name, header, file }: Misnamed) {
-        match read_whole(&file) {
-            // Frames came before the header: after a failed flush it is written last.
-            Ok(Readable { bytes, .. }) if holds_frames(&bytes, Some(self.journal), id) => {
-                self.note(format!("{name}: its header does not check; it is left alone"));
-                return;
-            }
-            Ok(Readable { bytes, holes }) => {
-                let ends = |found| match found {
-                    Found::Frame(_, header, _) => Some(header.seq + u64::from(header.sequences)),
-                    _ => None,
-                };
-                let end = Walk::new(&bytes, header).filter_map(ends).max().unwrap_or(0);
-                if holes.is_empty() && end <= self.covered + 1 {
-                    self.changes.push(Change::Free(name, bytes.len() as u64));
-                    return;
+    /// Reads what is under another name as the segment that its header says, unless another file is that, too. What was taken for
+    /// another segment before that one's header was durable holds what nobody needs any more: it is used again.
+    fn adopt_misnamed(&mut self) {
+        let mut segments = self.segments.read().unwrap_or_else(|e| e.into_inner()).clone();
+        let oldest = segments.first().map_or(u64::MAX, |info| info.header.id);
+        let newest = segments.last().map_or(0, |info| info.header.id);
+        let mut whole = Vec::new();
+        for misnamed in std::mem::take(&mut self.misnamed) {
+            let Misnamed { id, name, header, file } = &misnamed;
+            let (bytes, holes) = match read_whole(file) {
+                Ok(Readable { bytes, holes }) => (bytes, holes),
+                Err(error) => {
+                    self.unknown.push((*id, numbers_max(0, self.options.segment_bytes)));
+                    self.note(format!("{name}: it cannot be read; it is left alone: {error}"));
+                    continue;
                 }
-                // Whoever gives it its name back has what is in it: no number of that is given again.
-                self.next_seq = self.next_seq.max(end);
+            };
+            // Frames came before the header: after a failed flush it is written last.
+            if let Some(end) = frames_end(&bytes, self.journal, *id) {
+                self.beyond = self.beyond.max(end);
+                self.note(format!("{name}: its header does not check; it is left alone"));
+                continue;
             }
-            Err(error) => tracing::error!(name, %error, "it cannot be read"),
+            let end = frames_end(&bytes, self.journal, header.id).unwrap_or(0);
+            let (is_old, is_new) = (header.id < oldest, newest < *id);
+            if is_old && is_new && holes.is_empty() && end <= self.covered + 1 {
+                self.changes.push(Change::Free(name.clone(), bytes.len() as u64));
+                continue;
+            }
+            whole.push((misnamed, end, bytes.len() as u64));
         }
-        self.note(format!(
-            "{name}: by its header it is {}, and no snapshot covers what is in it; it is left alone: give it that name back while ams2 is stopped",
-            segment_name(header.id)
-        ));
+        loop {
+            let ids: Vec<u64> = whole.iter().map(|(misnamed, ..)| misnamed.header.id).collect();
+            let names: Vec<u64> = whole.iter().map(|(misnamed, ..)| misnamed.id).collect();
+            let is_alone = |id: u64| {
+                id <= NUMBER_MAX
+                    && segments.iter().all(|info| info.header.id != id)
+                    && ids.iter().filter(|other| **other == id).count() == 1
+                    // Whoever has its name gets another.
+                    && (names.contains(&id) || !self.names.contains(&id))
+            };
+            let (alone, others): (Vec<_>, Vec<_>) =
+                whole.into_iter().partition(|(misnamed, ..)| is_alone(misnamed.header.id));
+            whole = alone;
+            if others.is_empty() {
+                break;
+            }
+            for (Misnamed { name, header, .. }, end, _) in others {
+                // Whoever takes it instead of the other has what is in it: no number of that is given again.
+                self.beyond = self.beyond.max(end);
+                self.note(format!(
+                    "{name}: by its header it is {}, and so is another file, by header or name; it is left alone: while ams2 is stopped, give that name to the one that is to be read, and move the other to another folder",
+                    segment_name(header.id)
+                ));
+            }
+        }
+        for (Misnamed { name, header, file, .. }, _, bytes) in whole {
+            let own = segment_name(header.id);
+            tracing::warn!(
+                name,
+                own,
+                "by its header it is another segment: it is read as that, and gets its name"
+            );
+            self.next_id = self.next_id.max(header.id + 1);
+            segments.push(SegmentInfo::found(header, file, bytes));
+            self.renames.push((name, header.id));
+        }
+        segments.sort_unstable_by_key(|info| info.header.id);
+        *self.segments.write().unwrap_or_else(|e| e.into_inner()) = segments;
+    }
+
+    /// Gives segments that were read under another name their own. An error refuses the start: whoever lets a segment go by
+    /// its name would else let another go. The next start reads them again, whatever name they have got by then.
+    fn give_names_back(&mut self) -> io::Result<()> {
+        let mut waiting = std::mem::take(&mut self.renames);
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut moves_left = waiting.len();
+        while !waiting.is_empty() {
+            let (count, mut blocked) = (waiting.len(), Vec::new());
+            for (name, id) in waiting {
+                let own = segment_name(id);
+                match self.storage.rename_new(&name, &own) {
+                    Ok(()) => {
+                        let file = self.storage.open(&own)?;
+                        let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
+                        if let Some(info) = segments.iter_mut().find(|info| info.header.id == id) {
+                            info.file = file;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists && moves_left > 0 => {
+                        blocked.push((name, id));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            waiting = blocked;
+            // They have each other's names: one makes way.
+            if waiting.len() == count
+                && let Some((name, id)) = waiting.pop()
+            {
+                moves_left -= 1;
+                let aside = segment_name(self.next_id);
+                self.next_id += 1;
+                self.storage.rename_new(&name, &aside)?;
+                waiting.push((aside, id));
+            }
+        }
+        self.storage.sync_names()
     }
 
     fn set_aside(&self, target: &str, file: &Arc<dyn StoredFile>, range: Range<u64>) -> io::Result<()> {
@@ -426,7 +524,10 @@ impl Opened {
         wall_ms: i64,
     ) -> Result<(Writer, JournalReader, SnapshotWriter, Vec<String>), OpenError> {
         self.change();
-        let next_seq = self.next_seq;
+        self.give_names_back()?;
+        let next_seq = self.next_to_give();
+        // What comes now stands behind what files that are left alone hold, and so in a segment behind them.
+        let has_gap = next_seq != self.next_seq;
         let ends = |last: &LastFrame| last.seq + last.inputs.iter().map(Input::sequences).sum::<u64>();
         let segment_bytes = self.options.segment_bytes;
         let last = self.last.filter(|last| ends(last) == next_seq);
@@ -446,7 +547,7 @@ impl Opened {
             wall_ms,
             last,
             rest_is_usable: self.last_is_readable,
-            rest_is_clean: self.last_is_clean && ends_well,
+            rest_is_clean: self.last_is_clean && ends_well && !has_gap,
         };
         let writer = Writer::start(end, self.options, [self.random[1], self.random[2]]).map_err(|error| {
             match is_no_room(&error) {
@@ -457,6 +558,15 @@ impl Opened {
         let reader = JournalReader::new(self.segments);
         let snapshots = SnapshotWriter::new(self.storage, self.journal, self.checked);
         Ok((writer, reader, snapshots, self.damage))
+    }
+
+    /// The next sequence number: none that a file may hold which is left alone is given again. A file behind which another
+    /// segment begins holds none beyond that.
+    fn next_to_give(&self) -> u64 {
+        let segments = self.segments.read().unwrap_or_else(|e| e.into_inner());
+        let newest = segments.last().map_or(0, |info| info.header.id);
+        let unknown = self.unknown.iter().filter(|(id, _)| *id > newest).map(|(_, numbers)| numbers);
+        self.next_seq.max(self.beyond).saturating_add(unknown.sum())
     }
 
     /// Whose files these are: a guess between two journals would put one of them aside as a whole.
@@ -493,8 +603,8 @@ impl Opened {
         let mut sizes = BTreeMap::new();
         for (name, size) in self.storage.list()? {
             if free_number(&name).is_some() {
-                // One that was not wholly allocated when the process died is no use.
-                if size >= self.options.segment_bytes {
+                // One that was not wholly allocated when the process died is no use, and a larger one takes more than is counted.
+                if size == self.options.segment_bytes {
                     free.push(name)
                 } else if let Some(error) = self.storage.open(&name).err().filter(is_fault) {
                     self.note(cannot_open(&name, &error));
@@ -512,11 +622,14 @@ impl Opened {
             }
             // Whatever it is, its number is taken.
             self.next_id = self.next_id.max(id + 1);
+            self.names.insert(id);
+            let numbers = numbers_max(size, self.options.segment_bytes);
             let file = match self.storage.open(&name) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) if is_fault(&error) => {
                     self.note(cannot_open(&name, &error));
+                    self.unknown.push((id, numbers));
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -535,7 +648,7 @@ impl Opened {
                     sizes.insert(header.id, size);
                 }
                 Ok((header, _)) => self.misnamed.push(Misnamed { id, name, header, file }),
-                Err(HeaderError::Damaged) => headless.push((id, name, file)),
+                Err(HeaderError::Damaged) => headless.push((id, name, file, numbers)),
             }
         }
         found.sort_unstable_by_key(|(header, _)| header.id);
@@ -548,10 +661,13 @@ impl Opened {
                 self.note(format!("{name}: one of the two copies of its header does not check"));
             }
         }
-        for (id, name, file) in headless {
+        for (id, name, file, numbers) in headless {
             let Readable { bytes, holes } = read_whole(&file)?;
             let is_empty = !holds_frames(&bytes, owner, id);
+            let end = owner.and_then(|journal| frames_end(&bytes, journal, id)).unwrap_or(0);
+            self.beyond = self.beyond.max(end);
             if !holes.is_empty() {
+                self.unknown.push((id, numbers));
                 self.note(format!("{name}: its header cannot be read; it is left alone"));
             } else if is_empty {
                 // The process died before its header was durable, or its sync failed: nothing is in it.
@@ -563,15 +679,7 @@ impl Opened {
         let mut segments = Vec::new();
         for (header, file) in found {
             let bytes = sizes.get(&header.id).copied().unwrap_or(0);
-            segments.push(SegmentInfo {
-                header,
-                file,
-                bytes,
-                end: None,
-                index: Vec::new(),
-                damaged: Vec::new(),
-                has_rotted: false,
-            });
+            segments.push(SegmentInfo::found(header, file, bytes));
         }
         self.free = free;
         self.segments = Arc::new(std::sync::RwLock::new(segments));
@@ -619,6 +727,18 @@ fn holds_frames(bytes: &[u8], journal: Option<u64>, id: u64) -> bool {
         Some(journal) => checked_frame(journal, id, &bytes[offset..]).is_some(),
         None => likely_header(&bytes[offset..]).is_some(),
     })
+}
+
+/// Behind the last sequence number of the frames of segment `id` that a file holds, wherever they stand in it.
+fn frames_end(bytes: &[u8], journal: u64, id: u64) -> Option<u64> {
+    let checked = frame_marks(bytes, 0).filter_map(|offset| checked_frame(journal, id, &bytes[offset..]));
+    checked.map(|(header, _)| header.seq.saturating_add(header.sequences.into())).max()
+}
+
+/// Sequence numbers that a file of so many bytes holds at most: each takes a byte, and a segment may hold one frame that is
+/// larger than it was to be.
+fn numbers_max(bytes: u64, segment_bytes: u64) -> u64 {
+    bytes.max(segment_bytes).max(PAYLOAD_MAX.into())
 }
 
 fn cannot_open(name: &str, error: &io::Error) -> String {

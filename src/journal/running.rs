@@ -207,6 +207,16 @@ async fn a_full_disk_refuses_clients_while_outcomes_go_on() {
 }
 
 #[tokio::test]
+async fn a_disk_that_filled_since_it_was_asked_is_asked_before_a_large_input_is_taken() {
+    let (_disk, journal) = on_a_disk_that_fills().await;
+    let numbers: Vec<u64> = (0..30_000).collect();
+    let large = Arrival { client: "test".into(), batch: Arc::new(batch(&numbers)) };
+    assert!(matches!(journal.accept(large).await, Err(Refused::DiskFull { .. })));
+    assert_ne!(journal.health(), Health::Failed);
+    journal.append(Input::Advanced).await.expect("our own inputs have room");
+}
+
+#[tokio::test]
 async fn what_is_carried_forward_does_not_use_up_the_reserve() {
     let (_disk, journal) = on_a_disk_that_fills().await;
     let numbers: Vec<u64> = (0..500).collect();

@@ -38,6 +38,8 @@ struct State {
     inodes_lost: Vec<u64>,
     /// Calls that read, counted from the start, and the one that is to fail.
     reads: u64,
+    /// How often the disk was asked for its room.
+    asked: u64,
     fail_read: Option<u64>,
     /// What the medium has lost, by file.
     lost: Vec<(u64, Range<u64>)>,
@@ -95,6 +97,11 @@ impl SimulatedDisk {
     /// How many reads there were.
     pub fn reads(&self) -> u64 {
         self.lock().reads
+    }
+
+    /// How often the disk was asked for its room.
+    pub fn asked(&self) -> u64 {
+        self.lock().asked
     }
 
     /// The medium loses these bytes of a file: whatever reads one of them fails.
@@ -327,7 +334,8 @@ impl Storage for SimulatedDisk {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.asked += 1;
         // What is free on the disk says nothing of a quota.
         let capacity = state.capacity.filter(|_| state.no_room.is_none());
         Ok(capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(state.used_bytes())))

@@ -22,12 +22,18 @@ const SUMS_MAX: usize = 256 << 10;
 /// Places of damage that are told apart; a disk that loses more has been reported well enough.
 const DAMAGE_MAX: usize = 256;
 
+/// Places of damage in the segment that is written to that are told apart: past this each reading of one counts as news, which
+/// costs that definitions are written once more.
+const ROTTEN_MAX: usize = 64 << 10;
+
 /// What was checked, and what did not check.
 #[derive(Default)]
 pub(super) struct Spans {
     checked: HashMap<(u64, u64), Arc<Span>>,
     sums: usize,
     damaged: BTreeSet<(u64, u64)>,
+    /// The same of one segment, that which is written to, whatever is said.
+    rotten: (u64, BTreeSet<u64>),
     /// Damage that nobody has taken yet, in words for people.
     said: Vec<String>,
 }
@@ -43,15 +49,23 @@ pub(super) struct Span {
 }
 
 impl Spans {
-    /// Notes damage, once; whether it was not known.
-    pub fn note_damage(&mut self, segment: u64, offset: u64) -> bool {
+    /// Notes damage in the segment that is written to; whether it was not known.
+    pub fn note_rotten(&mut self, segment: u64, offset: u64) -> bool {
+        if self.rotten.0 != segment {
+            self.rotten = (segment, BTreeSet::new());
+        }
+        let rotten = &mut self.rotten.1;
+        rotten.len() >= ROTTEN_MAX || rotten.insert(offset)
+    }
+
+    /// Notes damage, to be said once.
+    pub fn note_damage(&mut self, segment: u64, offset: u64) {
         let is_new = self.damaged.len() < DAMAGE_MAX && self.damaged.insert((segment, offset));
         if is_new {
             let what = format!("{}: what stands at {offset} does not check any more", segment_name(segment));
             tracing::error!("{what}");
             self.said.push(what);
         }
-        is_new
     }
 
     /// Damage that was found since the last call.

@@ -578,7 +578,7 @@ fn orderly_restarts_take_no_segment_each() {
 }
 
 #[test]
-fn a_whole_segment_under_another_name_is_left_alone_unless_a_snapshot_covers_it() {
+fn a_whole_segment_under_another_name_is_read_and_one_that_nobody_needs_is_used_again() {
     for covers in [0, 5] {
         let disk = SimulatedDisk::new(1);
         let (mut writer, ..) = open(&disk);
@@ -589,15 +589,26 @@ fn a_whole_segment_under_another_name_is_left_alone_unless_a_snapshot_covers_it(
         let (from, to) = (writer::segment_name(1), writer::segment_name(7));
         disk.rename(&from, &to).expect("renamed");
         let before = disk.content(&to);
-        let mut opened = Opened::open(Arc::new(disk.clone()), small(), [11, 22, 33]).expect("opens");
-        opened.replay(covers, At(0), drop).expect("readable");
-        let (mut writer, _, _, damage) = opened.finish(0).expect("a segment");
-        writer.flush(At(9), &[alerts(&[9])]).expect("flushed");
-        let is_left = disk.content(&to) == before;
+        let start = |covers: u64| {
+            let mut opened = Opened::open(Arc::new(disk.clone()), small(), [11, 22, 33]).expect("opens");
+            let mut records = 0;
+            opened.replay(covers, At(0), |_| records += 1).expect("readable");
+            let (writer, reader, _, damage) = opened.finish(0).expect("a segment");
+            assert_eq!(damage, Vec::<String>::new());
+            (writer, reader, records)
+        };
+        let (mut writer, _, records) = start(covers);
+        assert_eq!(writer.flush(At(9), &[alerts(&[9])]).expect("flushed"), 6);
+        drop(writer);
         if covers == 0 {
-            assert!(is_left && damage.len() == 1 && damage[0].contains(&from), "{damage:?}");
+            assert_eq!(records, 5);
+            // A snapshot that covers it takes nothing away.
+            let (_, reader, _) = start(6);
+            for seq in 1..=6 {
+                assert!(reader.alert(Position::arrived(seq)).is_ok(), "{seq}");
+            }
         } else {
-            assert!(!is_left && damage.is_empty(), "{damage:?}");
+            assert!(records == 0 && disk.content(&to) != before);
         }
     }
 }
@@ -688,4 +699,31 @@ fn a_record_whose_texts_are_damaged_takes_no_other_of_its_flush_along() {
     assert_eq!(kept, [4, 5, 6], "1 is damaged, and what refers to it: 2 and 3; {damage:?}");
     assert!(damage.iter().any(|words| words.contains("records 2 to 3 do not decode")), "{damage:?}");
     assert_eq!(records[0], whole[2]);
+}
+
+#[test]
+fn a_segment_that_has_grown_is_not_used_again() {
+    let disk = SimulatedDisk::new(1);
+    let options =
+        Options { retention: Retention { age: Duration::from_secs(1), bytes: u64::MAX }, ..small() };
+    let opened = Opened::open(Arc::new(disk.clone()), options, [1, 2, 3]).expect("opens");
+    let (mut writer, _, snapshots, _) = opened.finish(0).expect("a segment");
+    let numbers: Vec<u64> = (0..5_000).collect();
+    writer.flush(At(1_000), &[alerts(&numbers)]).expect("flushed");
+    writer.flush(At(2_000), &[alerts(&[1])]).expect("flushed");
+    let size = small().segment_bytes;
+    let large = |disk: &SimulatedDisk| {
+        let files = disk.list().expect("readable");
+        files.into_iter().filter(|(_, bytes)| *bytes > size).map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    assert_eq!(large(&disk), [writer::segment_name(1)]);
+    snapshots.write(writer.next_seq() - 1, b"the state").expect("written");
+    let keep_from = writer.droppable(writer.next_seq() - 1, At(9_000), Pressure::None).expect("old enough");
+    writer.drop_before(keep_from).expect("dropped");
+    assert_eq!(large(&disk), Vec::<String>::new());
+    drop(writer);
+    // One that was kept by another setting goes at the start.
+    disk.create("77.free", size + 1).expect("made");
+    open(&disk);
+    assert_eq!(large(&disk), Vec::<String>::new());
 }

@@ -656,6 +656,11 @@ impl<R: FnMut(Vec<JournalRecord>) -> bool> Thread<R> {
     /// Where no other segment can be had, clients get no more than what the reserve leaves, texts that are carried forward
     /// what clients leave of that, and so do operators, who have a part of the reserve for a few words.
     fn refuse_into_reserve(&mut self, mut items: Vec<Item>) -> Vec<Item> {
+        // The disk is asked only where its answer counts: a far one may take its time.
+        let all: u64 = items.iter().map(|item| item.bytes as u64).sum();
+        if all > self.writer.room_allocated() {
+            self.at_disk(Writer::look_at_free);
+        }
         let room = self.writer.room_for_clients();
         let bytes = |items: &[Item], of: &dyn Fn(&Item) -> bool| -> u64 {
             items.iter().filter(|item| of(item)).map(|item| item.bytes as u64).sum()

@@ -35,12 +35,15 @@ pub(super) fn lost_from_disk(
     let disk = read_whole(file)?;
     let bytes = &memory.bytes[..memory.bytes.len().min(end as usize)];
     let (mut lost, mut damaged, mut left_out) = (Vec::new(), Vec::new(), 0);
+    // From the first frame that differs on, whether or not anything in that one decodes: what comes behind it may refer to it.
+    let mut differs = false;
     let mut walk = Walk::new(bytes, *header);
     for found in walk.by_ref() {
         match found {
             Found::Frame(offset, frame, payload) => {
                 let range = offset as usize..offset as usize + FRAME_HEADER + payload.len();
-                if lost.is_empty() && disk.bytes.get(range.clone()) == Some(&bytes[range]) {
+                differs |= disk.bytes.get(range.clone()) != Some(&bytes[range]);
+                if !differs {
                     continue;
                 }
                 let earlier = InMemory { bytes, damaged: &damaged };

@@ -81,6 +81,14 @@ pub(super) struct SegmentInfo {
     pub has_rotted: bool,
 }
 
+impl SegmentInfo {
+    /// One that a start found, and has not read yet.
+    pub fn found(header: SegmentHeader, file: Arc<dyn StoredFile>, bytes: u64) -> SegmentInfo {
+        let (index, damaged) = (Vec::new(), Vec::new());
+        SegmentInfo { header, file, bytes, end: None, index, damaged, has_rotted: false }
+    }
+}
+
 /// All segments, oldest first.
 pub(super) type Segments = Arc<RwLock<Vec<SegmentInfo>>>;
 
@@ -101,6 +109,8 @@ pub struct Writer {
     pub(super) failures: u64,
     /// Places of damage that were found behind failed flushes.
     pub(super) damaged: u64,
+    /// Bytes that were free on the disk when it was asked last.
+    free: u64,
 }
 
 struct Current {
@@ -194,7 +204,9 @@ impl Writer {
             frame: Vec::new(),
             failures: 0,
             damaged: 0,
+            free: 0,
         };
+        writer.look_at_free();
         if is_new {
             writer.show_current(Vec::new());
         } else if let Err(error) = writer.make_certain(last.as_ref()) {
@@ -315,9 +327,15 @@ impl Writer {
             _ => {}
         }
         let spare = self.ensure_spare();
-        let free = self.storage.free_bytes().unwrap_or(0);
+        let free = self.look_at_free();
         let full = free < self.options.free_bytes_min || (!spare && !self.has_room_for_clients());
         Ok(Space { full, free })
+    }
+
+    /// Asks the disk how many bytes are free; 0 where it cannot say.
+    pub fn look_at_free(&mut self) -> u64 {
+        self.free = self.storage.free_bytes().unwrap_or(0);
+        self.free
     }
 
     /// Forgets the spare segment, as if none could be had.
@@ -354,15 +372,29 @@ impl Writer {
         self.room_before(self.options.segment_bytes / RESERVE_PART / 2)
     }
 
+    /// Bytes that inputs of clients may use without making the journal larger: what depends on how much is free on the disk is
+    /// larger than that. It is what [`Writer::look_at_free`] was told last.
+    pub fn room_allocated(&self) -> u64 {
+        let reserve = self.options.segment_bytes / RESERVE_PART;
+        self.rest_before(reserve).max(self.next_before(reserve).unwrap_or(0))
+    }
+
     fn room_before(&self, reserve: u64) -> u64 {
-        let rest = self.current.size.saturating_sub(self.current.offset + reserve);
-        if self.spares.is_empty() {
-            return rest;
-        }
+        let rest = self.rest_before(reserve);
         // What is larger than a segment has one to itself, which grows as far as the disk has room.
-        let free = self.storage.free_bytes().unwrap_or(0).saturating_sub(self.options.free_bytes_min);
+        let free = self.free.saturating_sub(self.options.free_bytes_min);
+        self.next_before(reserve).map_or(rest, |next| rest.max(next.saturating_add(free)))
+    }
+
+    /// What the current segment has before a reserve at its end.
+    fn rest_before(&self, reserve: u64) -> u64 {
+        self.current.size.saturating_sub(self.current.offset + reserve)
+    }
+
+    /// The same of the next one, if there is one.
+    fn next_before(&self, reserve: u64) -> Option<u64> {
         let next = self.options.segment_bytes.saturating_sub(SEGMENT_HEADER + reserve);
-        rest.max(next.saturating_add(free))
+        (!self.spares.is_empty()).then_some(next)
     }
 
     /// Allocates the segment after this one; whether there is one.
@@ -393,15 +425,16 @@ impl Writer {
     /// Lets the segments before `seq` go. Whoever calls has seen to it that nothing needs them.
     pub fn drop_before(&mut self, seq: u64) -> io::Result<()> {
         loop {
-            let oldest = {
+            let SegmentInfo { header: oldest, bytes, .. } = {
                 let mut segments = self.segments.write().unwrap_or_else(|e| e.into_inner());
                 match segments.get(1) {
-                    Some(next) if next.header.first_seq <= seq => segments.remove(0).header.id,
+                    Some(next) if next.header.first_seq <= seq => segments.remove(0),
                     _ => return self.storage.sync_names(),
                 }
             };
-            let name = segment_name(oldest);
-            if self.spares.want_more() {
+            let name = segment_name(oldest.id);
+            // One that has grown would take more than is counted, again and again.
+            if self.spares.want_more() && bytes == self.options.segment_bytes {
                 self.spares.keep(&*self.storage, &name)?;
             } else {
                 self.storage.remove(&name)?;

@@ -61,14 +61,17 @@ pub(super) fn recovered(
     );
     let covered = match recovered.damage.is_empty() {
         true => recovered.covered,
-        false => cover_damage(machine, &recovered.snapshots).unwrap_or(recovered.covered),
+        false => {
+            let covers = recovered.writer.next_seq() - 1;
+            cover_damage(machine, covers, &recovered.snapshots).unwrap_or(recovered.covered)
+        }
     };
     Ok(Recovered { covered, ..recovered })
 }
 
-/// The second fold cannot get past what is damaged: a snapshot of what recovery made of it lets it begin behind.
-fn cover_damage(machine: &Machine, snapshots: &SnapshotWriter) -> Option<u64> {
-    let covers = machine.next_seq() - 1;
+/// The second fold cannot get past what is damaged: a snapshot of what recovery made of it lets it begin behind, and behind
+/// numbers that are not given because files that were left alone may hold them.
+fn cover_damage(machine: &Machine, covers: u64, snapshots: &SnapshotWriter) -> Option<u64> {
     match snapshots.write(covers, &machine.snapshot()) {
         Ok(()) => Some(covers),
         Err(error) => {
