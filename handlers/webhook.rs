@@ -102,8 +102,8 @@ settings! {
 pub struct BasicAuth {
     /// The user.
     pub username: String,
-    /// Its password, from `password_file` or `${env:NAME}`.
-    pub password: Secret,
+    /// Its password, from `password_file` or `${env:NAME}`; empty unless set.
+    pub password: Option<Secret>,
 }
 
 /// Client credentials (RFC 6749 section 4.4).
@@ -349,8 +349,6 @@ impl Settings {
 
     /// Who we are, and the host that says so.
     fn auth(&self) -> Result<(Auth, Option<String>), SettingsError> {
-        let bad = |field: &str| SettingsError::new(field, "control characters in a login", "remove them");
-        let is_clean = |text: &str| !text.is_empty() && !text.contains(char::is_control);
         match (&self.basic_auth, &self.bearer_token, &self.oauth2) {
             (None, None, None) => Ok((Auth::None, None)),
             (Some(login), None, None) => {
@@ -359,10 +357,21 @@ impl Settings {
                     let message = "a user with a colon, which the far end would take for its end";
                     return Err(SettingsError::new("basic_auth.username", message, "remove it"));
                 }
-                if !is_clean(username) || !is_clean(password.expose()) {
-                    return Err(bad("basic_auth"));
+                if username.is_empty() {
+                    let mend = "write who we are, or remove `basic_auth`";
+                    return Err(SettingsError::new("basic_auth.username", "it is empty", mend));
                 }
-                let login = BASE64_STANDARD.encode(format!("{username}:{}", password.expose()));
+                let password = password.as_ref().map(Secret::expose);
+                if password.is_some_and(str::is_empty) {
+                    let mend = "write the password there, or remove the setting where the user has none";
+                    return Err(SettingsError::new("basic_auth.password", "it is empty", mend));
+                }
+                let password = password.unwrap_or_default();
+                if [username.as_str(), password].iter().any(|text| text.contains(char::is_control)) {
+                    let message = "control characters in a login";
+                    return Err(SettingsError::new("basic_auth", message, "remove them"));
+                }
+                let login = BASE64_STANDARD.encode(format!("{username}:{password}"));
                 Ok((Auth::Header(secret_header(&format!("Basic {login}"))), None))
             }
             (None, Some(token), None) => {
@@ -414,7 +423,7 @@ impl Settings {
     fn hidden(&self) -> Vec<Secret> {
         let headers = self.headers.iter().flatten().map(|(_, value)| value);
         let logins = [&self.bearer_token, &self.signing_secret].into_iter().flatten();
-        let basic = self.basic_auth.iter().map(|login| &login.password);
+        let basic = self.basic_auth.iter().filter_map(|login| login.password.as_ref());
         let oauth = self.oauth2.iter().map(|oauth| &oauth.client_secret);
         headers.chain(logins).chain(basic).chain(oauth).cloned().collect()
     }

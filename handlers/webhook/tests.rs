@@ -241,6 +241,7 @@ async fn logins_are_sent() {
     let server = Server::always(200, &[], "").await;
     for (login, expected) in [
         ("basic_auth: { username: ann, password: 'pass: word' }", "Basic YW5uOnBhc3M6IHdvcmQ="),
+        ("basic_auth: { username: ann }", "Basic YW5uOg=="),
         ("bearer_token: example", "Bearer example"),
     ] {
         let action = build(&format!("webhook: {{ url: 'http://{}/', {login} }}", server.address));
@@ -585,6 +586,9 @@ fn mistakes_in_settings_are_named() {
             "more than one login",
         ),
         ("url: 'http://h/', basic_auth: { username: 'a:b', password: p }", "colon"),
+        ("url: 'http://h/', basic_auth: { username: '', password: p }", "basic_auth.username: it is empty"),
+        ("url: 'http://h/', basic_auth: { username: u, password: '' }", "basic_auth.password: it is empty"),
+        ("url: 'http://h/', basic_auth: { username: u, password: \"a\\nb\" }", "control characters"),
         ("url: 'http://h/', bearer_token: 'Bearer x'", "no token"),
         ("url: 'http://h/', oauth2: { client_id: a, client_secret: b, token_url: x }", "oauth2.token_url"),
         ("url: 'http://h/', proxy: 'socks5://h'", "proxy"),
