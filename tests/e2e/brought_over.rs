@@ -471,7 +471,6 @@ fn every_service_gets_what_it_takes() {
     brought.counts(&[("/several", 1), ("/hook", 2), ("/pagerduty", 2)]);
 }
 
-/// Whatever Alertmanager starts with starts here: a receiver with something that we cannot do is reported, and all others are told.
 /// A file of a secret that is away for a moment costs no action that runs.
 #[test]
 fn a_reload_without_the_file_of_a_secret_leaves_no_action_out() {
@@ -495,6 +494,7 @@ fn a_reload_without_the_file_of_a_secret_leaves_no_action_out() {
     server.call("POST", "/-/reload", "").is(200);
 }
 
+/// Whatever Alertmanager starts with starts here: a receiver with something that we cannot do is reported, and all others are told.
 #[test]
 fn a_receiver_that_cannot_run_stops_nobody() {
     // Whether Debian's amtool knows the kind, what `global` says, the receiver, and what is reported: where, and what became of it.
