@@ -35,7 +35,7 @@ use crate::{
 };
 
 pub use diagnostic::{Diagnostic, Gravity, Place, lines, snippets, whereabouts};
-pub(crate) use read::is_secret_header;
+pub(crate) use read::{is_login_of_proxy, is_secret_header};
 pub use schema::schema;
 pub use sources::{SourceFile, Sources};
 

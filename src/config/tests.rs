@@ -863,6 +863,18 @@ fn a_login_in_a_header_or_a_url_does_not_stand_in_the_config() {
         assert!(!right.contains("may not stand"), "{name}: {right}");
     }
     assert!(!load(&hook(", headers: {X-Team: noc}")).contains("may not stand"));
+    for login in ["http://pu:canary@proxy:3128", "http://canary@proxy:3128", "pu:canary@proxy:3128"] {
+        let slack = format!("slack: {{webhook_url: '${{env:CARGO_PKG_NAME}}', proxy: '{login}'}}");
+        for action in [hook(&format!(", proxy: '{login}'")), slack] {
+            let found = load(&action);
+            let words = "the login of `proxy` may not stand in the config itself";
+            assert!(found.contains(words) && !found.contains("canary"), "{action}: {found}");
+        }
+    }
+    for right in ["http://proxy:3128", "http://pu:${env:CARGO_PKG_NAME}@proxy:3128"] {
+        let found = load(&hook(&format!(", proxy: '{right}'")));
+        assert!(!found.contains("proxy"), "{right}: {found}");
+    }
     let url = |url: &str| load(&format!("webhook: {{url: '{url}'}}"));
     for secret in [
         format!("https://hooks.example.com/services/T0/{secret}"),

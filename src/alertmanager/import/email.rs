@@ -34,8 +34,7 @@ pub(super) fn email(
                 import.translated(node.place);
             }
         });
-        let addresses = to.split(',').map(str::trim).filter(|address| !address.is_empty());
-        out.push(("to".into(), Yaml::texts(addresses)));
+        out.push(("to".into(), Yaml::texts(addresses(&to))));
     }
     let text = |import: &mut Import, fields: &mut Fields<'_>, key: &'static str, name: &str| {
         let own = fields.take(key).map(|node| {
@@ -124,6 +123,28 @@ pub(super) fn email(
     }
 }
 
+/// The addresses of a list (RFC 5322 section 3.4): commas within quotes and comments end none.
+fn addresses(list: &str) -> Vec<&str> {
+    let (mut found, mut start) = (Vec::new(), 0);
+    let (mut is_quoted, mut is_escaped, mut comments) = (false, false, 0_usize);
+    for (at, c) in list.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted || comments > 0 => is_escaped = true,
+            '"' if comments == 0 => is_quoted = !is_quoted,
+            '(' if !is_quoted => comments += 1,
+            ')' if !is_quoted => comments = comments.saturating_sub(1),
+            ',' if !is_quoted && comments == 0 => {
+                found.push(&list[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found.push(&list[start..]);
+    found.into_iter().map(str::trim).filter(|address| !address.is_empty()).collect()
+}
+
 /// `Subject` and `Reply-To` have settings of their own.
 fn headers(import: &mut Import, node: &Node, out: &mut Entries, templates: &mut Templates) {
     let Value::Map(entries) = &node.value else {
@@ -144,5 +165,36 @@ fn headers(import: &mut Import, node: &Node, out: &mut Entries, templates: &mut 
     }
     if !more.is_empty() {
         out.push(("headers".into(), Yaml::Map(more)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::addresses;
+
+    #[test]
+    fn commas_within_quotes_and_comments_end_no_address() {
+        let rows: [(&str, &[&str]); 8] = [
+            ("a@example.com", &["a@example.com"]),
+            ("a@example.com,  b@example.com,", &["a@example.com", "b@example.com"]),
+            (
+                r#""Doe, John" <j@example.com>, a@example.com"#,
+                &[r#""Doe, John" <j@example.com>"#, "a@example.com"],
+            ),
+            (
+                r#""Doe \", J" <j@example.com>,a@example.com"#,
+                &[r#""Doe \", J" <j@example.com>"#, "a@example.com"],
+            ),
+            (
+                "a@example.com (noc, (day, night)), b@example.com",
+                &["a@example.com (noc, (day, night))", "b@example.com"],
+            ),
+            (r"a@example.com (:-\), x), b@example.com", &[r"a@example.com (:-\), x)", "b@example.com"]),
+            ("a@example.com) , b@example.com", &["a@example.com)", "b@example.com"]),
+            (" , ", &[]),
+        ];
+        for (list, expected) in rows {
+            assert_eq!(addresses(list), expected, "{list}");
+        }
     }
 }

@@ -2,14 +2,14 @@
 
 use super::{
     global::Global,
-    setting::Entries,
+    setting::{Entries, has},
     walk::{Fields, Import},
     yaml::Yaml,
 };
 use crate::{
     alertmanager::go_template::is_template,
     config::{
-        is_secret_header,
+        Place, is_login_of_proxy, is_secret_header,
         tree::{Node, Value},
     },
 };
@@ -25,6 +25,18 @@ pub(super) enum Login {
     Settings,
     /// Nowhere: the service's login is a setting there, too.
     None,
+}
+
+impl Login {
+    /// The setting that a token becomes.
+    fn token(self) -> Option<&'static str> {
+        match self {
+            Login::WebHook => Some("bearer_token"),
+            Login::Token(name) => Some(name),
+            Login::Settings => Some("token"),
+            Login::None => None,
+        }
+    }
 }
 
 /// Takes `http_config`, or what `global` says instead.
@@ -48,12 +60,29 @@ pub(super) fn take_http_config(
     }
 }
 
+/// Whether an action's login is that of OAuth 2: its own, or that of `global`.
+pub(super) fn has_oauth2(fields: &Fields<'_>, global: &Global) -> bool {
+    let node = fields.peek("http_config").or(global.http.as_ref());
+    node.is_some_and(|node| {
+        node.key_place("oauth2").is_some() && !matches!(node.at("oauth2").value, Value::Null)
+    })
+}
+
 /// What all that speak HTTP share.
 pub(super) fn http_config(import: &mut Import, node: &Node, out: &mut Entries, login: Login, receiver: &str) {
     let mut fields = import.fields(node);
-    basic_auth(import, &mut fields, out, login, receiver);
-    authorization(import, &mut fields, out, login, receiver);
-    bearer_token(import, &mut fields, out, login, receiver);
+    if login == Login::WebHook && has(out, "basic_auth") {
+        // It stood in the URL.
+        for key in ["basic_auth", "authorization", "bearer_token", "bearer_token_file"] {
+            if let Some(node) = fields.take(key) {
+                import.below(key, |import| import.approximated(node.place, "the URL's login counts"));
+            }
+        }
+    } else {
+        basic_auth(import, &mut fields, out, login, receiver);
+        authorization(import, &mut fields, out, login, receiver);
+        bearer_token(import, &mut fields, out, login, receiver);
+    }
     if let Some(node) = fields.take("oauth2") {
         import.below("oauth2", |import| match login {
             Login::WebHook => oauth2(import, node, out, receiver),
@@ -68,7 +97,13 @@ pub(super) fn http_config(import: &mut Import, node: &Node, out: &mut Entries, l
     }
     if let Some(node) = fields.take("proxy_url") {
         let url = import.text(node);
-        import.below("proxy_url", |import| import.translated(node.place));
+        let url = import.below("proxy_url", |import| {
+            if is_login_of_proxy(&url) {
+                return from_variable(import, node.place, "no proxy with a login", ("proxy", receiver), url);
+            }
+            import.translated(node.place);
+            url
+        });
         out.push(("proxy".into(), Yaml::text(url)));
     }
     if let Some(node) = fields.take("follow_redirects") {
@@ -125,12 +160,7 @@ fn authorization(
 ) {
     let Some(node) = fields.take("authorization") else { return };
     import.below("authorization", |import| {
-        let token = match login {
-            Login::WebHook => "bearer_token",
-            Login::Token(name) => name,
-            Login::Settings => "token",
-            Login::None => return import.impossible(node.place, NO_LOGIN),
-        };
+        let Some(token) = login.token() else { return import.impossible(node.place, NO_LOGIN) };
         let mut inner = import.fields(node);
         let scheme = inner.take("type").map(|node| import.text(node));
         if scheme.as_deref().is_some_and(|scheme| !scheme.eq_ignore_ascii_case("bearer")) {
@@ -160,12 +190,7 @@ fn bearer_token(
     ];
     for (key, node) in own.into_iter().filter_map(|(key, node)| Some((key, node?))) {
         import.below(key, |import| {
-            let token = match login {
-                Login::WebHook => "bearer_token",
-                Login::Token(name) => name,
-                Login::Settings => "token",
-                Login::None => return import.impossible(node.place, NO_LOGIN),
-            };
+            let Some(token) = login.token() else { return import.impossible(node.place, NO_LOGIN) };
             let value = import.text(node);
             let (key, value) = match key {
                 "bearer_token" => import.secret(token, receiver, value),
@@ -235,21 +260,32 @@ fn headers(import: &mut Import, node: &Node, out: &mut Entries, receiver: &str) 
                 import.translated(name.place);
                 return headers.push((name.text.clone(), Yaml::text(text)));
             }
-            let (reference, variable) = import.secret_variable(&name.text, receiver, text);
-            match variable {
-                None => import.translated(name.place),
-                Some(variable) => {
-                    let words =
-                        format!("no header comes from a file here: give ams2 the variable {variable}");
-                    import.approximated(name.place, words);
-                }
-            }
+            let reference = from_variable(import, name.place, "no header", (&name.text, receiver), text);
             headers.push((name.text.clone(), Yaml::text(reference)));
         });
     }
     if !headers.is_empty() {
         out.push(("headers".into(), Yaml::Map(headers)));
     }
+}
+
+/// What stands for a secret that no file can give: a reference to a variable. `what` is no such thing.
+fn from_variable(
+    import: &mut Import,
+    place: Place,
+    what: &str,
+    (key, receiver): (&str, &str),
+    value: String,
+) -> String {
+    let (reference, variable) = import.secret_variable(key, receiver, value);
+    match variable {
+        None => import.translated(place),
+        Some(variable) => {
+            let words = format!("{what} comes from a file here: give ams2 the variable {variable}");
+            import.approximated(place, words);
+        }
+    }
+    reference
 }
 
 fn tls_config(import: &mut Import, node: &Node, out: &mut Entries) {
@@ -283,8 +319,11 @@ fn secret_or_file(
 ) {
     if let Some(node) = fields.take(key) {
         let value = import.text(node);
-        let (key, value) = import.secret(key, receiver, value);
-        out.push((key, Yaml::text(value)));
+        // A password may be empty, and is so where none is given.
+        if key != "password" || !value.is_empty() {
+            let (key, value) = import.secret(key, receiver, value);
+            out.push((key, Yaml::text(value)));
+        }
     }
     if let Some(node) = fields.take(file) {
         let path = import.text(node);

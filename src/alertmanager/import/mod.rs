@@ -160,7 +160,7 @@ impl Made {
             }
             let Some((path, setting)) = self.action_of(&mistake.setting) else { continue };
             let mend = if mistake.mend.is_empty() { "" } else { ": " };
-            let why = format!("{setting}: {}{mend}{}", mistake.message, mistake.mend);
+            let why = format!("{}{mend}{}", of_setting(setting, &mistake.message), mistake.mend);
             refused.entry(path).or_insert(why);
         }
         refused
@@ -182,6 +182,19 @@ impl Made {
         let (action, rest) = rest.split_once(']')?;
         let path = self.actions.get(receiver.parse::<usize>().ok()?)?.get(action.parse::<usize>().ok()?)?;
         Some((path.clone(), rest.trim_start_matches('.')))
+    }
+}
+
+/// A message with the setting before it, such as `webhook.url`, once: some have it, without the action's key.
+fn of_setting(setting: &str, message: &str) -> String {
+    let (kind, own) = setting.split_once('.').unwrap_or((setting, ""));
+    // What a file holds has the name of the setting that it is for.
+    let names = [own, own.strip_suffix("_file").unwrap_or(own)].into_iter().filter(|name| !name.is_empty());
+    let rests = names.filter_map(|name| message.strip_prefix(name));
+    match rests.into_iter().find(|rest| rest.starts_with([':', '.', '['])) {
+        Some(rest) if rest.starts_with(':') => format!("{setting}{rest}"),
+        Some(_) => format!("{kind}.{message}"),
+        None => format!("{setting}: {message}"),
     }
 }
 

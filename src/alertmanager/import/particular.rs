@@ -4,17 +4,12 @@
 use super::{
     global::Global,
     maps,
-    setting::{Entries, Kind::Secret, file_key, secret},
+    setting::{Entries, Kind::Secret, file_key, has, secret},
     templates::Templates,
     walk::{Fields, Import},
     yaml::Yaml,
 };
 use crate::{alertmanager::go_template::Target, config::tree::Value};
-
-/// Whether one of ours is given, itself or by a file.
-pub(super) fn has(out: &Entries, key: &str) -> bool {
-    out.iter().any(|(known, _)| known.strip_suffix("_file").unwrap_or(known) == key)
-}
 
 /// How long an attempt may take: Go's words for it are not ours.
 pub(super) fn timeout(import: &mut Import, fields: &mut Fields<'_>, out: &mut Entries) {

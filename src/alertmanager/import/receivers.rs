@@ -5,7 +5,7 @@ use super::{
     email::email,
     global::Global,
     http::{Login, take_http_config},
-    particular::{has, payload, service_key, slack_app, superseded, telegram_text, timeout},
+    particular::{payload, service_key, slack_app, superseded, telegram_text, timeout},
     services,
     setting::{
         Entries,
@@ -13,7 +13,7 @@ use super::{
             self, Fixed, GlobalBase, GlobalPlain, GlobalSecret, Plain, Secret, Template, TemplateMap,
             TemplateTree, UrlTemplate, Word, Words,
         },
-        setting,
+        has, setting,
     },
     templates::Templates,
     walk::{Fields, Import},

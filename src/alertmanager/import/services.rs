@@ -8,7 +8,7 @@ use super::{
     setting::{
         Entries,
         Kind::{self, GlobalPlain, GlobalSecret, Plain, Secret, Template},
-        fixed, setting,
+        fixed, has, setting,
     },
     templates::Templates,
     walk::{Fields, Import},
@@ -60,7 +60,7 @@ fn jira(mut work: Work<'_, '_>) -> Result<Yaml, String> {
     }
     work.template_tree("fields", &["project", "issuetype", "summary", "description", "labels"]);
     work.http(Login::Settings);
-    let has_login = work.has("token") || work.has("user");
+    let has_login = has(&work.out, "token") || has(&work.out, "user");
     let missing = "nothing says who we are: give `basic_auth` or `authorization` in its `http_config`";
     work.end("jira", true, (!has_login).then_some(missing))
 }
@@ -94,7 +94,7 @@ fn sns(mut work: Work<'_, '_>) -> Result<Yaml, String> {
     work.http(Login::None);
     let arn = work.text("topic_arn").or(work.text("target_arn")).unwrap_or_default();
     let region = work.text("region").or(arn.split(':').nth(3)).unwrap_or_default();
-    let missing = if !work.has("access_key") || !work.has("secret_key") {
+    let missing = if !has(&work.out, "access_key") || !has(&work.out, "secret_key") {
         Some(
             "nothing says with which key: give `access_key` and `secret_key` in its `sigv4`, since those of the machine or its environment are not looked for",
         )
@@ -123,7 +123,7 @@ fn wechat(mut work: Work<'_, '_>) -> Result<Yaml, String> {
     match kind.as_deref() {
         Some("markdown") => {
             work.settings(&[("message", "markdown", Template)]);
-            if !work.has("markdown") {
+            if !has(&work.out, "markdown") {
                 work.out.push(("markdown".into(), Yaml::text("{{ title }}\n{{ brief }}")));
             }
         }
@@ -237,11 +237,6 @@ impl<'w, 'n> Work<'w, 'n> {
             Some((_, Yaml::Text(text))) => Some(text),
             _ => None,
         }
-    }
-
-    /// Whether one of ours is given, itself or by a file.
-    fn has(&self, key: &str) -> bool {
-        self.out.iter().any(|(known, _)| known.strip_suffix("_file").unwrap_or(known) == key)
     }
 
     /// The action, unless something is missing without which it tells nobody.

@@ -2,6 +2,7 @@
 
 use super::{
     global::Global,
+    http::has_oauth2,
     maps,
     templates::Templates,
     walk::{Fields, Import},
@@ -13,6 +14,11 @@ use crate::{
 };
 
 pub(super) type Entries = Vec<(String, Yaml)>;
+
+/// Whether one of ours is given, itself or by a file.
+pub(super) fn has(out: &Entries, key: &str) -> bool {
+    out.iter().any(|(known, _)| known.strip_suffix("_file").unwrap_or(known) == key)
+}
 
 /// What a setting is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,24 +65,10 @@ pub(super) fn setting(
     templates: &mut Templates,
 ) {
     if kind == UrlTemplate
-        && let Some(node) = fields.peek(theirs)
-        && matches!(&node.value, Value::Text(url) if go_template::is_template(url))
+        && let Some(node) = fields.take(theirs)
     {
-        let node = fields.take(theirs).unwrap_or(node);
-        return out.extend(template(import, node, theirs, templates).map(|url| (ours.to_owned(), url)));
-    }
-    if kind == UrlTemplate
-        && let Some(node) = fields.peek(theirs)
-        && let Value::Text(url) = &node.value
-        && let Some((url, user, password)) = without_login(url)
-    {
-        fields.take(theirs);
-        import.below(theirs, |import| import.translated(node.place));
-        let (key, url) = import.secret(ours, receiver, url);
-        out.push((key, Yaml::text(url)));
-        let (key, password) = import.secret("password", receiver, password);
-        let login = vec![("username".to_owned(), Yaml::text(user)), (key, Yaml::text(password))];
-        return out.push(("basic_auth".into(), Yaml::Map(login)));
+        let oauth2 = has_oauth2(fields, global);
+        return url(import, node, out, (theirs, ours), receiver, oauth2, templates);
     }
     if let Secret | GlobalSecret(_) | UrlTemplate = kind {
         return out.extend(secret(import, fields, (theirs, ours, kind), receiver, global));
@@ -97,14 +89,67 @@ pub(super) fn setting(
     out.extend(value.map(|value| (ours.to_owned(), value)));
 }
 
-/// A URL without the login that stands in it, and that: user and password. `None` where there is none that is plain text.
+/// The URL of a web hook, a template or a secret. A login in it is one of ours, unless `http_config` gives one by OAuth 2: that counts there.
+fn url(
+    import: &mut Import,
+    node: &Node,
+    out: &mut Entries,
+    (theirs, ours): (&'static str, &'static str),
+    receiver: &str,
+    has_oauth2: bool,
+    templates: &mut Templates,
+) {
+    let text = import.text(node);
+    let (text, login) = match without_login(&text) {
+        Some((url, user, password)) => (url, Some((user, password))),
+        None => (text, None),
+    };
+    let is_template = go_template::is_template(&text);
+    if has_oauth2 && login.is_some() {
+        let words = "the login of `oauth2` counts, not the URL's";
+        import.below(theirs, |import| import.approximated(node.place, words));
+    } else if !is_template {
+        import.below(theirs, |import| import.translated(node.place));
+    }
+    if is_template {
+        let translate = |import: &mut Import| templates.translate(import, &text, node.place, Target::Text);
+        out.extend(import.below(theirs, translate).map(|url| (ours.to_owned(), Yaml::text(url))));
+    } else {
+        let (key, url) = import.secret(ours, receiver, text);
+        out.push((key, Yaml::text(url)));
+    }
+    let Some((user, password)) = login.filter(|_| !has_oauth2) else { return };
+    let mut login = vec![("username".to_owned(), Yaml::text(user))];
+    if !password.is_empty() {
+        let (key, password) = import.secret("password", receiver, password);
+        login.push((key, Yaml::text(password)));
+    }
+    out.push(("basic_auth".into(), Yaml::Map(login)));
+}
+
+/// A URL without the login that stands in it, and that: user and password, which may be empty. `None` where there is none that is plain
+/// text.
 fn without_login(url: &str) -> Option<(String, String, String)> {
     let (scheme, rest) = url.split_once("://")?;
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (login, host) = authority.rsplit_once('@')?;
-    let (user, password) = login.split_once(':')?;
-    let is_plain = !user.is_empty() && !login.contains('%');
-    is_plain.then(|| (format!("{scheme}://{host}{path}"), user.to_owned(), password.to_owned()))
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let (user, password) = (decoded(user)?, decoded(password)?);
+    (!go_template::is_template(login)).then(|| (format!("{scheme}://{host}{path}"), user, password))
+}
+
+/// A text without its percent-encoding (RFC 3986 section 2.1); `None` if it is encoded otherwise, or becomes no text.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        bytes.push(match byte {
+            b'%' => u8::try_from(digit()? * 16 + digit()?).ok()?,
+            plain => plain,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn template(import: &mut Import, node: &Node, theirs: &str, templates: &mut Templates) -> Option<Yaml> {
@@ -243,9 +288,15 @@ mod tests {
             ("http://u:p@q@[::1]:80/", Some(("http://[::1]:80/", "u", "p@q"))),
             ("http://h/u:p@x", None),
             ("http://h?u:p@x", None),
-            ("http://u@h/", None),
-            ("http://:p@h/", None),
-            ("http://u:a%40b@h/", None),
+            ("http://u@h/", Some(("http://h/", "u", ""))),
+            ("http://u:@h/", Some(("http://h/", "u", ""))),
+            ("http://:p@h/", Some(("http://h/", "", "p"))),
+            ("http://u%3a1:a%40b%C3%BC@h/%40", Some(("http://h/%40", "u:1", "a@bü"))),
+            ("http://u:p@h/{{ .Status }}", Some(("http://h/{{ .Status }}", "u", "p"))),
+            ("http://u:{{ .Status }}@h/", None),
+            ("http://u:%4@h/", None),
+            ("http://u:%+1@h/", None),
+            ("http://u:%ff@h/", None),
             ("u:p@h", None),
         ];
         for (url, expected) in rows {

@@ -274,6 +274,143 @@ fn secrets_of_the_same_name_are_kept_apart() {
     }
 }
 
+/// What no file can give has variables, of which each has one value, too.
+#[test]
+fn variables_of_the_same_name_are_kept_apart() {
+    let hook = |key: &str| {
+        format!("{{url: 'http://h/', http_config: {{http_headers: {{X-Api-Key: {{secrets: [{key}]}}}}}}}}")
+    };
+    let receiver = |name: &str, hooks: &[&str]| {
+        let hooks: Vec<String> = hooks.iter().map(|key| hook(key)).collect();
+        format!("- {{name: {name}, webhook_configs: [{}]}}\n", hooks.join(", "))
+    };
+    let text = format!(
+        "route: {{receiver: a-b}}\nreceivers:\n{}{}",
+        receiver("a-b", &["k1", "k2", "k1"]),
+        receiver("a.b", &["k3"])
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    for (to, files) in [(SecretsTo::Folder("secrets".into()), false), (SecretsTo::Variables, true)] {
+        let imported = import(&text, folder.path(), to.clone(), files).map_err(|m| lines(&m)).expect("right");
+        let ours: serde_json::Value = serde_saphyr::from_str(&imported.text).expect("YAML");
+        let hooks = [(0, 0), (0, 1), (0, 2), (1, 0)]
+            .map(|(receiver, action)| &ours["receivers"][receiver]["actions"][action]["webhook"]["headers"]);
+        let base = "${env:AMS2_IMPORTED_A_B_X_API_KEY";
+        let expected = ["}", "_2}", "}", "_3}"].map(|end| format!("{base}{end}"));
+        assert_eq!(
+            hooks.map(|headers| headers["X-Api-Key"].as_str().unwrap_or_default()),
+            expected,
+            "{to:?}"
+        );
+        if to != SecretsTo::Variables {
+            let words = imported.report.iter().filter(|entry| entry.setting.ends_with("X-Api-Key"));
+            let named: Vec<&str> = words.filter_map(|entry| entry.words.rsplit(' ').next()).collect();
+            assert_eq!(named, expected.each_ref().map(|name| &name[6..name.len() - 1]));
+        }
+    }
+}
+
+/// A login in a URL counts before those of `http_config`, its own or that of all, but for that of OAuth 2.
+#[test]
+fn a_login_in_the_url_of_a_web_hook_counts() {
+    let with = |url: &str, config: &str| {
+        let url = format!("url: 'http://{url}/'");
+        if config.is_empty() { url } else { format!("{url}, http_config: {{{config}}}") }
+    };
+    let oauth2 = "oauth2: {client_id: c, client_secret: s, token_url: 'http://h/t'}";
+    let near = |key: &str| format!("receivers[0].webhook_configs[0].http_config.{key}");
+    let global = "global.http_config.authorization".to_owned();
+    // `http_config` of all, the hook, user and password that count, and what is said to be otherwise.
+    let rows = [
+        ("", with("u:p@h", ""), Some(("u", Some("p"))), None),
+        ("", with("u%40x:p%3aq@h", ""), Some(("u@x", Some("p:q"))), None),
+        ("", with("u@h", ""), Some(("u", None)), None),
+        ("", with("u:@h", ""), Some(("u", None)), None),
+        ("", with("h", "basic_auth: {username: u}"), Some(("u", None)), None),
+        ("", with("h", "basic_auth: {username: u, password: ''}"), Some(("u", None)), None),
+        (
+            "",
+            with("u:p@h", "basic_auth: {username: v, password: q}"),
+            Some(("u", Some("p"))),
+            Some(near("basic_auth")),
+        ),
+        (
+            "",
+            with("u:p@h", "authorization: {credentials: t}"),
+            Some(("u", Some("p"))),
+            Some(near("authorization")),
+        ),
+        ("", with("u:p@h", "bearer_token: t"), Some(("u", Some("p"))), Some(near("bearer_token"))),
+        ("authorization: {credentials: t}", with("u:p@h", ""), Some(("u", Some("p"))), Some(global)),
+        ("", with("u:p@h", oauth2), None, Some("receivers[0].webhook_configs[0].url".to_owned())),
+        (oauth2, with("u:p@h", ""), None, Some("receivers[0].webhook_configs[0].url".to_owned())),
+        ("", with("u:p@h/{{ .CommonLabels.team }}", ""), Some(("u", Some("p"))), None),
+    ];
+    for (all, hook, login, reported) in rows {
+        let text = format!(
+            "global: {{http_config: {{{all}}}}}\nroute: {{receiver: r}}\nreceivers: [{{name: r, webhook_configs: [{{{hook}}}]}}]\n"
+        );
+        let (imported, loaded) = runs(&text);
+        assert_eq!(loaded.core.receivers[0].actions.len(), 1, "{hook}: {:#?}", imported.report);
+        let ours: serde_json::Value = serde_saphyr::from_str(&imported.text).expect("YAML");
+        let found = &ours["receivers"][0]["actions"][0]["webhook"]["basic_auth"];
+        let password = found["password"].as_str().map(|reference| {
+            let name = reference.trim_start_matches("${env:").trim_end_matches('}');
+            imported.secrets[name].as_str()
+        });
+        assert_eq!(found["username"].as_str().map(|user| (user, password)), login, "{hook}");
+        let near: Vec<&str> =
+            fates(&imported, Fate::Approximated).into_iter().map(|(_, path)| path).collect();
+        assert_eq!(near, reported.iter().map(String::as_str).collect::<Vec<_>>(), "{hook}");
+    }
+}
+
+/// A proxy's login is a secret, which no file can give.
+#[test]
+fn the_login_of_a_proxy_stands_nowhere() {
+    let text = "global: {http_config: {proxy_url: 'http://pu:hunter2@proxy:3128'}}\nroute: {receiver: r}\nreceivers:\n- name: r\n  \
+                webhook_configs: [{url: 'http://h/'}, {url: 'http://h/', http_config: {proxy_url: 'http://pu:hunter3@proxy:3128'}}]\n";
+    let (imported, loaded) = runs(text);
+    assert_eq!(loaded.core.receivers[0].actions.len(), 2, "{:#?}", imported.report);
+    assert!(!imported.text.contains("hunter"), "{}", imported.text);
+    assert!(
+        imported.secrets.values().any(|url| url == "http://pu:hunter3@proxy:3128"),
+        "{:?}",
+        imported.secrets
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = import(text, folder.path(), SecretsTo::Folder("secrets".into()), false)
+        .map_err(|m| lines(&m))
+        .expect("right");
+    assert!(!written.text.contains("hunter"), "{}", written.text);
+    for (setting, name) in [
+        ("global.http_config.proxy_url", "AMS2_IMPORTED_GLOBAL_PROXY"),
+        ("receivers[0].webhook_configs[1].http_config.proxy_url", "AMS2_IMPORTED_R_PROXY"),
+    ] {
+        assert!(written.text.contains(&format!("proxy: \"${{env:{name}}}\"")), "{}", written.text);
+        let said: Vec<&Entry> = written.report.iter().filter(|entry| entry.setting == setting).collect();
+        assert!(
+            matches!(said[..], [entry] if entry.fate == Fate::Approximated && entry.words.ends_with(name)),
+            "{said:?}"
+        );
+    }
+}
+
+/// Names in quotes may have commas.
+#[test]
+fn recipients_come_over_one_by_one() {
+    let text = r#"route: {receiver: r}
+receivers:
+- name: r
+  email_configs: [{to: '"Doe, John" <j@example.com>, b@example.com', from: a@example.com, smarthost: 'h:25'}]
+"#;
+    let (imported, loaded) = runs(text);
+    assert_eq!(loaded.core.receivers[0].actions.len(), 1, "{:#?}", imported.report);
+    let ours: serde_json::Value = serde_saphyr::from_str(&imported.text).expect("YAML");
+    let to = &ours["receivers"][0]["actions"][0]["email"]["to"];
+    assert_eq!(*to, serde_json::json!([r#""Doe, John" <j@example.com>"#, "b@example.com"]));
+}
+
 /// PagerDuty's details may be nested, and a text of them may be YAML of another kind.
 #[test]
 fn details_come_over_nested_and_names_that_are_made_do_not() {
@@ -446,12 +583,24 @@ fn what_cannot_run_is_left_out_and_the_others_stay() {
             "email_configs: [{to: '{{ .CommonLabels.owner }}', from: a@example.com, smarthost: 'h:25'}]",
             "nobody is named in its `to`",
         ),
-        ("email_configs: [{to: nobody, from: a@example.com, smarthost: 'h:25'}]", "email.to"),
+        (
+            "email_configs: [{to: nobody, from: a@example.com, smarthost: 'h:25'}]",
+            "it is left out: email.to[0]: \"nobody\" is no mail address",
+        ),
         ("slack_configs: [{api_url_file: missing}]", "slack.webhook_url_file"),
         ("discord_configs: [{webhook_url: 'http://h/{{ .Status }}'}]", "discord.webhook_url: "),
         (
             "webhook_configs: [{url: 'http://h/', http_config: {proxy_url: 'gopher://h:1'}}]",
-            "webhook.proxy: ",
+            "it is left out: webhook.proxy: it begins with",
+        ),
+        ("webhook_configs: [{url: 'http://'}]", "it is left out: webhook.url: it is no URL"),
+        (
+            "webhook_configs: [{url: 'http://h/', http_config: {basic_auth: {password: p}}}]",
+            "webhook.basic_auth: `username` is missing",
+        ),
+        (
+            "webhook_configs: [{url: 'http://:p@h/'}]",
+            "it is left out: webhook.basic_auth.username: it is empty",
         ),
         ("pagerduty_configs: [{routing_key_file: missing}]", "pagerduty.routing_key_file"),
     ];

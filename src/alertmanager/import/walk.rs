@@ -13,6 +13,8 @@ pub(super) struct Import {
     pub report: Vec<Entry>,
     pub mistakes: Vec<Diagnostic>,
     pub secrets: BTreeMap<String, String>,
+    /// Variables that the caller does not give, and their values: two values have two names.
+    variables: BTreeMap<String, String>,
     secrets_to: SecretsTo,
     /// Names of the secrets of the action that is being translated.
     fresh: Vec<String>,
@@ -53,6 +55,7 @@ impl Import {
             report: Vec::new(),
             mistakes: Vec::new(),
             secrets: BTreeMap::new(),
+            variables: BTreeMap::new(),
             secrets_to,
             fresh: Vec::new(),
             refused: refused.clone(),
@@ -155,6 +158,7 @@ impl Import {
         };
         for name in std::mem::take(&mut self.fresh) {
             self.secrets.remove(&name);
+            self.variables.remove(&name);
         }
         self.impossible(place, format!("{LEFT_OUT}{why}"));
         None
@@ -220,15 +224,7 @@ impl Import {
             SecretsTo::Folder(_) => format!("{}-{}", safe(owner), safe(key)),
             SecretsTo::Variables => variable(key, owner),
         };
-        let mut name = base.clone();
-        let mut number = 2;
-        while self.secrets.get(&name).is_some_and(|known| *known != value) {
-            name = format!("{base}-{number}");
-            number += 1;
-        }
-        if self.secrets.insert(name.clone(), value).is_none() {
-            self.fresh.push(name.clone());
-        }
+        let name = numbered(&mut self.secrets, &mut self.fresh, base, value);
         match &self.secrets_to {
             SecretsTo::Folder(folder) => (format!("{key}_file"), format!("{folder}/{name}")),
             SecretsTo::Variables => (key.to_owned(), format!("${{env:{name}}}")),
@@ -240,11 +236,32 @@ impl Import {
         match &self.secrets_to {
             SecretsTo::Variables => (self.secret(key, owner, value).1, None),
             SecretsTo::Folder(_) => {
-                let name = variable(key, owner);
+                let name = numbered(&mut self.variables, &mut self.fresh, variable(key, owner), value);
                 (format!("${{env:{name}}}"), Some(name))
             }
         }
     }
+}
+
+/// Keeps a secret among those that are known, and gives its name: `base`, with a number where that has another value. One that was not
+/// there is fresh.
+fn numbered(
+    known: &mut BTreeMap<String, String>,
+    fresh: &mut Vec<String>,
+    base: String,
+    value: String,
+) -> String {
+    let separator = if base.contains('-') { '-' } else { '_' };
+    let mut name = base.clone();
+    let mut number = 2;
+    while known.get(&name).is_some_and(|known| *known != value) {
+        name = format!("{base}{separator}{number}");
+        number += 1;
+    }
+    if known.insert(name.clone(), value).is_none() {
+        fresh.push(name.clone());
+    }
+    name
 }
 
 /// The name of a secret as a file has it.

@@ -6,7 +6,7 @@ mod receivers;
 mod routes;
 mod secrets;
 
-pub(crate) use receivers::is_secret_header;
+pub(crate) use receivers::{is_login_of_proxy, is_secret_header};
 
 use std::{
     collections::BTreeMap,

@@ -327,6 +327,13 @@ impl Reader<'_> {
                 }
             }
         }
+        let proxy = node.at("proxy");
+        if inline(proxy).is_some_and(|url| is_login_of_proxy(&url)) {
+            self.found.secret_at(proxy.place);
+            let message = "the login of `proxy` may not stand in the config itself, which is kept for ever";
+            let mend = "write `proxy: '${env:NAME}'`, and the URL with its login into that variable";
+            self.found.error(proxy.place, message, mend);
+        }
         for file in kind.files.iter().filter(|file| file.secret && file.inline) {
             let value = node.at(file.into);
             if inline(value).is_some_and(|text| has_random_part(&text)) {
@@ -546,6 +553,11 @@ pub(crate) fn is_secret_header(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["authorization", "proxy-authorization", "cookie"].contains(&name.as_str())
         || ["token", "key", "secret", "password"].iter().any(|end| name.ends_with(end))
+}
+
+/// Whether a proxy's URL says who we are, with a password or without: nothing else of it has an `@`.
+pub(crate) fn is_login_of_proxy(url: &str) -> bool {
+    url.contains('@')
 }
 
 /// Shortest part of a URL that may be a secret, in bytes.
