@@ -13,6 +13,7 @@ pub struct AlertBatch {
     text: String,
     pairs: Vec<PairSpan>,
     alerts: Vec<AlertSpan>,
+    has_keys: bool,
 }
 
 /// A name and its value, side by side in the text.
@@ -31,6 +32,7 @@ struct AlertSpan {
     times: AlertTimes,
     id: Option<Range<u32>>,
     generator_url: Option<Range<u32>>,
+    key: Option<Range<u32>>,
 }
 
 /// When the sender says that an alert began and ends. `None` where it said nothing.
@@ -99,6 +101,11 @@ impl AlertBatch {
         self.alerts.iter().map(|span| AlertRef { batch: self, span })
     }
 
+    /// Whether an alert in it has a key.
+    pub fn has_keys(&self) -> bool {
+        self.has_keys
+    }
+
     /// Bytes of memory that the batch holds, for limits on what is in flight.
     pub fn memory_bytes(&self) -> usize {
         self.text.capacity()
@@ -121,6 +128,7 @@ impl PartialEq for AlertRef<'_> {
         self.times() == other.times()
             && self.id() == other.id()
             && self.generator_url() == other.generator_url()
+            && self.key() == other.key()
             && self.labels().eq(other.labels())
             && self.annotations().eq(other.annotations())
     }
@@ -155,6 +163,12 @@ impl<'a> AlertRef<'a> {
     /// Where the alert came from, as Alertmanager's `generatorURL`.
     pub fn generator_url(&self) -> Option<&'a str> {
         self.span.generator_url.as_ref().map(|range| self.text(range))
+    }
+
+    /// The sender's name of the alert, whatever its labels, as PagerDuty's `dedup_key`: its client has one alert with it that
+    /// fires. Another takes that one's place, and an end ends it; then the labels say nothing.
+    pub fn key(&self) -> Option<&'a str> {
+        self.span.key.as_ref().map(|range| self.text(range))
     }
 
     /// The 64-bit name of the label set.
@@ -192,6 +206,7 @@ pub struct BatchBuilder {
     batch: AlertBatch,
     labels: Vec<PairSpan>,
     annotations: Vec<PairSpan>,
+    key: Option<Range<u32>>,
 }
 
 impl BatchBuilder {
@@ -216,6 +231,11 @@ impl BatchBuilder {
         self.annotations.push(span);
     }
 
+    /// Gives the alert being built a key, see [`AlertRef::key`]. An empty one is none.
+    pub fn key(&mut self, key: &str) {
+        self.key = (!key.is_empty()).then(|| self.append_text(key));
+    }
+
     /// Ends the alert being built. On an error the alert is discarded and the builder is ready for the next.
     pub fn finish_alert(
         &mut self,
@@ -237,7 +257,9 @@ impl BatchBuilder {
             times,
             id,
             generator_url,
+            key: self.key.take(),
         };
+        self.batch.has_keys |= span.key.is_some();
         self.batch.pairs.append(&mut self.labels);
         self.batch.pairs.append(&mut self.annotations);
         self.batch.alerts.push(span);
@@ -246,7 +268,8 @@ impl BatchBuilder {
 
     /// Forgets the alert being built, with its text.
     pub fn discard_alert(&mut self) {
-        let first = self.labels.iter().chain(&self.annotations).map(|pair| pair.start).min();
+        let pairs = self.labels.iter().chain(&self.annotations).map(|pair| pair.start);
+        let first = pairs.chain(self.key.take().map(|key| key.start)).min();
         // Past 4 GiB starts are not true any more.
         if let Some(first) = first.filter(|_| u32::try_from(self.batch.text.len()).is_ok()) {
             self.batch.text.truncate(first as usize);

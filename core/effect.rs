@@ -508,6 +508,8 @@ pub enum AlertChange {
     Updated,
     /// Its sender said that it ended.
     Resolved,
+    /// Its sender ended it by its key, or used the key for another alert. The position is that of what was sent.
+    EndedByKey,
     /// It was not seen for the resolve timeout, or its announced end passed.
     TimedOut,
     /// It arrived as ended and was not known to fire.

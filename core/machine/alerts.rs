@@ -109,8 +109,17 @@ impl Machine {
             return;
         }
         let (starts, ends, by_timeout) = self.times_of(&alert);
+        if let Some(row) = self.find_key(client, &alert)
+            && self.state.alerts[row].identity != identity
+        {
+            // Whoever was told of it hears that it is over, in the words that it had.
+            self.end_by_key(row, position);
+            if ends <= self.now {
+                return;
+            }
+        }
         match self.find_alert(identity, &alert) {
-            Some(row) => self.seen_again(row, &alert, position, starts, ends, by_timeout),
+            Some(row) => self.seen_again(client, row, &alert, position, starts, ends, by_timeout),
             None => self.seen_first(client, &alert, position, identity, starts, ends, by_timeout, about),
         }
     }
@@ -171,9 +180,11 @@ impl Machine {
             members: Box::default(),
             pins: 0,
             acknowledged: None,
+            key: None,
             armed: At::NEVER,
         });
         self.alert_table.insert(identity, row);
+        self.name_by_key(row, alert);
         if let Some(action) = about {
             self.state.about.insert(row, action);
         }
@@ -182,12 +193,15 @@ impl Machine {
         if firing {
             self.source_changed(row);
         }
-        self.changed(row, if firing { AlertChange::Fired } else { AlertChange::ArrivedResolved });
+        let change = if firing { AlertChange::Fired } else { AlertChange::ArrivedResolved };
+        self.changed(row, change, position);
     }
 
     /// A known alert arrived: Alertmanager's merge, then what that amounts to.
+    #[allow(clippy::too_many_arguments)]
     fn seen_again(
         &mut self,
+        client: &str,
         row: u32,
         alert: &AlertRef<'_>,
         position: Position,
@@ -221,6 +235,13 @@ impl Machine {
         if !same_text {
             known.text = Text::of(alert);
         }
+        if !was_firing {
+            self.forget_key(row);
+        }
+        if self.state.strings.text(self.state.alerts[row].client) == client {
+            self.name_by_key(row, alert);
+        }
+        let known = &mut self.state.alerts[row];
         let change = match (was_firing, is_firing) {
             (true, true) if alert.id().is_some() => Some(AlertChange::Occurred),
             (true, true) if same => None,
@@ -247,18 +268,74 @@ impl Machine {
         }
         match change {
             None => self.state.totals.refreshed += 1,
-            Some(change) => self.changed(row, change),
+            Some(change) => self.changed(row, change, position),
         }
     }
 
+    /// The alert of this client that fires and has the key of another, if that has one.
+    fn find_key(&self, client: &str, alert: &AlertRef<'_>) -> Option<u32> {
+        let key = alert.key()?;
+        let strings = &self.state.strings;
+        let same = |row| {
+            let known: &Alert = &self.state.alerts[row];
+            known.firing
+                && known.key.is_some_and(|known| strings.text(known) == key)
+                && strings.text(known.client) == client
+        };
+        self.key_table.find(self.hash_key(client, key), same)
+    }
+
+    /// An alert has the key that it came with last.
+    fn name_by_key(&mut self, row: u32, alert: &AlertRef<'_>) {
+        let Some(key) = alert.key() else { return };
+        if self.state.alerts[row].key.is_some_and(|known| self.state.strings.text(known) == key) {
+            return;
+        }
+        self.forget_key(row);
+        self.state.alerts[row].key = Some(self.state.strings.intern(key));
+        let hash = self.hash_key_of(row).expect("it has one");
+        self.key_table.insert(hash, row);
+    }
+
+    fn forget_key(&mut self, row: u32) {
+        let Some(hash) = self.hash_key_of(row) else { return };
+        self.key_table.remove(hash, row);
+        if let Some(key) = self.state.alerts[row].key.take() {
+            self.state.strings.release(key);
+        }
+    }
+
+    /// The hash by which an alert's key is found, if it has one.
+    pub(super) fn hash_key_of(&self, row: u32) -> Option<u64> {
+        let Alert { key, client, .. } = &self.state.alerts[row];
+        let key = self.state.strings.text((*key)?);
+        Some(self.hash_key(self.state.strings.text(*client), key))
+    }
+
+    fn hash_key(&self, client: &str, key: &str) -> u64 {
+        self.keyed_hash([client.as_bytes(), key.as_bytes()].into_iter()) as u64
+    }
+
+    /// An alert ends now, by what was said of its key: its text stays.
+    fn end_by_key(&mut self, row: u32, position: Position) {
+        let now = self.now;
+        let alert = &mut self.state.alerts[row];
+        (alert.ends, alert.by_timeout, alert.updated, alert.firing) = (now, false, now, false);
+        // Somebody says when it ends: it is nothing that merely happened.
+        alert.one_shot = false;
+        self.arm_alert(row);
+        self.source_changed(row);
+        self.changed(row, AlertChange::EndedByKey, position);
+    }
+
     /// An alert began, ended, changed or happened once more: records it and tells those who must know.
-    fn changed(&mut self, row: u32, change: AlertChange) {
+    fn changed(&mut self, row: u32, change: AlertChange, position: Position) {
         if change != AlertChange::Updated {
             let moment = self.state.next_moment();
             self.state.alerts[row].changed = moment;
         }
         let alert = &mut self.state.alerts[row];
-        let (fingerprint, position) = (alert.fingerprint, alert.position);
+        let fingerprint = alert.fingerprint;
         let ack_ended = change != AlertChange::Updated && alert.acknowledged.take().is_some();
         self.record(Decided::Alert { alert: fingerprint, position, change });
         if ack_ended {
@@ -295,7 +372,7 @@ impl Machine {
     pub(super) fn tell_each(&mut self, row: u32, change: AlertChange) {
         let reason = match change {
             AlertChange::Fired | AlertChange::Occurred => Some(NotifyReason::Occurrence),
-            AlertChange::Resolved => Some(NotifyReason::Ended),
+            AlertChange::Resolved | AlertChange::EndedByKey => Some(NotifyReason::Ended),
             AlertChange::TimedOut if self.state.alerts[row].one_shot => None,
             AlertChange::TimedOut => Some(NotifyReason::Ended),
             AlertChange::Updated | AlertChange::ArrivedResolved => return,
@@ -359,8 +436,9 @@ impl Machine {
         let alert = &mut self.state.alerts[row];
         if alert.firing && alert.ends <= now {
             alert.firing = false;
+            let position = alert.position;
             self.source_changed(row);
-            self.changed(row, AlertChange::TimedOut);
+            self.changed(row, AlertChange::TimedOut, position);
         }
         if self.state.alerts.find(row).is_some() {
             self.arm_alert(row);
@@ -380,6 +458,7 @@ impl Machine {
         if alert.firing || in_group || alert.pins > 0 {
             return;
         }
+        self.forget_key(row);
         let alert = self.state.alerts.remove(row).expect("it was found above");
         self.alert_table.remove(alert.identity, row);
         for (name, value) in alert.labels {

@@ -72,6 +72,8 @@ pub struct Machine {
     routing: Routing,
     /// Alerts by identity.
     alert_table: Table,
+    /// Alerts that have a key, by client and key.
+    key_table: Table,
     /// Groups by route and labels.
     group_table: Table,
     /// Deliveries by id.
@@ -120,6 +122,7 @@ impl Default for Machine {
             state: State::default(),
             routing: Routing::default(),
             alert_table: Table::default(),
+            key_table: Table::default(),
             group_table: Table::default(),
             delivery_table: Table::default(),
             timers: Timers::default(),
@@ -440,9 +443,10 @@ impl Machine {
     }
 
     /// Whether what arrives together is gone through twice: first those alerts that may hold others back. Only where
-    /// something is told before the whole record is worked on.
+    /// something is told before the whole record is worked on; and not where the last that has a key must come last.
     fn sources_go_first(&self, arrival: &Arrival) -> bool {
-        arrival.batch.len() > 1 && self.routing.has_each && !self.routing.inhibition.is_empty()
+        let is_told_meanwhile = self.routing.has_each && !self.routing.inhibition.is_empty();
+        arrival.batch.len() > 1 && is_told_meanwhile && !arrival.batch.has_keys()
     }
 
     fn first_items(&self, input: &Input) -> Phase {

@@ -7,7 +7,7 @@ use super::{Machine, groups::hash_group, routing::Routing, state::State};
 use crate::effect::GroupName;
 
 /// The version that this program writes and reads. A release that writes another migrates those of all releases before.
-const VERSION: u16 = 6;
+const VERSION: u16 = 7;
 
 /// Why a snapshot cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,9 @@ impl Machine {
         for (delivery, row) in state.deliveries.iter() {
             delivery_table.insert(row.id.0 as u64, delivery);
         }
+        let keyed: Vec<(u64, u32)> =
+            self.state.alerts.iter().filter_map(|(row, _)| Some((self.hash_key_of(row)?, row))).collect();
+        keyed.into_iter().for_each(|(hash, row)| self.key_table.insert(hash, row));
         self.state.silences.rebuild(self.routing.severities());
         self.find_all_sources();
         self.share_names();

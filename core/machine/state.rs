@@ -129,6 +129,8 @@ pub(crate) struct Alert {
     /// Pending deliveries of groups that name it.
     pub pins: u32,
     pub acknowledged: Option<Box<Acknowledged>>,
+    /// Its sender's name for it.
+    pub key: Option<Sym>,
     #[serde(skip, default = "never")]
     pub armed: At,
 }

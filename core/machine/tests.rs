@@ -3,6 +3,7 @@
 mod deliveries;
 mod effort;
 mod groups;
+mod keys;
 mod muting;
 mod operate;
 mod property;

@@ -222,6 +222,9 @@ pub struct Send {
     /// The name of this occurrence; the same name twice is one occurrence. Default: a random one
     #[arg(long, value_name = "ID", conflicts_with = "resolve")]
     pub id: Option<String>,
+    /// Its name for you, whatever its labels: `--resolve --key K` ends it, another alert with it takes its place
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
     /// Keep it in this folder if no server answers, and send what is kept there first
     #[arg(long, value_name = "DIR", env = "AMS2_SPOOL")]
     pub spool: Option<PathBuf>,

@@ -140,6 +140,9 @@ fn body(send: &Send) -> Result<Bytes, CliError> {
     if !annotations.is_empty() {
         alert["annotations"] = annotations.into();
     }
+    if let Some(key) = &send.key {
+        alert["key"] = key.as_str().into();
+    }
     let now = jiff::Timestamp::now();
     if send.resolve {
         // A clock there that is a little behind ours shall not take the end for one that is still to come.

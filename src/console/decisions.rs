@@ -224,6 +224,7 @@ fn change_word(change: AlertChange) -> &'static str {
         AlertChange::Updated => "updated",
         AlertChange::Resolved => "resolved",
         AlertChange::TimedOut => "timed_out",
+        AlertChange::EndedByKey => "ended_by_key",
         AlertChange::ArrivedResolved => "arrived_resolved",
     }
 }

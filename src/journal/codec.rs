@@ -9,13 +9,14 @@ use smol_str::SmolStr;
 const KIND_INPUT: u8 = 0;
 const KIND_ALERTS: u8 = 1;
 /// Version of inputs by postcard.
-pub(super) const INPUT_VERSION: u8 = 3;
+pub(super) const INPUT_VERSION: u8 = 4;
 
 const LABELS_EARLIER: u8 = 1;
 const TEXT_EARLIER: u8 = 2;
 const STARTS_AT: u8 = 4;
 const ENDS_AT: u8 = 8;
 const ID: u8 = 16;
+const KEY: u8 = 32;
 
 /// Which definitions stand where in a segment, by a keyed hash of 128 bits.
 #[derive(Debug, Default)]
@@ -110,6 +111,10 @@ pub(super) fn encode(
         if let Some(id) = alert.id() {
             flags |= ID;
             put_text(out, id);
+        }
+        if let Some(key) = alert.key() {
+            flags |= KEY;
+            put_text(out, key);
         }
         out[flags_at] = flags;
     }
@@ -282,7 +287,12 @@ impl<'a> Decoder<'a> {
                 self.varint()?;
             }
         }
-        if flags & ID != 0 { self.skip_text() } else { Ok(()) }
+        for flag in [ID, KEY] {
+            if flags & flag != 0 {
+                self.skip_text()?;
+            }
+        }
+        Ok(())
     }
 
     /// The next alert, as a batch of one.
@@ -351,6 +361,9 @@ impl<'a> Decoder<'a> {
         };
         let times = AlertTimes { starts_at: time(STARTS_AT)?, ends_at: time(ENDS_AT)? };
         let id = if flags & ID != 0 { Some(self.text()?) } else { None };
+        if flags & KEY != 0 {
+            builder.key(self.text()?);
+        }
         builder.finish_alert(times, id, (!url.is_empty()).then_some(&url)).map_err(|_| Undecodable::Damaged)
     }
 
@@ -459,6 +472,6 @@ mod tests {
             "Carried",
             "Silence",
         ];
-        assert_eq!((INPUT_VERSION, variants), (3, &kinds[..]));
+        assert_eq!((INPUT_VERSION, variants), (4, &kinds[..]));
     }
 }

@@ -16,12 +16,12 @@ use serde_json::value::RawValue;
 /// Most mistakes that one answer lists; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
 /// The fields of an alert, and how Alertmanager's API v2 spells them.
-const FIELDS: [&str; 6] = ["id", "labels", "annotations", "starts_at", "ends_at", "generator_url"];
-const FIELDS_V2: [&str; 6] = ["", "labels", "annotations", "startsAt", "endsAt", "generatorURL"];
+const FIELDS: [&str; 7] = ["id", "labels", "annotations", "starts_at", "ends_at", "generator_url", "key"];
+const FIELDS_V2: [&str; 7] = ["", "labels", "annotations", "startsAt", "endsAt", "generatorURL", ""];
 /// Where `labels` stand in them.
 const LABELS: usize = 1;
 /// Sender's times must lie in the years 1970 to 9998: others are mistakes, and overflow somewhere.
-const TIMES_MS: std::ops::Range<i64> = 0..253_370_764_800_000;
+pub(super) const TIMES_MS: std::ops::Range<i64> = 0..253_370_764_800_000;
 
 /// Limits of one alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Limits {
     pub name_bytes: usize,
     /// Largest sum of names and values, in bytes.
     pub alert_bytes: usize,
-    /// Longest `id`, in bytes.
+    /// Longest `id` and `key`, in bytes.
     pub id_bytes: usize,
 }
 
@@ -308,11 +308,13 @@ impl Sink<'_> {
         match FIELDS[number] {
             "starts_at" => plain.times.starts_at = time(self, name, &value),
             "ends_at" => plain.times.ends_at = time(self, name, &value),
-            "id" if value.is_empty() || value.len() > limit => {
-                let detail = format!("an id has 1 to {limit} bytes, this one {}", value.len());
-                self.problem("/id".into(), detail);
+            "id" | "key" if value.is_empty() || value.len() > limit => {
+                let article = if name == "id" { "an" } else { "a" };
+                let detail = format!("{article} {name} has 1 to {limit} bytes, this one {}", value.len());
+                self.problem(pointer(&[name]), detail);
             }
             "id" => plain.id = Some(value),
+            "key" => self.builder.key(&value),
             _ if value.len() > GENERATOR_URL_BYTES_MAX => {
                 let detail = format!(
                     "the URL has {} bytes; at most {GENERATOR_URL_BYTES_MAX} are allowed",
@@ -562,6 +564,22 @@ mod tests {
         let found = mistake(&format!("{one}\n{one}\n{{\"labels\": }}\n"));
         assert!(found.detail.contains("line 3"), "{found:?}");
         assert!(mistake(&format!("{one}\nnonsense")).detail.contains("line 2"));
+    }
+
+    #[test]
+    fn an_alert_may_have_a_key() {
+        let batch = parse(r#"[{"labels":{"a":"b"},"key":"k"},{"labels":{"a":"c"}}]"#, &Limits::default())
+            .expect("right");
+        let keys: Vec<_> = batch.iter().map(|alert| alert.key().map(str::to_owned)).collect();
+        assert_eq!((keys, batch.has_keys()), (vec![Some("k".into()), None], true));
+        for key in ["", &"k".repeat(257)] {
+            let found = mistake(&format!("{{\"labels\":{{\"a\":\"b\"}},\"key\":\"{key}\"}}"));
+            assert_eq!((found.pointer.as_str(), &found.detail[..21]), ("/key", "a key has 1 to 256 by"));
+        }
+        // Alertmanager has none.
+        let (batch, _) =
+            parse_v2(r#"[{"labels":{"a":"b"},"key":"k"}]"#, &Limits::default()).expect("an array");
+        assert!(!batch.has_keys());
     }
 
     #[test]

@@ -104,11 +104,15 @@ impl Oracle {
             alert.one_shot = one_shot;
         }
         let is_occurrence = matches!(change, AlertChange::Fired | AlertChange::Occurred);
-        let is_end = change == AlertChange::Resolved
+        let is_end = matches!(change, AlertChange::Resolved | AlertChange::EndedByKey)
             || (change == AlertChange::TimedOut && !self.alerts[number].one_shot);
         if matches!(
             change,
-            AlertChange::Fired | AlertChange::Resolved | AlertChange::TimedOut | AlertChange::ArrivedResolved
+            AlertChange::Fired
+                | AlertChange::Resolved
+                | AlertChange::EndedByKey
+                | AlertChange::TimedOut
+                | AlertChange::ArrivedResolved
         ) {
             self.moment += 1;
             self.alerts[number].changed = self.moment;
@@ -198,7 +202,8 @@ impl Oracle {
                 Some(AlertChange::Resolved) => firing[number] && !fires,
                 Some(AlertChange::ArrivedResolved) => !firing[number] && !fires,
                 Some(AlertChange::Updated) => firing[number] && fires && !occurs,
-                Some(AlertChange::TimedOut) => false,
+                // Nobody gives keys here.
+                Some(AlertChange::TimedOut | AlertChange::EndedByKey) => false,
                 None => !occurs && firing[number] == fires,
             };
             assert!(says_so, "{position} fires {fires}, fired before {}: {change:?}", firing[number]);
