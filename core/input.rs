@@ -256,11 +256,22 @@ pub enum FailureKind {
     Uncertain,
 }
 
+/// What a client calls an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertKey {
+    /// The client.
+    pub client: SmolStr,
+    /// Its name for the alert.
+    pub key: SmolStr,
+}
+
 /// Somebody takes charge: repeats stop until the alert changes or the time is up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledge {
-    /// Which alerts: all whose labels match. Never empty.
+    /// Which alerts: all whose labels match. Empty only beside a key.
     pub matchers: Vec<crate::matcher::Matcher>,
+    /// The one that fires and that this client calls so, see [`crate::AlertRef::key`].
+    pub key: Option<AlertKey>,
     /// Who.
     pub by: SmolStr,
     /// Until when on the journal's clock; `None` until the alert changes.

@@ -274,7 +274,11 @@ impl Machine {
 
     /// The alert of this client that fires and has the key of another, if that has one.
     fn find_key(&self, client: &str, alert: &AlertRef<'_>) -> Option<u32> {
-        let key = alert.key()?;
+        self.row_of_key(client, alert.key()?)
+    }
+
+    /// The alert of this client that fires and has this key.
+    pub(super) fn row_of_key(&self, client: &str, key: &str) -> Option<u32> {
         let strings = &self.state.strings;
         let same = |row| {
             let known: &Alert = &self.state.alerts[row];

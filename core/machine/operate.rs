@@ -25,7 +25,8 @@ use crate::{
     config::{ActionId, ActionSpec, Install, Removed},
     effect::{AlertChange, DeadReason, Decided, NotifyReason},
     input::{
-        Acknowledge, Acknowledged, DeliveryCommand, DeliverySelection, DeliveryVerb, Input, Position, Started,
+        Acknowledge, Acknowledged, AlertKey, DeliveryCommand, DeliverySelection, DeliveryVerb, Input,
+        Position, Started,
     },
 };
 
@@ -507,7 +508,9 @@ impl Machine {
                 acknowledge.matchers.iter().map(|m| m.compile(&severities)).collect::<Result<Vec<_>, _>>();
             let why = match &matchers {
                 Err(error) => Some(format_smolstr!("a matcher does not hold: {error}")),
-                Ok(matchers) if matchers.is_empty() => Some("no matcher says which alerts".into()),
+                Ok(matchers) if matchers.is_empty() && acknowledge.key.is_none() => {
+                    Some("no matcher says which alerts".into())
+                }
                 Ok(_) if acknowledge.until.is_some_and(|until| until <= self.now) => {
                     Some("its time was over when it came".into())
                 }
@@ -520,7 +523,16 @@ impl Machine {
             }
             (self.pieces.matchers, self.pieces.severities) = (matchers.unwrap_or_default(), severities);
         }
-        let Some(piece) = self.alert_rows(item, left) else { return Phase::Own };
+        let (piece, after) = match &acknowledge.key {
+            Some(AlertKey { client, key }) => match self.row_of_key(client, key) {
+                Some(row) => (row..row + 1, Phase::Own),
+                None => return Phase::Own,
+            },
+            None => match self.alert_rows(item, left) {
+                Some(piece) => (piece.clone(), Phase::Items(piece.end as usize)),
+                None => return Phase::Own,
+            },
+        };
         let (strings, matchers) = (&self.state.strings, &self.pieces.matchers);
         let is_meant = |row: &u32| {
             self.state.alerts.find(*row).is_some_and(|alert| {
@@ -532,7 +544,7 @@ impl Machine {
                         .all(|m| m.matches(labels.value(&m.matcher.name), &self.pieces.severities))
             })
         };
-        let rows: Vec<u32> = piece.clone().filter(is_meant).collect();
+        let rows: Vec<u32> = piece.filter(is_meant).collect();
         *left -= rows.len() as i64 / 2;
         let since = self.now.wall(self.state.wall_offset());
         for row in rows {
@@ -552,7 +564,7 @@ impl Machine {
                 }
             }
         }
-        Phase::Items(piece.end as usize)
+        after
     }
 
     /// An operator retries or drops deliveries.

@@ -139,7 +139,14 @@ fn what_concerns_many_alerts_is_done_in_pieces() {
     let host = Matcher::parse("host=~\"host-.*\"").expect("valid");
     let acknowledge = |withdraw| {
         let (matchers, by, comment) = (vec![host.clone()], "ann".into(), String::new());
-        Input::Acknowledge(Acknowledge { matchers, by, until: Some(At(5_000_000)), comment, withdraw })
+        Input::Acknowledge(Acknowledge {
+            matchers,
+            key: None,
+            by,
+            until: Some(At(5_000_000)),
+            comment,
+            withdraw,
+        })
     };
     assert_pieces(pair.fold(acknowledge(false)), rows);
     assert_pieces(pair.fold(acknowledge(true)), rows);

@@ -31,7 +31,10 @@ use smol_str::SmolStr;
 
 use crate::{
     journal,
-    originator::{Clients, HttpLimits, Limits, SocketSettings},
+    originator::{
+        Clients, HttpLimits, Limits, SocketSettings,
+        inbound::{Hook, Hooks},
+    },
 };
 
 pub use diagnostic::{Diagnostic, Gravity, Place, lines, snippets, whereabouts};
@@ -61,6 +64,8 @@ pub struct Loaded {
     pub clients: Arc<Clients>,
     /// Limits of alerts.
     pub alert_limits: Limits,
+    /// Web hooks of other tools.
+    pub inbound: Arc<Hooks>,
     /// The data folder.
     pub data_dir: PathBuf,
     /// Settings of the journal.
@@ -162,6 +167,13 @@ pub fn load_text(name: &str, text: &str, folder: &Path, overrides: &Overrides) -
         }
         Err(found) => Err(Wrong { found: named(&sources, found), sources }),
     }
+}
+
+/// A web hook as a file of `config/inbound` describes it; every mistake a line.
+pub(crate) fn hook(name: &str, text: &str) -> Result<Hook, String> {
+    let tree = tree::parse(text, 0).map_err(|mistake| lines(&[mistake]))?;
+    let (hook, found) = read::hook(name, &tree);
+    if found.is_empty() { Ok(hook) } else { Err(lines(&found)) }
 }
 
 /// What a former config says of how things are told.

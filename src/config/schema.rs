@@ -1,6 +1,8 @@
 //! The JSON Schema of the configuration, so that editors complete and explain. What the reader takes apart by hand is
 //! mirrored here; that both know the same keys is tested. Actions are described by their own types.
 
+mod inbound;
+
 use std::collections::BTreeMap;
 
 use ams2_handlers::{ActionSettings, TABLE, units};
@@ -263,6 +265,8 @@ struct Originator {
     clients: Option<Vec<Client>>,
     /// Limits of alerts.
     limits: Option<AlertLimits>,
+    /// Web hooks of other tools, by name.
+    inbound: Option<BTreeMap<String, inbound::Hook>>,
 }
 
 #[derive(JsonSchema)]
@@ -527,6 +531,12 @@ mod tests {
             ("AlertLimits", "originator: {limits: {qqqqqq: 1}}"),
             ("Socket", "originator: {socket: {qqqqqq: 1}}"),
             ("Client", "originator: {clients: [{qqqqqq: 1}]}"),
+            ("Hook", "originator: {inbound: {own: {qqqqqq: 1}}}"),
+            ("TokenPlace", "originator: {inbound: {own: {token: {qqqqqq: 1}}}}"),
+            ("HookRequest", "originator: {inbound: {own: {requests: [{qqqqqq: 1}]}}}"),
+            ("HookAnswers", "originator: {inbound: {own: {answers: {qqqqqq: 1}}}}"),
+            ("HookAnswer", "originator: {inbound: {own: {answers: {busy: {qqqqqq: 1}}}}}"),
+            ("Rule", "originator: {inbound: {own: {requests: [{mapping: [{qqqqqq: 1}]}]}}}"),
             ("TimeInterval", "time_intervals: [{qqqqqq: 1}]"),
             ("Span", "time_intervals: [{name: n, time_intervals: [{qqqqqq: 1}]}]"),
             ("TimeRange", "time_intervals: [{name: n, time_intervals: [{times: [{qqqqqq: 1}]}]}]"),

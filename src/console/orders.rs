@@ -213,6 +213,7 @@ pub(super) async fn acknowledge(
         }
     }
     let input = Input::Acknowledge(Acknowledge {
+        key: None,
         matchers,
         // Whom it names is on record beside who was let in.
         by: match order.by.filter(|by| *by != operator.0) {

@@ -253,6 +253,7 @@ async fn what_no_frame_can_hold_is_refused_before_anything_is_written() {
     std::thread::spawn(move || while records.recv().is_ok() {});
     let acknowledge = |bytes: usize| {
         Input::Acknowledge(ams2_core::input::Acknowledge {
+            key: None,
             matchers: vec![],
             by: "test".into(),
             until: None,

@@ -8,7 +8,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, header};
 
 use super::{
     HttpLimits, Intake,
-    auth::Sender,
+    auth::{KnownClient, Sender},
     body::{Largest, inflate, read_body},
     http::{Serving, Settings},
     json::{self, AlertProblem, BadBody, Mistakes},
@@ -17,7 +17,7 @@ use super::{
 use crate::{alertmanager, flight::Flight};
 
 /// Bodies of at most so many bytes are read where they arrive: some milliseconds of work.
-const INLINE_BYTES_MAX: usize = 256 << 10;
+pub(super) const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Whose API it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,18 +59,7 @@ pub(super) async fn take_alerts<I: Intake>(
         });
     }
     if let Some(client) = sender.known {
-        let refused = Mistakes::one_each(batch.iter().enumerate().filter_map(|(index, alert)| {
-            let matcher = settings.clients.refuses(client, &alert)?;
-            let detail =
-                format!("the client `{}` may only send alerts with {}", client.name, matcher.matcher);
-            Some(AlertProblem { index, pointer: "/labels".into(), detail })
-        }));
-        if let Some(first) = refused.listed.first() {
-            // Whoever reads of it in the log or in an own alert knows neither the client nor the alert.
-            let detail = format!("{}; none was accepted", first.detail);
-            let client = Some(client.name.as_str().into());
-            return Err(Problem { status: StatusCode::FORBIDDEN, detail, client, ..invalid(refused) });
-        }
+        check_allowed(client, &batch, settings)?;
     }
     let count = batch.len() as u64;
     let arrival = Arrival { client: sender.name.clone(), batch: Arc::new(batch) };
@@ -91,10 +80,28 @@ pub(super) async fn take_alerts<I: Intake>(
     Ok(response)
 }
 
+/// Whether a client may send each of these alerts.
+pub(super) fn check_allowed(
+    client: &KnownClient,
+    batch: &AlertBatch,
+    settings: &Settings,
+) -> Result<(), Problem> {
+    let refused = Mistakes::one_each(batch.iter().enumerate().filter_map(|(index, alert)| {
+        let matcher = settings.clients.refuses(client, &alert)?;
+        let detail = format!("the client `{}` may only send alerts with {}", client.name, matcher.matcher);
+        Some(AlertProblem { index, pointer: "/labels".into(), detail })
+    }));
+    let Some(first) = refused.listed.first() else { return Ok(()) };
+    // Whoever reads of it in the log or in an own alert knows neither the client nor the alert.
+    let detail = format!("{}; none was accepted", first.detail);
+    let client = Some(client.name.as_str().into());
+    Err(Problem { status: StatusCode::FORBIDDEN, detail, client, ..invalid(refused) })
+}
+
 /// The setting of the largest body.
 pub(super) const BODY_BYTES: &str = "originator.http.limits.body_bytes";
 
-fn largest_of_alerts(limits: &HttpLimits) -> Largest {
+pub(super) fn largest_of_alerts(limits: &HttpLimits) -> Largest {
     Largest { bytes: limits.body_bytes, by: BODY_BYTES, mend: "send the alerts in several requests" }
 }
 
@@ -161,7 +168,7 @@ fn read_alerts(
 }
 
 /// Whether the body is compressed. RFC 9110 section 8.4.1: names of encodings have no case.
-fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
+pub(super) fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter().map(header::HeaderValue::as_bytes);
     match (encodings.next(), encodings.next()) {
         (None, _) => Ok(false),

@@ -22,6 +22,7 @@ use super::{
     HttpLimits, Intake, OriginatorMetrics,
     auth::Clients,
     drip::{Answering, Dripping},
+    inbound::Hooks,
     json::Limits,
     linger::{Lingering, Unread},
     refusals::Refusals,
@@ -60,6 +61,8 @@ pub struct Settings {
     pub prefix: SmolStr,
     /// Certificate and key of TCP listeners.
     pub tls: Option<Tls>,
+    /// Web hooks of other tools.
+    pub inbound: Arc<Hooks>,
 }
 
 /// What every listener shares.
@@ -303,7 +306,7 @@ mod tests {
         task::{Context, Poll},
     };
 
-    use ams2_core::input::Arrival;
+    use ams2_core::{Input, input::Arrival};
     use axum::{body::Body, routing::get};
     use bytes::Bytes;
     use hyper::body::Frame;
@@ -320,6 +323,10 @@ mod tests {
 
     impl Intake for Nobody {
         async fn accept(&self, _: Arrival) -> Result<Accepted, Refused> {
+            Err(Refused::Stopping)
+        }
+
+        async fn append(&self, _: Input) -> Result<u64, Refused> {
             Err(Refused::Stopping)
         }
     }
@@ -362,6 +369,7 @@ mod tests {
                 hosts: Vec::new(),
                 prefix: SmolStr::default(),
                 tls: None,
+                inbound: Arc::default(),
             })),
             metrics: Arc::default(),
             on_denied: Box::new(|_, _| {}),

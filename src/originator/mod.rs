@@ -6,8 +6,10 @@ mod auth;
 mod body;
 mod drip;
 mod http;
+pub mod inbound;
 mod json;
 mod linger;
+pub mod mapping;
 mod metrics;
 mod problem;
 mod refusals;
@@ -23,7 +25,7 @@ pub use socket::{PATH_BYTES_MAX as SOCKET_BYTES_MAX, SocketError, SocketSettings
 
 use std::{future::Future, time::Duration};
 
-use ams2_core::input::Arrival;
+use ams2_core::{Input, input::Arrival};
 
 use crate::journal::{Accepted, Journal, Refused};
 
@@ -31,11 +33,18 @@ use crate::journal::{Accepted, Journal, Refused};
 pub trait Intake: Clone + Send + Sync + 'static {
     /// Answers once the alerts are flushed.
     fn accept(&self, arrival: Arrival) -> impl Future<Output = Result<Accepted, Refused>> + Send;
+
+    /// Keeps another input that came the same way; answers with its sequence number once it is flushed.
+    fn append(&self, input: Input) -> impl Future<Output = Result<u64, Refused>> + Send;
 }
 
 impl Intake for Journal {
     fn accept(&self, arrival: Arrival) -> impl Future<Output = Result<Accepted, Refused>> + Send {
         Journal::accept(self, arrival)
+    }
+
+    fn append(&self, input: Input) -> impl Future<Output = Result<u64, Refused>> + Send {
+        Journal::append(self, input)
     }
 }
 

@@ -18,18 +18,31 @@ pub(super) struct Problem {
     pub status: StatusCode,
     pub detail: String,
     pub mend: Cow<'static, str>,
-    pub errors: Vec<AlertProblem>,
+    pub errors: Box<[AlertProblem]>,
     pub retry_after: Option<Duration>,
     /// Alertmanager's code, where the answer has its shape.
     pub v2: Option<u32>,
     /// Who was refused, where that is known.
     pub client: Option<Box<str>>,
+    /// What is answered instead of our own words: what another tool expects.
+    pub answer: Option<Box<Response<Body>>>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, detail: String, mend: impl Into<Cow<'static, str>>) -> Problem {
         let mend = mend.into();
-        Problem { status, detail, mend, errors: Vec::new(), retry_after: None, v2: None, client: None }
+        let errors = Box::default();
+        Problem { status, detail, mend, errors, retry_after: None, v2: None, client: None, answer: None }
+    }
+
+    /// The path takes these methods only (RFC 9110 section 15.5.6).
+    pub fn other_method(detail: String, methods: &str) -> Problem {
+        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail, format!("use {methods}"));
+        let mut response = problem.problem_json();
+        if let Ok(methods) = methods.parse() {
+            response.headers_mut().insert(header::ALLOW, methods);
+        }
+        Problem { answer: Some(Box::new(response)), ..problem }
     }
 
     /// In the shape of Alertmanager's API: who may not come is answered in ours, since it refuses nobody.
@@ -39,13 +52,14 @@ impl Problem {
         Problem { v2: code, ..self }
     }
 
-    pub fn into_response(self) -> Response<Body> {
-        let mut response = match self.v2 {
-            Some(code) => {
+    pub fn into_response(mut self) -> Response<Body> {
+        let mut response = match (self.answer.take(), self.v2) {
+            (Some(answer), _) => *answer,
+            (None, Some(code)) => {
                 let body = serde_json::json!({ "code": code, "message": self.detail });
                 json_response(self.status, body.to_string())
             }
-            None => self.problem_json(),
+            (None, None) => self.problem_json(),
         };
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after {
@@ -88,7 +102,7 @@ pub(super) fn invalid(mistakes: Mistakes) -> Problem {
         count => format!("{count} alerts are wrong; none was accepted"),
     };
     Problem {
-        errors: mistakes.listed,
+        errors: mistakes.listed.into(),
         ..Problem::new(StatusCode::BAD_REQUEST, detail, "mend what `errors` names and send all again")
     }
 }

@@ -15,6 +15,7 @@ use super::{
     auth::{Clients, KnownClient, Right, Sender},
     body::{Largest, read_body},
     http::{ANSWER_TIMES, Peer, Serving, Settings},
+    inbound,
     problem::Problem,
 };
 use crate::{
@@ -113,24 +114,19 @@ async fn answer_path<I: Intake>(
         let request = request.map(|_| Body::empty());
         return routed(request, serving, &settings.limits).await;
     }
+    if let Some(meant) = settings.inbound.find(request.method(), path) {
+        return inbound::take(request, meant, peer, serving, settings, room).await;
+    }
+    if let Some(problem) = settings.inbound.other_method(request.method(), path) {
+        return Err(problem);
+    }
     let sender = who(&request, peer, &settings.clients)?;
     let right = match request.method() {
         &Method::POST if path == ALERTS || path == alertmanager::ALERTS => Right::Send,
         method if method.is_safe() => Right::Read,
         _ => Right::Operate,
     };
-    if let Some(client) = sender.known
-        && !client.has(right)
-    {
-        return Err(Problem {
-            client: Some(client.name.as_str().into()),
-            ..Problem::new(
-                StatusCode::FORBIDDEN,
-                format!("the client `{}` may not {}", sender.name, right.what()),
-                format!("add `{}` to its `may:` in the config", right.word()),
-            )
-        });
-    }
+    check_right(&sender, right)?;
     // Who has no name of its own shares with those that come from the same place.
     let room = room(sender.known.map_or_else(|| peer.name(), |client| client.name.clone()));
     if right == Right::Send {
@@ -146,6 +142,15 @@ async fn answer_path<I: Intake>(
         *allow = header::HeaderValue::from_static("GET,HEAD,POST");
     }
     Ok(response)
+}
+
+/// Whether whoever sends may do what is asked.
+pub(super) fn check_right(sender: &Sender<'_>, right: Right) -> Result<(), Problem> {
+    let Some(client) = sender.known.filter(|client| !client.has(right)) else { return Ok(()) };
+    let detail = format!("the client `{}` may not {}", sender.name, right.what());
+    let mend = format!("add `{}` to its `may:` in the config", right.word());
+    let client = Some(client.name.as_str().into());
+    Err(Problem { client, ..Problem::new(StatusCode::FORBIDDEN, detail, mend) })
 }
 
 /// Where a request leads that came below `prefix`. What came beside it is for another program behind the same name.
@@ -224,13 +229,26 @@ fn check_origin(request: &Request<Incoming>) -> Result<(), Problem> {
 /// Who sends: by token, by Unix user, or anybody on this machine where the config names no clients. Who runs the router
 /// can do as they like anyhow.
 fn who<'c>(request: &Request<Incoming>, peer: Peer, clients: &'c Clients) -> Result<Sender<'c>, Problem> {
-    let named = |client: &'c KnownClient| Sender { name: client.name.clone(), known: Some(client) };
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
         let token = value.to_str().ok().and_then(|value| value.split_once(' '));
         let token =
             token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-        return token.and_then(|token| clients.by_token(token)).map(named).ok_or_else(unauthorized);
+        return token.map_or_else(|| Err(unauthorized()), |token| of_token(token, clients));
     }
+    unnamed(peer, clients)
+}
+
+/// Who has a token.
+pub(super) fn of_token<'c>(token: &str, clients: &'c Clients) -> Result<Sender<'c>, Problem> {
+    clients.by_token(token).map(named).ok_or_else(unauthorized)
+}
+
+fn named(client: &KnownClient) -> Sender<'_> {
+    Sender { name: client.name.clone(), known: Some(client) }
+}
+
+/// Who sends without a token.
+pub(super) fn unnamed(peer: Peer, clients: &Clients) -> Result<Sender<'_>, Problem> {
     match peer {
         Peer::Unix { uid } => {
             let ours = uid == 0 || uid == rustix::process::geteuid().as_raw();

@@ -198,5 +198,6 @@ pub(super) fn settings(loaded: &Loaded, connections: usize) -> Settings {
         hosts: loaded.http.as_ref().map(|http| http.hosts.clone()).unwrap_or_default(),
         prefix: loaded.http.as_ref().map(|http| http.prefix.clone()).unwrap_or_default(),
         tls: loaded.http.as_ref().and_then(|http| http.tls.clone()),
+        inbound: loaded.inbound.clone(),
     }
 }

@@ -201,6 +201,7 @@ impl World {
         let until = self.random.one_in(2).then(|| at.plus(self.random.below(HOUR)));
         let withdraw = self.random.one_in(4);
         self.keep(Input::Acknowledge(Acknowledge {
+            key: None,
             matchers: vec![Matcher::parse(&format!("event=\"{event}\"")).expect("valid")],
             by: "operator".into(),
             until,

@@ -21,6 +21,7 @@ mod filesystems;
 mod four_actions;
 mod harness;
 mod hostile;
+mod inbound;
 mod isolation;
 mod kill;
 mod mail;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     config::InhibitRule,
+    input::AlertKey,
     machine::{own::OWN_CLIENT, state::Alert},
 };
 
@@ -155,4 +156,23 @@ fn what_has_a_key_is_taken_in_as_it_was_sent() {
     }
     world.input(Input::Alerts(Arrival { client: "test".into(), batch: builder.finish().into() }));
     assert_eq!(firing(&world), 2);
+}
+
+#[test]
+fn an_alert_is_acknowledged_by_its_key() {
+    let mut world = world();
+    send(&mut world, "a", "k1", &[("event", "E"), ("x", "1")], LONG);
+    send(&mut world, "b", "k1", &[("event", "E"), ("x", "2")], LONG);
+    for (client, key) in [("b", "k1"), ("b", "k2")] {
+        world.input(Input::Acknowledge(Acknowledge {
+            matchers: vec![],
+            key: Some(AlertKey { client: client.into(), key: key.into() }),
+            by: "ann".into(),
+            until: None,
+            comment: String::new(),
+            withdraw: false,
+        }));
+    }
+    let taken: Vec<_> = world.machine.alerts().filter(|alert| alert.acknowledged().is_some()).collect();
+    assert_eq!(taken.iter().map(|alert| alert.label("x")).collect::<Vec<_>>(), ["2"]);
 }

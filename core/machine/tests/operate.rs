@@ -20,8 +20,14 @@ fn an_acknowledgement_stops_repeats_until_something_changes() {
     world.alert(A, Some(100 * HOUR));
     world.wait(40_000);
     let matchers = vec![Matcher::parse("event=E").expect("valid")];
-    let acknowledge =
-        Acknowledge { matchers, by: "ann".into(), until: None, comment: String::new(), withdraw: false };
+    let acknowledge = Acknowledge {
+        matchers,
+        key: None,
+        by: "ann".into(),
+        until: None,
+        comment: String::new(),
+        withdraw: false,
+    };
     world.input(Input::Acknowledge(acknowledge));
     world.wait(10 * HOUR as u64);
     assert_eq!(world.told().len(), 1);
@@ -365,7 +371,7 @@ fn an_order_that_changes_nothing_is_on_record() {
     let matchers = vec![Matcher::parse("event=E").expect("valid")];
     let until = Some(world.now);
     let comment = String::new();
-    let late = Acknowledge { matchers, by: "ann".into(), until, comment, withdraw: false };
+    let late = Acknowledge { matchers, key: None, by: "ann".into(), until, comment, withdraw: false };
     world.input(Input::Acknowledge(late));
     assert_eq!(world.records().count(), before + 1, "an acknowledgement that was over when it came");
 }

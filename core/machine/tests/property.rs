@@ -186,6 +186,7 @@ fn journal(script: &[Act]) -> World {
                 let matchers = vec![Matcher::parse(&format!("host=\"{host}\"")).expect("valid")];
                 let until = Some(world.now.plus(100_000));
                 world.input(Input::Acknowledge(Acknowledge {
+                    key: None,
                     matchers,
                     by: "ann".into(),
                     until,

@@ -1,5 +1,7 @@
 //! What each key means: the whole file, and what is neither receiver, route nor way in.
 
+mod inbound;
+mod mapping;
 mod muting;
 mod originator;
 mod receivers;
@@ -27,7 +29,10 @@ use super::{
     tree::{Node, Value},
     walk::Found,
 };
-use crate::{journal, originator::Limits};
+use crate::{
+    journal,
+    originator::{Limits, inbound::Hook},
+};
 
 /// Labels that ams2 sets on every own alert.
 const OWN_NAMES: [&str; 4] = ["source", "event", "event_id", "severity"];
@@ -61,16 +66,7 @@ pub(super) fn read(
     folder: &Path,
     overrides: &Overrides,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut reader = Reader {
-        found: Found::with(overrides.variables.clone()),
-        folder,
-        overrides,
-        severities: Severities::default(),
-        is_former: false,
-        mistaken_receivers: Vec::new(),
-        intervals: Vec::new(),
-        templates: Shared::default(),
-    };
+    let mut reader = Reader::new(Found::with(overrides.variables.clone()), folder, overrides);
     if sources.0.len() > 1 {
         reader.found.names = sources.0.iter().map(|file| file.name.clone()).collect();
     }
@@ -92,17 +88,9 @@ pub(super) fn read(
 /// See [`super::former`].
 pub(super) fn former(tree: &Node, sources: &Sources, data_dir: &Path) -> super::FormerConfig {
     let overrides = Overrides::default();
-    let mut reader = Reader {
-        // It was set then; now it stands in no text that is told, and the words are kept.
-        found: Found::where_unset_is_empty(),
-        folder: data_dir,
-        overrides: &overrides,
-        severities: Severities::default(),
-        is_former: true,
-        mistaken_receivers: Vec::new(),
-        intervals: Vec::new(),
-        templates: Shared::default(),
-    };
+    // It was set then; now it stands in no text that is told, and the words are kept.
+    let mut reader = Reader::new(Found::where_unset_is_empty(), data_dir, &overrides);
+    reader.is_former = true;
     reader.read_templates(sources);
     let mut fields = reader.found.fields(tree);
     if let Some(node) = fields.take("severities") {
@@ -113,6 +101,29 @@ pub(super) fn former(tree: &Node, sources: &Sources, data_dir: &Path) -> super::
     let external_url =
         fields.take("external_url").and_then(|node| reader.external_url(node)).unwrap_or_default();
     super::FormerConfig { actions, external_url, severities: reader.severities }
+}
+
+/// See [`super::hook`].
+pub(super) fn hook(name: &str, tree: &Node) -> (Hook, Vec<Diagnostic>) {
+    let overrides = Overrides::default();
+    let mut reader = Reader::new(Found::default(), Path::new("."), &overrides);
+    let hook = reader.hook(name, tree);
+    (hook, reader.found.hidden())
+}
+
+impl<'a> Reader<'a> {
+    fn new(found: Found, folder: &'a Path, overrides: &'a Overrides) -> Reader<'a> {
+        Reader {
+            found,
+            folder,
+            overrides,
+            severities: Severities::default(),
+            is_former: false,
+            mistaken_receivers: Vec::new(),
+            intervals: Vec::new(),
+            templates: Shared::default(),
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -151,7 +162,7 @@ impl Reader<'_> {
             fields.take("external_url").and_then(|node| self.external_url(node)).unwrap_or_default();
         let external_url = self.overrides.external_url.clone().unwrap_or(external_url);
         let removed = fields.take("removed").map(|node| self.removed(node, &names)).unwrap_or_default();
-        let (http, socket, clients, alert_limits) = self.originator(originator, &data_dir);
+        let (http, socket, clients, alert_limits, inbound) = self.originator(originator, &data_dir);
         let own_labels = fields.take("own_labels");
         let own_labels = own_labels.map(|node| self.own_labels(node, &alert_limits)).unwrap_or_default();
         if let (Some(node), Some(route)) = (route_node, &route) {
@@ -179,6 +190,7 @@ impl Reader<'_> {
             socket,
             clients: Arc::new(clients),
             alert_limits,
+            inbound: Arc::new(inbound),
             data_dir,
             journal,
             actions,

@@ -13,6 +13,7 @@ use crate::{
     },
     originator::{
         Clients, HttpLimits, KnownClient, Limits, Right, SOCKET_BYTES_MAX, SocketSettings, TokenHash,
+        inbound::Hooks,
     },
 };
 
@@ -28,7 +29,7 @@ impl Reader<'_> {
         &mut self,
         node: Option<&Node>,
         data_dir: &Path,
-    ) -> (Option<Http>, Option<SocketSettings>, Clients, Limits) {
+    ) -> (Option<Http>, Option<SocketSettings>, Clients, Limits, Hooks) {
         let empty = Node { place: Default::default(), value: Value::Map(Vec::new()) };
         let mut fields = self.found.fields(node.unwrap_or(&empty));
         let before = self.found.list.len();
@@ -37,6 +38,7 @@ impl Reader<'_> {
         let clients_are_wrong = self.found.list[before..].iter().any(|found| found.gravity == Gravity::Error);
         let clients = Clients { known: clients, severities: self.severities.clone() };
         let limits = fields.take("limits").map(|node| self.alert_limits(node)).unwrap_or_default();
+        let inbound = fields.take("inbound").map(|node| self.inbound(node)).unwrap_or_default();
         let http = fields.take("http");
         let socket = fields.take("socket");
         fields.end(&mut self.found);
@@ -50,7 +52,7 @@ impl Reader<'_> {
             Some(node) => self.socket(node, data_dir),
             None => self.socket(&empty, data_dir),
         };
-        (http, socket, clients, limits)
+        (http, socket, clients, limits, inbound)
     }
 
     pub(super) fn http(&mut self, node: &Node, clients: &Clients, clients_are_wrong: bool) -> Option<Http> {

@@ -59,6 +59,7 @@ fn item(input: Input) -> (Item, oneshot::Receiver<Result<Accepted, Refused>>) {
 
 fn acknowledge(bytes: usize) -> Input {
     Input::Acknowledge(Acknowledge {
+        key: None,
         matchers: vec![],
         by: "test".into(),
         until: None,

@@ -1,0 +1,119 @@
+//! From what others send to alerts: rules over fields, the same for syslog, SNMP and other tools' web hooks.
+//!
+//! A source reads what came in as [`Fields`]; the rules of a [`Mapping`] say which labels, annotations, times and state the
+//! alert has. The first rule counts whose `when` and `capture` match. What no rule takes is kept raw by its source, never lost.
+//! Whatever a sender writes stays within the limits of an alert: values are cut, and what does not fit is left out and said in the
+//! annotation `parse_error`.
+//!
+//! Where to start reading: [`Mapping::map`], then `rule` (one rule on one record), `text` (what stands in its settings).
+
+mod fields;
+mod json;
+mod rule;
+mod text;
+mod times;
+
+pub use fields::{Fields, Path};
+pub use json::Json;
+pub use rule::{Does, Items, Lasts, Names, Rule};
+pub use text::{Text, TextError};
+pub use times::moment;
+
+use ams2_core::{BatchBuilder, Severities, Wall};
+
+use super::Limits;
+use rule::Draft;
+
+/// The annotation that says what of a record could not be used.
+pub const PARSE_ERROR: &str = "parse_error";
+
+/// Rules, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Mapping {
+    /// The first that matches counts.
+    pub rules: Vec<Rule>,
+}
+
+/// What the rules were read by, and what holds for every alert.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'a> {
+    /// Ranks of severities, for matchers.
+    pub severities: &'a Severities,
+    /// Limits of an alert.
+    pub limits: &'a Limits,
+    /// The wall clock: when what came in is resolved that says no time.
+    pub now: Wall,
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mapped {
+    /// So many alerts were added: none where a list is empty.
+    Alerts(usize),
+    /// Somebody takes charge of an alert.
+    Acknowledged(Acknowledged),
+    /// A rule says that it is wrong, and why.
+    Refused(String),
+    /// A rule says that it is of no interest.
+    Dropped,
+    /// A rule takes it, and no alert comes of it.
+    NoAlert,
+    /// No rule takes it.
+    NoRule,
+}
+
+/// Who takes charge of which alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// What its sender calls it.
+    pub key: String,
+    /// Who; empty where that is not said.
+    pub by: String,
+    /// Why.
+    pub comment: String,
+}
+
+impl Mapping {
+    /// Adds the alerts of a record to a batch.
+    pub fn map(&self, record: &dyn Fields, bounds: Bounds<'_>, batch: &mut BatchBuilder) -> Mapped {
+        for rule in &self.rules {
+            let Some(captured) = rule.matches(record, bounds.severities) else { continue };
+            let whole = Draft { rule, record, item: record, captured: &captured };
+            return match rule.does {
+                Does::Drop => Mapped::Dropped,
+                Does::Refuse => Mapped::Refused(whole.why()),
+                Does::Acknowledge => whole.acknowledged(bounds).map_or(Mapped::NoAlert, Mapped::Acknowledged),
+                Does::Alert | Does::Resolve => {
+                    let mut alerts = 0;
+                    let items = rule.each(record, |item| {
+                        alerts += usize::from(Draft { item, ..whole }.add_to(batch, bounds));
+                    });
+                    if alerts == 0 && items != Some(0) { Mapped::NoAlert } else { Mapped::Alerts(alerts) }
+                }
+            };
+        }
+        Mapped::NoRule
+    }
+}
+
+/// Begins an alert of what could not be used: as much of it as there is room for, and why. Whoever calls gives it its times and id.
+pub fn raw_alert(
+    batch: &mut BatchBuilder,
+    bounds: Bounds<'_>,
+    labels: &[(&str, &str)],
+    raw: &str,
+    why: &str,
+) {
+    let words = "raw".len() + "summary".len() + PARSE_ERROR.len() + 2 * why.len();
+    let mut room = bounds.limits.alert_bytes.saturating_sub(words);
+    for (name, value) in labels {
+        batch.label(name, value);
+        room = room.saturating_sub(name.len() + value.len());
+    }
+    batch.annotation("raw", &ams2_handlers::text::cut(raw, room));
+    batch.annotation("summary", why);
+    batch.annotation(PARSE_ERROR, why);
+}
+
+#[cfg(test)]
+mod tests;
