@@ -37,6 +37,30 @@ pub struct Config {
     pub silences: SilenceRules,
     /// What becomes of alerts that are silenced, inhibited or muted by the time.
     pub muting: Muting,
+    /// What is to be heard of again and again; names are unique. At most [`HEARTBEATS_MAX`].
+    pub heartbeats: Vec<Heartbeat>,
+}
+
+/// Most heartbeats. A record has numbers for 65,534 own alerts, and one that installs a config may give two for each of
+/// them: the end of one, and another.
+pub const HEARTBEATS_MAX: usize = 30_000;
+
+/// Something that is to be heard of again and again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Heartbeat {
+    /// Its name, unique.
+    pub name: SmolStr,
+    /// How often it is to be heard, in milliseconds; more than 0.
+    pub period_ms: u64,
+    /// How much later it may be, in milliseconds.
+    pub grace_ms: u64,
+    /// The longest that a run may take from its start to its end, in milliseconds; `None` for any time.
+    pub max_duration_ms: Option<u64>,
+    /// Labels of its alert, beside those of every own alert or instead of them.
+    pub labels: BTreeMap<SmolStr, SmolStr>,
+    /// The only client that it may be heard from; `None` for whoever may send such an alert.
+    pub client: Option<SmolStr>,
 }
 
 /// Firing alerts of one kind hold back those of another.
@@ -299,6 +323,7 @@ impl Config {
             inhibit_rules: Vec::new(),
             silences: SilenceRules::default(),
             muting: Muting::default(),
+            heartbeats: Vec::new(),
         }
     }
 

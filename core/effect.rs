@@ -467,6 +467,56 @@ pub enum Decided {
         /// Who wanted it.
         by: SmolStr,
     },
+    /// A heartbeat was heard, or was not, and that changes something.
+    Heartbeat {
+        /// Its name.
+        name: SmolStr,
+        /// The alert about it, whether that fires or not.
+        alert: Fingerprint,
+        /// What it amounts to.
+        change: HeartbeatChange,
+        /// Who said it; empty where time or a config did.
+        by: SmolStr,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// What happened to a heartbeat. A success while all is well is none of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum HeartbeatChange {
+    /// It was heard for the first time.
+    Heard,
+    /// It was not heard in time.
+    Missing,
+    /// A run failed.
+    Failed,
+    /// A run did not end in time.
+    Overrun,
+    /// A run ended well after one of these.
+    Returned,
+    /// It said something, which changes nothing.
+    Logged,
+    /// A config gives it more time: it is not missing any more.
+    Awaited,
+    /// The config has it no more.
+    Removed,
+}
+
+impl HeartbeatChange {
+    /// The word in JSON and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            HeartbeatChange::Heard => "heard",
+            HeartbeatChange::Missing => "missing",
+            HeartbeatChange::Failed => "failed",
+            HeartbeatChange::Overrun => "overrun",
+            HeartbeatChange::Returned => "returned",
+            HeartbeatChange::Logged => "logged",
+            HeartbeatChange::Awaited => "awaited",
+            HeartbeatChange::Removed => "removed",
+        }
+    }
 }
 
 /// What happened to a silence.

@@ -40,6 +40,8 @@ pub enum Input {
     Carried(Carried),
     /// Somebody makes, changes or ends a silence.
     Silence(SilenceOrder),
+    /// Something was heard of a heartbeat.
+    Ping(Ping),
 }
 
 impl Input {
@@ -343,6 +345,37 @@ pub enum OwnEvent {
     /// A reload brought what is in force already, after another was refused.
     ConfigAccepted,
 }
+
+/// A word of what is to be heard of again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {
+    /// The heartbeat's name.
+    pub name: SmolStr,
+    /// What it says.
+    pub kind: PingKind,
+    /// The authenticated sender, or the source's own name where it takes anybody.
+    pub client: SmolStr,
+    /// What it says besides, at most [`PING_BYTES_MAX`] bytes; may be empty.
+    pub words: String,
+}
+
+/// What a ping says. New variants go to the end: the journal names them by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PingKind {
+    /// A run ended well.
+    Success,
+    /// A run begins.
+    Start,
+    /// A run failed.
+    Fail,
+    /// A run ended with this exit code; 0 is well.
+    Exit(u8),
+    /// Nothing but its words.
+    Log,
+}
+
+/// Longest words of a ping that the journal keeps, in bytes.
+pub const PING_BYTES_MAX: usize = 10 * 1024;
 
 /// Texts written again so that their old segment may go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

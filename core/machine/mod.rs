@@ -9,6 +9,7 @@ mod alerts;
 mod deliveries;
 mod digests;
 mod groups;
+mod heartbeats;
 mod index;
 mod inhibition;
 mod interner;
@@ -38,6 +39,7 @@ mod edges;
 #[cfg(test)]
 mod tests;
 
+pub use heartbeats::{HEARTBEAT_LABEL, HEARTBEAT_MISSING, HeartbeatState, HeartbeatView, heartbeat_labels};
 pub use needed::Search;
 pub use own::{OWN_CLIENT, OWN_EVENTS, OWN_LABEL};
 pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf, SilenceView};
@@ -176,6 +178,8 @@ enum Phase {
     Clear(u32),
     /// Groups line up behind what came to be told before, from this row on.
     LineUp(u32),
+    /// Heartbeats go on as the config says, from this row on.
+    Heartbeats(u32),
     /// Own alerts.
     Own,
     /// Timers that the input made due.
@@ -297,7 +301,8 @@ impl Machine {
         let rows = self.state.alerts.len()
             + self.state.groups.len()
             + self.state.actions.len()
-            + self.state.silences.len();
+            + self.state.silences.len()
+            + self.state.heartbeats.len();
         self.timers.len() > 2 * rows + 1024
     }
 
@@ -325,6 +330,16 @@ impl Machine {
                 }
             }
             return Some(Phase::Thin(alerts as usize + rows.end as usize));
+        }
+        let before = alerts as usize + self.state.groups.bound() as usize;
+        if let Some(rows) = pieces::rows_of(item - before, self.state.heartbeats.bound(), left) {
+            for number in rows.clone() {
+                if let Some(armed) = self.state.heartbeats.armed(number) {
+                    *armed = At::NEVER;
+                }
+                self.arm_heartbeat(number);
+            }
+            return Some(Phase::Thin(before + rows.end as usize));
         }
         self.arm_silences();
         self.times_armed = At::NEVER;
@@ -385,6 +400,7 @@ impl Machine {
             Phase::FinishMove => Some(self.finish_move(left)),
             Phase::Clear(action) => Some(self.clear_actions(action, left)),
             Phase::LineUp(group) => Some(self.line_up_groups(group, left)),
+            Phase::Heartbeats(row) => Some(self.see_to_heartbeat(row, left)),
             Phase::Own => {
                 // Own alerts have an `id` mostly; a day's rest may have left a million that are over.
                 let raises = !(self.to_raise.is_empty() && self.given_up.is_empty());
@@ -438,6 +454,7 @@ impl Machine {
             Input::Advanced => {}
             Input::Carried(carried) => return self.carried(carried, item, left),
             Input::Silence(order) => self.order_silence(order),
+            Input::Ping(ping) => self.ping(ping),
         }
         Phase::Own
     }
@@ -495,6 +512,13 @@ impl Machine {
                 *left -= 1;
                 self.alert_due(row);
             }
+            Due::Heartbeat(number) => {
+                if let Some(armed) = self.state.heartbeats.armed(number) {
+                    *armed = At::NEVER;
+                }
+                *left -= heartbeats::RAISE_COST;
+                self.heartbeat_due(number);
+            }
             Due::Silence(row) => {
                 if let Some(armed) = self.state.silences.armed(row) {
                     *armed = At::NEVER;
@@ -521,6 +545,7 @@ impl Machine {
     fn due_time(&self, due: Due) -> At {
         match due {
             Due::Alert(row) => self.state.alerts.find(row).map_or(At::NEVER, alerts::due),
+            Due::Heartbeat(number) => self.state.heartbeats.due(number),
             Due::Silence(row) => self.silence_due_at(row),
             Due::Times => self.state.times_due.unwrap_or(At::NEVER),
             Due::Group(row) => self.state.groups.find(row).map_or(At::NEVER, |group| group.next),
@@ -535,6 +560,7 @@ impl Machine {
         let true_due = self.due_time(due);
         let armed = match due {
             Due::Alert(row) => self.state.alerts.find_mut(row).map(|alert| &mut alert.armed),
+            Due::Heartbeat(number) => self.state.heartbeats.armed(number),
             Due::Silence(row) => self.state.silences.armed(row),
             Due::Times => Some(&mut self.times_armed),
             Due::Group(row) => self.state.groups.find_mut(row).map(|group| &mut group.armed),
@@ -569,6 +595,7 @@ impl Machine {
         }
         self.arm_silences();
         self.arm_times();
+        self.arm_heartbeats();
     }
 
     fn record(&mut self, what: Decided) {

@@ -150,11 +150,14 @@ impl Machine {
         }
         self.crashed = !first && self.state.stopping.is_none();
         self.state.incarnation = started.incarnation.max(1);
+        // The journal's clock stood still meanwhile: the wall clock is as much further ahead of it.
+        let downtime_ms = started.wall_offset_ms.saturating_sub(self.state.wall_offset_ms);
         let clock_moved = self.state.wall_offset_ms != started.wall_offset_ms;
         self.state.wall_offset_ms = started.wall_offset_ms;
         if clock_moved {
             self.at_new_time();
         }
+        self.heartbeats_after(u64::try_from(downtime_ms).unwrap_or(0));
         self.state.stopping = None;
         self.unknown_outcomes = 0;
         let deliveries = self.state.deliveries.iter();
@@ -240,6 +243,7 @@ impl Machine {
         self.install_actions(&install.config.receivers, &install.removed);
         self.number_actions();
         self.forget_log();
+        self.install_heartbeats();
         self.record(Decided::Config { position, by: install.by.clone() });
         self.end_own(CONFIG_REFUSED, CONFIG_ACCEPTED);
         let is_gone = |number: u32| !self.state.actions[number as usize].present;
@@ -435,7 +439,7 @@ impl Machine {
         for number in 0..self.state.actions.len() as u32 {
             self.schedule(number);
         }
-        Phase::Own
+        Phase::Heartbeats(0)
     }
 
     /// A delivery goes on in a lane of its own group's making, outside any group.

@@ -3,18 +3,26 @@
 //! Numbers and severities are those of the AMS² event table where it has them. An own alert about a delivery
 //! skips the action that failed, and its own failure raises no other.
 
-use alloc::{collections::BTreeSet, format, string::String, sync::Arc, vec, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    sync::Arc,
+    vec,
+    vec::Vec,
+};
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::{
     Machine, Phase,
     alerts::RowLabels,
     deliveries::start_of,
+    heartbeats::HEARTBEAT_MISSING,
     routing::Labels,
     state::{OwnAlert, OwnText},
 };
 use crate::{
-    BatchBuilder, Severity, Wall,
+    BatchBuilder, Config, Severity, Wall,
     batch::AlertTimes,
     effect::Noted,
     input::{OwnEvent, Position},
@@ -27,7 +35,7 @@ pub const OWN_CLIENT: &str = "ams2";
 pub const OWN_LABEL: &str = "source";
 
 /// Every kind of own alert: its event, its number in the AMS² event table if it has one there, its severity.
-pub const OWN_EVENTS: [(&str, &str, Severity); 11] = [
+pub const OWN_EVENTS: [(&str, &str, Severity); 12] = [
     ("Access Denied", "33", Severity::Minor),
     (ACTION_FAILING, "", Severity::Major),
     ("Clock Jumped", "", Severity::Warning),
@@ -36,6 +44,7 @@ pub const OWN_EVENTS: [(&str, &str, Severity); 11] = [
     (CONFIG_REFUSED, "", Severity::Major),
     (DELIVERY_FAILED, "", Severity::Major),
     (DISK_NEARLY_FULL, "", Severity::Major),
+    (HEARTBEAT_MISSING, "", Severity::Major),
     ("Journal Damaged", "", Severity::Critical),
     (SHUTDOWN, "13", Severity::Minor),
     ("Startup", "14", Severity::Info),
@@ -75,8 +84,24 @@ impl OwnAlert {
             until: None,
             about: None,
             ends: None,
+            output: String::new(),
+            happened: false,
+            heartbeat: None,
         }
     }
+}
+
+/// What an own alert is: what the config says of all of them, what it is by itself, and what is said of this one, the later
+/// before the earlier. But for the mark of own alerts, which nothing changes.
+pub(super) fn labels(config: Option<&Config>, own: &OwnAlert) -> BTreeMap<SmolStr, SmolStr> {
+    let mut labels = config.map(|config| config.own_labels.clone()).unwrap_or_default();
+    let fixed = [("event", own.event), ("event_id", own.event_id), ("severity", own.severity.word())];
+    labels.extend(fixed.map(|(name, value)| (SmolStr::new_static(name), SmolStr::new_static(value))));
+    labels.extend(own.labels.iter().cloned());
+    labels.insert(SmolStr::new_static(OWN_LABEL), SmolStr::new_static(OWN_CLIENT));
+    // An empty value is the same as no label.
+    labels.retain(|_, value| !value.is_empty());
+    labels
 }
 
 impl Machine {
@@ -121,7 +146,7 @@ impl Machine {
     fn own_alert(&self, event: &OwnEvent) -> OwnAlert {
         match event {
             OwnEvent::AccessDenied { from, what } => OwnAlert {
-                labels: vec![("client", from.clone())],
+                labels: vec![("client".into(), from.clone())],
                 ..OwnAlert::new("Access Denied", "33", Severity::Minor, format!("{from} was refused: {what}"))
             },
             OwnEvent::DiskNearlyFull { resolved, free_bytes } => OwnAlert {
@@ -190,7 +215,7 @@ impl Machine {
     /// What is said of an action by all others.
     fn about_action(&self, action: u32, own: OwnAlert) -> OwnAlert {
         let id = &self.state.actions[action as usize].spec.id;
-        let labels = vec![("receiver", id.receiver.clone()), ("action", id.to_smolstr())];
+        let labels = vec![("receiver".into(), id.receiver.clone()), ("action".into(), id.to_smolstr())];
         OwnAlert { labels, about: Some(action), ..own }
     }
 
@@ -219,7 +244,7 @@ impl Machine {
         about.map(|(row, _)| *row).filter(|row| self.is_own(*row, ACTION_FAILING)).collect()
     }
 
-    fn raise(&mut self, own: OwnAlert) {
+    pub(super) fn raise(&mut self, own: OwnAlert) {
         if self.raised == u16::MAX - 1 {
             // A position has no more room; no record gives cause for so many.
             return;
@@ -228,13 +253,19 @@ impl Machine {
         let mut builder = BatchBuilder::default();
         match own.ends {
             Some(row) => self.labels_of(row, &mut builder),
-            None => self.own_labels(&own, &mut builder),
+            None => {
+                let labels = labels(self.state.config(), &own);
+                labels.iter().for_each(|(name, value)| builder.label(name, value));
+            }
         }
         builder.annotation("summary", &own.summary);
+        if !own.output.is_empty() {
+            builder.annotation("output", &own.output);
+        }
         // What lasts ends when that is said; the rest happened, and has a name of its own.
-        let lasts = [DISK_NEARLY_FULL, ACTION_FAILING].contains(&own.event);
+        let lasts = [DISK_NEARLY_FULL, ACTION_FAILING, HEARTBEAT_MISSING].contains(&own.event);
         let ends_at = if own.resolved { Some(self.now.wall(self.state.wall_offset())) } else { own.until };
-        let id = (!lasts).then(|| format!("{position}"));
+        let id = (!lasts || own.happened).then(|| format!("{position}"));
         let built = builder.finish_alert(AlertTimes { starts_at: None, ends_at }, id.as_deref(), None);
         if built.is_err() {
             // The labels are ours and always valid: sorted, named, not empty.
@@ -245,27 +276,12 @@ impl Machine {
         self.state.own_texts.insert(position, OwnText { batch: batch.clone(), uses: 1 });
         if let Some(alert) = batch.alert(0) {
             self.accept(OWN_CLIENT, alert, position, own.about);
+            if let Some(heartbeat) = own.heartbeat {
+                let row = self.find_alert(self.identity(alert.labels()), &alert);
+                self.state.heartbeats.note_alert(heartbeat, row);
+            }
         }
         self.own_text_uses(position, -1);
-    }
-
-    /// What it is, with what the config says of all own alerts.
-    fn own_labels(&self, own: &OwnAlert, builder: &mut BatchBuilder) {
-        let site = self.state.config().map(|config| config.own_labels.clone()).unwrap_or_default();
-        let fixed = [
-            ("event", SmolStr::new_static(own.event)),
-            ("event_id", SmolStr::new_static(own.event_id)),
-            ("severity", SmolStr::new_static(own.severity.word())),
-            (OWN_LABEL, SmolStr::new_static(OWN_CLIENT)),
-        ];
-        for (name, value) in site.iter().filter(|(name, _)| {
-            fixed.iter().all(|(known, _)| known != name) && own.labels.iter().all(|(known, _)| known != name)
-        }) {
-            builder.label(name, value);
-        }
-        for (name, value) in fixed.iter().chain(&own.labels) {
-            builder.label(name, value);
-        }
     }
 
     fn labels_of(&self, row: u32, builder: &mut BatchBuilder) {

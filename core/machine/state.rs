@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::{
+    heartbeats::Heartbeats,
     interner::{Interner, Sym},
     lanes::Detached,
     log::Log,
@@ -82,6 +83,7 @@ pub(crate) struct State {
     pub times_due: Option<At>,
     /// What groups that ended were told, where that is kept.
     pub log: Log,
+    pub heartbeats: Heartbeats,
 }
 
 /// Counts since the journal began, for people.
@@ -258,8 +260,11 @@ pub(crate) struct OwnAlert {
     pub event: &'static str,
     pub event_id: &'static str,
     pub severity: Severity,
-    pub labels: Vec<(&'static str, SmolStr)>,
+    /// Beside what all own alerts have, or instead of it.
+    pub labels: Vec<(SmolStr, SmolStr)>,
     pub summary: String,
+    /// The words of whoever it is about; may be empty.
+    pub output: String,
     pub resolved: bool,
     /// Until when it lasts unless it is said again; `None` for what happened.
     pub until: Option<Wall>,
@@ -267,6 +272,10 @@ pub(crate) struct OwnAlert {
     pub about: Option<u32>,
     /// The row of the own alert that it ends: that one's labels are its labels.
     pub ends: Option<u32>,
+    /// Whether what lasts has happened once more.
+    pub happened: bool,
+    /// The heartbeat that it is about.
+    pub heartbeat: Option<u32>,
 }
 
 impl State {

@@ -3,6 +3,7 @@
 mod deliveries;
 mod effort;
 mod groups;
+mod heartbeats;
 mod keys;
 mod muting;
 mod operate;

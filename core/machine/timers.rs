@@ -13,6 +13,8 @@ use crate::At;
 pub(crate) enum Due {
     /// An alert's end, or the end of its acknowledgement.
     Alert(u32),
+    /// A heartbeat was not heard in time.
+    Heartbeat(u32),
     /// The end of a silence, or the end of the time that it is kept.
     Silence(u32),
     /// A time interval of a route that holds something back may begin or end.

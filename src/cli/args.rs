@@ -270,8 +270,11 @@ pub enum What {
     Deliveries,
     /// Deliveries that were given up
     DeadLetters,
-    /// The newest decisions with their reasons; of an alert, delivery or group if its fingerprint, id or key is given
+    /// The newest decisions with their reasons; of an alert, delivery, group or heartbeat if its fingerprint, id, key or name is
+    /// given
     Decisions,
+    /// Heartbeats: which were heard, and which are missing
+    Heartbeats,
 }
 
 /// Which deliveries to show.

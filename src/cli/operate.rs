@@ -22,8 +22,7 @@ pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
         if let [about] = query.matchers.as_slice() {
             parameters.push(format!("about={}", percent(about)));
         } else if !query.matchers.is_empty() {
-            let mend =
-                "give one fingerprint, delivery id or group key; `ams2 query alerts --json` shows them";
+            let mend = "give one fingerprint, delivery id, group key or heartbeat; `ams2 query alerts --json` shows them";
             return Err(CliError::new(Exit::Usage, "decisions are about one thing", mend));
         }
     } else if !query.matchers.is_empty() {
@@ -54,6 +53,7 @@ pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
             "deliveries"
         }
         What::Decisions => "decisions",
+        What::Heartbeats => "heartbeats",
     };
     let path = format!("/api/v1/{path}?{}", parameters.join("&"));
     if query.json {
@@ -66,6 +66,7 @@ pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
         What::Groups => groups(listed(&client, &path).await?),
         What::Deliveries | What::DeadLetters => deliveries(listed(&client, &path).await?),
         What::Decisions => decisions(listed(&client, &path).await?),
+        What::Heartbeats => heartbeats(listed(&client, &path).await?),
     }
     Ok(Exit::Done)
 }
@@ -137,6 +138,20 @@ fn groups(rows: Vec<views::Group>) {
                 actions.push(vec!["none".into(), "0".into(), "never".into(), "nobody_to_tell".into()]);
             }
             actions.into_iter().map(move |action| [first.clone(), action].concat())
+        }),
+    );
+}
+
+fn heartbeats(mut rows: Vec<views::Heartbeat>) {
+    // Those with something wrong first.
+    let is_well = |row: &views::Heartbeat| matches!(row.state.as_str(), "waiting" | "up");
+    rows.sort_by(|a, b| (is_well(a), &a.name).cmp(&(is_well(b), &b.name)));
+    table(
+        &["NAME", "STATE", "HEARD", "RUNS SINCE", "DUE", "WHY"],
+        rows.into_iter().map(|row| {
+            let dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+            let heard = row.heard.unwrap_or_else(|| "never".into());
+            vec![row.name, row.state, heard, dash(row.started), dash(row.due), row.words]
         }),
     );
 }

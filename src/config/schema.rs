@@ -51,6 +51,27 @@ struct ConfigFile {
     resolve_when_muted: Option<bool>,
     /// Whether who was never told of an alert is told at once when its silence or mute time ends; true unless set.
     notify_when_unmuted: Option<bool>,
+    /// What is to be heard of again and again: silence becomes an alert.
+    heartbeats: Option<Vec<Heartbeat>>,
+}
+
+/// Something that is to be heard of again and again, such as a nightly job, by pings.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Heartbeat {
+    /// Its name, a part of its path: letters, digits, `.`, `_` and `-`.
+    name: String,
+    /// How often it is to be heard.
+    period: units::Duration,
+    /// How much later it may be.
+    grace: units::Duration,
+    /// The longest that a run may take from its start to its end; any time unless set.
+    max_duration: Option<units::Duration>,
+    /// Labels of its alert; `event` is `Heartbeat Missing` and `severity` is `major` unless set.
+    labels: Option<BTreeMap<String, String>>,
+    /// The only client that it is heard from; whoever may send such an alert unless set.
+    client: Option<String>,
 }
 
 /// A named set of times: a moment in one of the entries is in it.
@@ -542,6 +563,7 @@ mod tests {
             ("TimeRange", "time_intervals: [{name: n, time_intervals: [{times: [{qqqqqq: 1}]}]}]"),
             ("InhibitRule", "inhibit_rules: [{qqqqqq: 1}]"),
             ("Silences", "silences: {qqqqqq: 1}"),
+            ("Heartbeat", "heartbeats: [{qqqqqq: 1}]"),
         ];
         for (name, text) in rows {
             let object = if name.is_empty() { &schema } else { &schema["definitions"][name] };

@@ -20,8 +20,16 @@ const MARK: &str = "--- # included: ";
 /// The same before a template. No template may hold a line that begins with either.
 const TEMPLATE_MARK: &str = "--- # template: ";
 /// What an included file may hold.
-const INCLUDED_KEYS: [&str; 7] =
-    ["receivers", "routes", "clients", "severities", "removed", "time_intervals", "inhibit_rules"];
+const INCLUDED_KEYS: [&str; 8] = [
+    "receivers",
+    "routes",
+    "clients",
+    "severities",
+    "removed",
+    "time_intervals",
+    "inhibit_rules",
+    "heartbeats",
+];
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]

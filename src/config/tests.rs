@@ -1,5 +1,6 @@
 //! What the configuration says of each mistake: where, what, and how to mend it.
 
+mod heartbeats;
 mod muting;
 
 use super::*;

@@ -108,6 +108,7 @@ pub struct Api {
 pub fn routes(api: Api) -> Routes {
     Routes::new()
         .route("/api/v1/groups", get(groups))
+        .route("/api/v1/heartbeats", get(heartbeats))
         .route("/api/v1/decisions", get(decisions))
         .route("/api/v1/deliveries", get(deliveries))
         .route("/api/v1/deliveries/retry", post(orders::retry))
@@ -272,11 +273,31 @@ async fn groups(
     Ok(cut_to(response, limit, found))
 }
 
+async fn heartbeats(
+    State(api): State<Api>,
+    Extension(room): Extension<Room>,
+    query: RowQueried,
+) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    let (limit, filter) = (query.limit(), query.filter()?);
+    let matchers = api.router.ask(move |folded| compile(&filter, &folded.machine)).await??.0;
+    let look = move |machine: &Machine, row, out: Option<&mut Vec<u8>>| {
+        let heartbeat = machine.heartbeat_in(row).filter(|heartbeat| heartbeat.matches(&matchers));
+        let Some(heartbeat) = heartbeat else { return false };
+        if let Some(out) = out {
+            write(out, &views::Heartbeat::of(&heartbeat));
+        }
+        true
+    };
+    let (response, found) = pieces::listed(&api, room, limit, Machine::heartbeat_bound, look).await?;
+    Ok(cut_to(response, limit, found))
+}
+
 /// Filters of a query for decisions.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionQuery {
-    /// An alert's fingerprint, a delivery's id or a group's key.
+    /// An alert's fingerprint, a delivery's id, a group's key, a silence's id or a heartbeat's name.
     about: Option<String>,
     /// Most rows.
     limit: Option<usize>,

@@ -48,6 +48,9 @@ pub struct Decision {
     /// The silences concerned.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub silences: Vec<String>,
+    /// The heartbeat concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<String>,
 }
 
 impl Decision {
@@ -171,13 +174,20 @@ impl Decision {
             Decided::SilenceRefused { error, by } => {
                 Decision { reason: Some(format!("{error}; wanted by {by}")), ..said("silence_refused") }
             }
+            Decided::Heartbeat { name, alert, change, by, why } => Decision {
+                reason: Some(if by.is_empty() { why.clone() } else { format!("{why} (by {by})") }),
+                alerts: vec![alert.to_string()],
+                heartbeat: Some(name.to_string()),
+                ..said(&format!("heartbeat_{}", change.word()))
+            },
         }
     }
 
-    /// Whether it concerns this alert (by fingerprint), delivery (by id), group (by key) or silence (by id).
+    /// Whether it concerns this alert (by fingerprint), delivery (by id), group (by key), silence (by id) or heartbeat (by name).
     pub fn concerns(&self, what: &str) -> bool {
         let lists = [&self.alerts, &self.deliveries, &self.because_of, &self.silences];
-        lists.into_iter().flatten().chain(&self.delivery).chain(&self.group).any(|known| known == what)
+        let single = [&self.delivery, &self.group, &self.heartbeat];
+        lists.into_iter().flatten().chain(single.into_iter().flatten()).any(|known| known == what)
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use ams2_core::machine::HeartbeatState;
 use axum::{
     Router as Routes,
     extract::State,
@@ -69,9 +70,9 @@ async fn ready(State(status): State<Status>) -> Response {
 async fn metrics(State(status): State<Status>) -> Response {
     let asked = status.router.ask(|folded| {
         let machine = &folded.machine;
-        (machine.sizes(), machine.totals(), machine.pending())
+        (machine.sizes(), machine.totals(), machine.pending(), machine.heartbeats_by_state())
     });
-    let Ok(((alerts, groups, deliveries), totals, pending)) = asked.await else {
+    let Ok(((alerts, groups, deliveries), totals, pending, heartbeats)) = asked.await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the router does not answer\n").into_response();
     };
     let mut text = Text(String::new());
@@ -102,6 +103,7 @@ async fn metrics(State(status): State<Status>) -> Response {
     );
     text.counter("ams2_http_alerts", "Alerts accepted over HTTP and the socket.", load(&came.alerts));
     text.counter("ams2_http_alert_bytes", "Bytes of accepted bodies, decompressed.", load(&came.bytes));
+    text.counter("ams2_http_pings", "Pings of heartbeats accepted.", load(&came.pings));
     text.family("ams2_http_refused", "counter", "Requests refused, by reason and status.");
     for (reason, code, count) in came.refusals() {
         text.sample("ams2_http_refused_total", &[("reason", reason), ("code", &code)], count);
@@ -151,6 +153,10 @@ async fn metrics(State(status): State<Status>) -> Response {
     text.family("ams2_action_failing", "gauge", "1 when the action's far end fails and is probed.");
     for of in &pending {
         text.sample("ams2_action_failing", &[("action", &of.action.to_string())], of.open.into());
+    }
+    text.family("ams2_heartbeats", "gauge", "Heartbeats, by how they stand.");
+    for (state, count) in HeartbeatState::WORDS.into_iter().zip(heartbeats) {
+        text.sample("ams2_heartbeats", &[("state", state)], count);
     }
     decisions(&mut text, &status.counts);
     text.0.push_str("# EOF\n");

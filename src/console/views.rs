@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use ams2_core::{
     Wall,
-    machine::{AlertView, DeliveryStanding, DeliveryView, GroupView, SilenceView},
+    machine::{AlertView, DeliveryStanding, DeliveryView, GroupView, HeartbeatView, SilenceView},
 };
+use ams2_handlers::units::Duration;
 use serde::{Deserialize, Serialize};
 
 /// One alert that fires, or that ended and is not told everywhere.
@@ -135,6 +136,57 @@ pub struct Action {
     pub in_flight: u32,
     /// Whether its far end fails, so that one delivery at a time probes it.
     pub failing: bool,
+}
+
+/// One heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Its name.
+    pub name: String,
+    /// `waiting` (not heard yet), `up`, `missing`, `failed` or `overrun`.
+    pub state: String,
+    /// The same in a sentence.
+    pub words: String,
+    /// When anything was heard of it last, RFC 3339 in UTC; absent if never.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub heard: Option<String>,
+    /// When the run that is under way began; absent if none is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started: Option<String>,
+    /// When its alert is raised if nothing is heard until then; absent while that fires.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub due: Option<String>,
+    /// How often it is to be heard.
+    pub period: String,
+    /// How much later it may be.
+    pub grace: String,
+    /// The longest that a run may take; absent for any time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_duration: Option<String>,
+    /// Labels of its alert.
+    pub labels: BTreeMap<String, String>,
+    /// Fingerprint of its alert, whether that fires or not.
+    pub alert: String,
+}
+
+impl Heartbeat {
+    /// The heartbeat as the API shows it.
+    pub fn of(view: &HeartbeatView<'_>) -> Heartbeat {
+        let span = |ms: u64| Duration::from_ms(ms).to_string();
+        Heartbeat {
+            name: view.name().into(),
+            state: view.state().word().into(),
+            words: view.words(),
+            heard: view.heard().map(time),
+            started: view.started().map(time),
+            due: view.due().map(time),
+            period: span(view.period_ms()),
+            grace: span(view.grace_ms()),
+            max_duration: view.max_duration_ms().map(span),
+            labels: view.labels().iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
+            alert: view.alert().to_string(),
+        }
+    }
 }
 
 /// One silence.

@@ -9,7 +9,14 @@ use smol_str::SmolStr;
 const KIND_INPUT: u8 = 0;
 const KIND_ALERTS: u8 = 1;
 /// Version of inputs by postcard.
-pub(super) const INPUT_VERSION: u8 = 4;
+pub(super) const INPUT_VERSION: u8 = 5;
+/// The oldest that is read: it lacks kinds of inputs, and has those that it has as they are.
+const INPUT_VERSION_MIN: u8 = 4;
+
+/// Whether inputs of this version are read.
+fn is_known(version: u8) -> bool {
+    (INPUT_VERSION_MIN..=INPUT_VERSION).contains(&version)
+}
 
 const LABELS_EARLIER: u8 = 1;
 const TEXT_EARLIER: u8 = 2;
@@ -218,7 +225,7 @@ impl<'a> Decoder<'a> {
     pub fn input(&mut self, earlier: &impl Earlier, base_ms: i64) -> Result<Input, Undecodable> {
         match self.byte()? {
             KIND_INPUT => {
-                if self.byte()? != INPUT_VERSION {
+                if !is_known(self.byte()?) {
                     return Err(Undecodable::Newer);
                 }
                 let length = self.length()?;
@@ -252,7 +259,8 @@ impl<'a> Decoder<'a> {
         if self.is_alerts() {
             return self.skip_alerts().map(Some);
         }
-        if (self.byte()?, self.byte()?) != (KIND_INPUT, INPUT_VERSION) {
+        let (kind, version) = (self.byte()?, self.byte()?);
+        if kind != KIND_INPUT || !is_known(version) {
             return Err(Undecodable::Newer);
         }
         let length = self.length()?;
@@ -471,7 +479,8 @@ mod tests {
             "Advanced",
             "Carried",
             "Silence",
+            "Ping",
         ];
-        assert_eq!((INPUT_VERSION, variants), (4, &kinds[..]));
+        assert_eq!((INPUT_VERSION, variants), (5, &kinds[..]));
     }
 }

@@ -237,13 +237,14 @@ enum Whose {
 }
 
 impl Whose {
-    /// Whose an input is that is no client's.
+    /// Whose an input is, beside a client's alerts.
     fn of(input: &Input) -> Whose {
         match input {
             Input::Acknowledge(_) | Input::Deliveries(_) | Input::Silence(_) | Input::ConfigInstalled(_) => {
                 Whose::Operator
             }
             Input::Carried(_) => Whose::Carrying,
+            Input::Ping(_) => Whose::Client,
             Input::Alerts(_)
             | Input::Own(_)
             | Input::Outcome(_)
@@ -287,7 +288,7 @@ impl Journal {
         self.enter(Input::Alerts(arrival), bytes, Whose::Client)?.await.unwrap_or(Err(Refused::Failed))
     }
 
-    /// Keeps an input of our own, or an operator's; answers with its sequence number once it is flushed.
+    /// Keeps an input of our own, an operator's, or a client's ping; answers with its sequence number once it is flushed.
     pub async fn append(&self, input: Input) -> Result<u64, Refused> {
         let bytes = memory_bytes(&input);
         let whose = Whose::of(&input);
@@ -572,6 +573,7 @@ fn memory_bytes(input: &Input) -> usize {
             };
             command.by.len() + which
         }
+        Input::Ping(ping) => ping.name.len() + ping.client.len() + ping.words.len(),
         Input::Own(OwnEvent::AccessDenied { from, what }) => from.len() + what.len(),
         Input::Own(OwnEvent::ConfigRefused { why }) => why.len(),
         Input::Own(OwnEvent::JournalDamaged { what }) => what.len(),

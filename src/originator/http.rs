@@ -25,6 +25,7 @@ use super::{
     inbound::Hooks,
     json::Limits,
     linger::{Lingering, Unread},
+    pings::Heartbeats,
     refusals::Refusals,
     requests::answer,
 };
@@ -63,6 +64,8 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Web hooks of other tools.
     pub inbound: Arc<Hooks>,
+    /// What may be heard of by pings.
+    pub heartbeats: Arc<Heartbeats>,
 }
 
 /// What every listener shares.
@@ -370,6 +373,7 @@ mod tests {
                 prefix: SmolStr::default(),
                 tls: None,
                 inbound: Arc::default(),
+                heartbeats: Arc::default(),
             })),
             metrics: Arc::default(),
             on_denied: Box::new(|_, _| {}),

@@ -30,6 +30,8 @@ pub struct OriginatorMetrics {
     pub alerts: AtomicU64,
     /// Bytes of accepted bodies, decompressed.
     pub bytes: AtomicU64,
+    /// Pings of heartbeats that were answered 200.
+    pub pings: AtomicU64,
     /// Refused requests, as [`REFUSALS`] stand.
     refused: [AtomicU64; REFUSALS.len()],
     /// Those with another status.

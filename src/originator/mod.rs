@@ -11,6 +11,7 @@ mod json;
 mod linger;
 pub mod mapping;
 mod metrics;
+mod pings;
 mod problem;
 mod refusals;
 mod requests;
@@ -20,6 +21,7 @@ pub use auth::{Clients, KnownClient, Right, TokenHash};
 pub use http::{BodyReaders, Listener, Serving, Settings, Tls, serve};
 pub use json::{AlertProblem, BadBody, Limits, Mistakes, parse, parse_v2};
 pub use metrics::OriginatorMetrics;
+pub use pings::Heartbeats;
 pub use refusals::Refusals;
 pub use socket::{PATH_BYTES_MAX as SOCKET_BYTES_MAX, SocketError, SocketSettings, listen};
 

@@ -1,5 +1,5 @@
-//! Requests: who asks, whether they may, and where it leads. Alerts are taken by `alerts`; every other path goes to the routes
-//! that were handed in, after the same questions.
+//! Requests: who asks, whether they may, and where it leads. Alerts are taken by `alerts`, pings by `pings`; every other path
+//! goes to the routes that were handed in, after the same questions.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -16,6 +16,7 @@ use super::{
     body::{Largest, read_body},
     http::{ANSWER_TIMES, Peer, Serving, Settings},
     inbound,
+    pings::{self, take_ping},
     problem::Problem,
 };
 use crate::{
@@ -82,7 +83,9 @@ async fn route<I: Intake>(
     check_one_host(&request)?;
     let settings = serving.settings();
     check_host(&request, peer, &settings.hosts)?;
-    check_origin(&request)?;
+    if !request.method().is_safe() {
+        check_origin(&request)?;
+    }
     if matches!(peer, Peer::Tcp { .. }) && !settings.prefix.is_empty() {
         if request.method().is_safe() && matches!(request.uri().path(), "/" | "") {
             let below = format!("{}/", settings.prefix);
@@ -121,7 +124,9 @@ async fn answer_path<I: Intake>(
         return Err(problem);
     }
     let sender = who(&request, peer, &settings.clients)?;
+    let is_ping = path.starts_with(pings::PATHS);
     let right = match request.method() {
+        _ if is_ping => Right::Send,
         &Method::POST if path == ALERTS || path == alertmanager::ALERTS => Right::Send,
         method if method.is_safe() => Right::Read,
         _ => Right::Operate,
@@ -129,6 +134,12 @@ async fn answer_path<I: Intake>(
     check_right(&sender, right)?;
     // Who has no name of its own shares with those that come from the same place.
     let room = room(sender.known.map_or_else(|| peer.name(), |client| client.name.clone()));
+    if is_ping {
+        // Whatever its method is, it changes something.
+        check_origin(&request)?;
+        let largest = largest_order(&settings.limits);
+        return take_ping(request, sender, serving, settings, largest, room.flight()).await;
+    }
     if right == Right::Send {
         let shape = if path == ALERTS { Shape::Native } else { Shape::Alertmanager };
         let from = sender.name.clone();
@@ -204,10 +215,10 @@ fn check_host(request: &Request<Incoming>, peer: Peer, hosts: &[String]) -> Resu
     ))
 }
 
-/// A page of another site may make a browser post here; what changes nothing, and what shows a token, is no concern.
+/// A page of another site may make a browser post here, or ping; what shows a token is no concern.
 fn check_origin(request: &Request<Incoming>) -> Result<(), Problem> {
     let headers = request.headers();
-    if request.method().is_safe() || headers.contains_key(header::AUTHORIZATION) {
+    if headers.contains_key(header::AUTHORIZATION) {
         return Ok(());
     }
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
@@ -279,6 +290,15 @@ fn unauthorized() -> Problem {
     )
 }
 
+/// The largest body of anything but alerts.
+fn largest_order(limits: &HttpLimits) -> Largest {
+    let (bytes, by) = match limits.body_bytes < ORDER_BYTES_MAX {
+        true => (limits.body_bytes, BODY_BYTES),
+        false => (ORDER_BYTES_MAX, "no order is larger"),
+    };
+    Largest { bytes, by, mend: "send less in one request" }
+}
+
 async fn pass_on<I: Intake>(
     request: Request<Incoming>,
     operator: Option<SmolStr>,
@@ -287,11 +307,7 @@ async fn pass_on<I: Intake>(
     room: Room,
 ) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
-    let (bytes, by) = match limits.body_bytes < ORDER_BYTES_MAX {
-        true => (limits.body_bytes, BODY_BYTES),
-        false => (ORDER_BYTES_MAX, "no order is larger"),
-    };
-    let largest = Largest { bytes, by, mend: "send less in one request" };
+    let largest = largest_order(limits);
     let mut flight = room.flight();
     let body = match hyper::body::Body::is_end_stream(&body) {
         true => Bytes::new(),

@@ -17,7 +17,7 @@ use crate::{
     console::ReloadOrder,
     handler::Handler,
     journal::Journal,
-    originator::{Serving, Settings},
+    originator::{Heartbeats, Serving, Settings},
     router::{Router, Unanswered},
     upkeep,
     wording::Wording,
@@ -199,5 +199,6 @@ pub(super) fn settings(loaded: &Loaded, connections: usize) -> Settings {
         prefix: loaded.http.as_ref().map(|http| http.prefix.clone()).unwrap_or_default(),
         tls: loaded.http.as_ref().and_then(|http| http.tls.clone()),
         inbound: loaded.inbound.clone(),
+        heartbeats: Arc::new(Heartbeats::of(&loaded.core)),
     }
 }

@@ -20,6 +20,7 @@ mod files;
 mod filesystems;
 mod four_actions;
 mod harness;
+mod heartbeats;
 mod hostile;
 mod inbound;
 mod isolation;

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The most work of one piece of a record that is worked on in steps of a single unit, in grains, and how many pieces it took.
-fn most_of_a_piece(world: &mut World, input: Input) -> (u64, usize) {
+pub(super) fn most_of_a_piece(world: &mut World, input: Input) -> (u64, usize) {
     world.machine.effort.of_piece = (0, 0);
     let record = JournalRecord { seq: world.machine.next_seq(), at: world.now, input };
     world.machine.apply(record);

@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     calendar::{Span, TimeInterval, TimeRange},
-    config::{InhibitRule, Muting},
+    config::{Heartbeat, InhibitRule, Muting},
+    input::{Ping, PingKind},
     silence::{SetSilence, SilenceId, SilenceOrder},
 };
 use proptest::prelude::*;
@@ -33,6 +34,10 @@ enum Act {
         seconds: u16,
     },
     Expire(u8),
+    Ping {
+        which: u8,
+        how: u8,
+    },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -48,6 +53,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => any::<i32>().prop_map(Act::Clock),
         1 => (0u8..6, 0u8..4, 1u16..600).prop_map(|(host, which, seconds)| Act::Silence { host, which, seconds }),
         1 => (0u8..8).prop_map(Act::Expire),
+        3 => (0u8..4, 0u8..6).prop_map(|(which, how)| Act::Ping { which, how }),
     ]
 }
 
@@ -92,7 +98,21 @@ fn some_config(variant: u8) -> Config {
     if variant == 3 {
         config.muting = Muting::ALERTMANAGER;
     }
+    config.heartbeats = heartbeats(variant);
     config
+}
+
+/// Those of a config: which there are, how often they come, and what their alerts say differ.
+fn heartbeats(variant: u8) -> Vec<Heartbeat> {
+    let heartbeat = |which: u8| Heartbeat {
+        name: format!("job-{which}").into(),
+        period_ms: 100_000 * (1 + u64::from(which) * u64::from(variant)),
+        grace_ms: 20_000,
+        max_duration_ms: (which == 1).then_some(50_000),
+        labels: [("host".into(), format!("{variant}").into())].into(),
+        client: None,
+    };
+    (0..3).filter(|which| *which != variant).map(heartbeat).collect()
 }
 
 /// Alerts of hosts, which end now or in an hour, or have an id; some ids are keys, too.
@@ -181,6 +201,19 @@ fn journal(script: &[Act]) -> World {
                 let id = SilenceId(u128::from(*which));
                 world.input(Input::Silence(SilenceOrder::Expire { id, by: "ann".into() }));
             }
+            Act::Ping { which, how } => {
+                let kinds = [
+                    PingKind::Success,
+                    PingKind::Start,
+                    PingKind::Fail,
+                    PingKind::Exit(0),
+                    PingKind::Exit(7),
+                    PingKind::Log,
+                ];
+                let (name, client) = (format!("job-{which}").into(), "cron".into());
+                let kind = kinds[usize::from(*how) % kinds.len()];
+                world.input(Input::Ping(Ping { name, kind, client, words: "words".into() }));
+            }
             Act::Reload(variant) => world.install(some_config(*variant), vec![]),
             Act::Acknowledge(host) => {
                 let matchers = vec![Matcher::parse(&format!("host=\"{host}\"")).expect("valid")];
@@ -215,7 +248,7 @@ fn numbered_script(seed: u64) -> Vec<Act> {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % bound
     };
-    let act = |_| match draw(27) {
+    let act = |_| match draw(30) {
         0..=5 => Act::Alert {
             host: draw(6) as u8,
             resolve: draw(2) == 0,
@@ -236,6 +269,7 @@ fn numbered_script(seed: u64) -> Vec<Act> {
             let mut alert = || (draw(6) as u8, draw(2) == 0, (draw(2) == 0).then(|| draw(4) as u8));
             Act::Batch([alert(), alert(), alert()].into())
         }
+        26..=28 => Act::Ping { which: draw(4) as u8, how: draw(6) as u8 },
         _ => Act::Clock(draw(1 << 31) as i32),
     };
     (0..60).map(act).collect()
@@ -246,7 +280,7 @@ fn numbered_script(seed: u64) -> Vec<Act> {
 /// in both builds.
 #[test]
 fn debug_and_release_builds_decide_the_same() {
-    const DECIDED: [u64; 2] = [0xd16f_a60d_869e_c780, 0x078b_07b2_9808_79ff];
+    const DECIDED: [u64; 2] = [0x979b_ef98_7ff5_68d8, 0x483f_ffea_423a_7def];
     let mut hashes = [0xcbf2_9ce4_8422_2325u64; 2];
     let feed = |hash: &mut u64, bytes: &[u8]| {
         for byte in bytes {

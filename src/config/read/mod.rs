@@ -1,5 +1,6 @@
 //! What each key means: the whole file, and what is neither receiver, route nor way in.
 
+mod heartbeats;
 mod inbound;
 mod mapping;
 mod muting;
@@ -36,7 +37,7 @@ use crate::{
 
 /// Labels that ams2 sets on every own alert.
 const OWN_NAMES: [&str; 4] = ["source", "event", "event_id", "severity"];
-/// Most labels that it sets on one: those, and three about a delivery or a client.
+/// Most labels that it sets on one: those, and three about a delivery, a client or a heartbeat.
 const OWN_COUNT: usize = 7;
 /// Room for them and for its words, in bytes.
 const OWN_BYTES: usize = 8 << 10;
@@ -165,8 +166,11 @@ impl Reader<'_> {
         let (http, socket, clients, alert_limits, inbound) = self.originator(originator, &data_dir);
         let own_labels = fields.take("own_labels");
         let own_labels = own_labels.map(|node| self.own_labels(node, &alert_limits)).unwrap_or_default();
+        let heartbeats = fields.take("heartbeats");
+        let heartbeats = heartbeats.map(|node| self.heartbeats(node, &clients, &alert_limits));
+        let heartbeats = heartbeats.unwrap_or_default();
         if let (Some(node), Some(route)) = (route_node, &route) {
-            self.own_events_without_route(node, route, &own_labels);
+            self.own_events_without_route(node, route, &own_labels, !heartbeats.is_empty());
         }
         fields.end(&mut self.found);
         let config = Config {
@@ -181,6 +185,7 @@ impl Reader<'_> {
             inhibit_rules,
             silences,
             muting,
+            heartbeats,
         };
         Some(Loaded {
             core: config,
@@ -324,6 +329,12 @@ impl Reader<'_> {
             }
             labels.insert(name.into(), text.into());
         }
+        self.sizes_of_own(node, &labels, limits);
+        labels
+    }
+
+    /// Labels that own alerts get beside what ams2 says.
+    fn sizes_of_own(&mut self, node: &Node, labels: &BTreeMap<SmolStr, SmolStr>, limits: &Limits) {
         let bytes: usize =
             labels.iter().map(|(name, value): (&SmolStr, &SmolStr)| name.len() + value.len()).sum();
         if bytes.saturating_add(OWN_BYTES) > limits.alert_bytes {
@@ -341,7 +352,6 @@ impl Reader<'_> {
             );
             self.found.error(node.place, message, "use fewer");
         }
-        labels
     }
 
     fn external_url(&mut self, node: &Node) -> Option<SmolStr> {

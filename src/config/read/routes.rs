@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ams2_core::{
     Severities, Severity,
     config::{GroupBy, Notify, Route},
-    machine::{OWN_CLIENT, OWN_EVENTS, OWN_LABEL},
+    machine::{HEARTBEAT_LABEL, HEARTBEAT_MISSING, OWN_CLIENT, OWN_EVENTS, OWN_LABEL},
     matcher::{Compiled, Matcher, Op},
 };
 use smol_str::SmolStr;
@@ -16,7 +16,7 @@ use crate::config::{Place, nearest, tree::Node};
 /// Labels that say which kind of own alert it is.
 const OWN_KIND: [&str; 3] = [OWN_LABEL, "event", "event_id"];
 /// Labels of own alerts whose values cannot be known before.
-const OWN_VARIES: [&str; 3] = ["receiver", "action", "client"];
+const OWN_VARIES: [&str; 4] = ["receiver", "action", "client", HEARTBEAT_LABEL];
 
 impl Reader<'_> {
     pub(super) fn root(
@@ -90,9 +90,12 @@ impl Reader<'_> {
         node: &Node,
         root: &Route,
         own_labels: &BTreeMap<SmolStr, SmolStr>,
+        has_heartbeats: bool,
     ) {
         let (mut is_by_kind, mut left) = (false, Vec::new());
-        for (event, event_id, severity) in OWN_EVENTS {
+        let may_be =
+            OWN_EVENTS.into_iter().filter(|(event, ..)| has_heartbeats || *event != HEARTBEAT_MISSING);
+        for (event, event_id, severity) in may_be {
             let mut labels = own_labels.clone();
             let own = [
                 (OWN_LABEL, OWN_CLIENT),

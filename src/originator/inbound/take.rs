@@ -223,6 +223,7 @@ pub(super) mod tests {
             prefix: SmolStr::default(),
             tls: None,
             inbound: Arc::new(Hooks::default()),
+            heartbeats: Arc::default(),
         }
     }
 
