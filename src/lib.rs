@@ -7,6 +7,7 @@ pub mod console;
 mod denied;
 pub mod flight;
 pub mod handler;
+pub mod hosts;
 pub mod journal;
 pub mod originator;
 pub mod poison;

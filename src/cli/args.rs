@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::hosts::{ADVANCED, SIMPLE};
+use crate::hosts::CACHE_VARIABLE;
+
 /// An alert router: nothing accepted is lost, every why has an answer.
 #[derive(Debug, Parser)]
 #[command(name = "ams2", version, about, max_term_width = 100)]
@@ -38,8 +41,10 @@ pub enum Verb {
     Mib(MibVerb),
     /// Load the configuration again; a wrong one is refused and the old one stays
     Reload(Reload),
-    /// Bring a configuration over from another program
+    /// Bring a configuration over from another program, or a list of computers
     Import(ImportVerb),
+    /// About computers by name and address
+    Client(ClientVerb),
     /// Write our configuration in another program's words
     Export(ExportVerb),
     /// About configurations
@@ -87,6 +92,131 @@ pub enum ImportFrom {
         /// Report what is translated, too
         #[arg(long)]
         all: bool,
+    },
+    /// A list of computers: pairs of a name and an address, as AMS²'s Importer took them
+    #[command(long_about = SIMPLE, after_long_help = ADVANCED)]
+    Hosts(ImportHosts),
+}
+
+/// `ams2 import hosts`.
+#[derive(Debug, clap::Args)]
+pub struct ImportHosts {
+    /// The list; `-` reads standard input. Without it: help
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Between name and address: one character, LF or SP. Default: `,`
+    #[arg(value_name = "DELIM1")]
+    pub delim1: Option<String>,
+    /// Between pairs: one character, LF or SP. Default: LF
+    #[arg(value_name = "DELIM2")]
+    pub delim2: Option<String>,
+    /// 1: name, address; 2: address, name
+    #[arg(value_name = "ORDER", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub order: u8,
+    /// The list's computers take the place of those with their name or address
+    #[arg(long)]
+    pub replace: bool,
+    /// Empty the cache before, or only of what has this origin
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all"
+    )]
+    pub clear: Option<Cleared>,
+    /// Take `;` and `:` for what they are, not for the beginning of a comment
+    #[arg(long)]
+    pub no_comments: bool,
+    /// Say what would be done, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The cache. Default: ams2/hosts.json in $XDG_STATE_HOME or ~/.local/state
+    #[arg(long, value_name = "FILE", env = CACHE_VARIABLE)]
+    pub cache: Option<PathBuf>,
+}
+
+/// Which computers of the cache are to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Cleared {
+    /// All of them
+    All,
+    /// Those that a list brought
+    Imported,
+    /// Those that discovery found
+    Discovered,
+}
+
+/// `ams2 client`.
+#[derive(Debug, clap::Args)]
+pub struct ClientVerb {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: ClientDo,
+}
+
+/// What to do about computers.
+#[derive(Debug, Subcommand)]
+pub enum ClientDo {
+    /// The cache that discovery begins with
+    Cache(CacheVerb),
+}
+
+/// `ams2 client cache`.
+#[derive(Debug, clap::Args)]
+pub struct CacheVerb {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: CacheDo,
+}
+
+/// What to do with the cache.
+#[derive(Debug, Subcommand)]
+pub enum CacheDo {
+    /// List the computers: name, address, where they are known from, and when they last answered
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The cache. Default: ams2/hosts.json in $XDG_STATE_HOME or ~/.local/state
+        #[arg(long, value_name = "FILE", env = CACHE_VARIABLE)]
+        cache: Option<PathBuf>,
+    },
+    /// Empty the cache, or only of what has this origin: `clear discovered` or `clear=discovered`. Asks first
+    Clear {
+        /// Which computers. Default: all, those that a list brought, too
+        #[arg(value_name = "ORIGIN", value_enum)]
+        origin: Option<Cleared>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        /// The cache. Default: ams2/hosts.json in $XDG_STATE_HOME or ~/.local/state
+        #[arg(long, value_name = "FILE", env = CACHE_VARIABLE)]
+        cache: Option<PathBuf>,
+    },
+    /// The same, as `import hosts` writes it
+    #[command(name = "clear=imported", hide = true)]
+    ClearImported {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        /// The cache
+        #[arg(long, value_name = "FILE", env = CACHE_VARIABLE)]
+        cache: Option<PathBuf>,
+    },
+    /// The same, as `import hosts` writes it
+    #[command(name = "clear=discovered", hide = true)]
+    ClearDiscovered {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        /// The cache
+        #[arg(long, value_name = "FILE", env = CACHE_VARIABLE)]
+        cache: Option<PathBuf>,
     },
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     CliError, Exit,
-    args::{ExportTo, ExportVerb, Format, ImportFrom, ImportVerb},
+    args::{ExportTo, ExportVerb, Format},
     operate::shown,
     say, talk,
 };
@@ -24,16 +24,22 @@ pub(super) fn wrong(wrong: &config::Wrong) -> CliError {
     CliError::new(Exit::Usage, shown.strip_prefix("error: ").unwrap_or(shown), "")
 }
 
-pub(super) fn import(import: ImportVerb) -> Result<Exit, CliError> {
-    let ImportFrom::Alertmanager { file, output, secrets, report, all } = import.from;
+/// `ams2 import alertmanager`.
+pub(super) fn import(
+    file: &Path,
+    output: Option<&Path>,
+    secrets: &Path,
+    report: Format,
+    all: bool,
+) -> Result<Exit, CliError> {
     let folder = secrets.display().to_string();
-    let imported = alertmanager::read(&file, SecretsTo::Folder(folder)).map_err(|found| wrong(&found))?;
+    let imported = alertmanager::read(file, SecretsTo::Folder(folder)).map_err(|found| wrong(&found))?;
     if !imported.secrets.is_empty() {
         // As the configuration names it: beside the configuration.
-        let beside = output.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        write_secrets(&beside.join(&secrets), &imported)?;
+        let beside = output.and_then(Path::parent).unwrap_or(Path::new(""));
+        write_secrets(&beside.join(secrets), &imported)?;
     }
-    match &output {
+    match output {
         None => say(imported.text.trim_end()),
         Some(path) => std::fs::write(path, &imported.text).map_err(|error| {
             CliError::new(Exit::Failed, format!("{} cannot be written: {error}", path.display()), "")

@@ -3,6 +3,7 @@
 pub mod args;
 mod bring;
 mod client;
+mod hosts;
 mod operate;
 mod pages;
 mod send;
@@ -15,7 +16,7 @@ use std::{fmt, process::ExitCode};
 
 use clap::Parser;
 
-use args::{Args, ConfigDo, MibDo, TemplateDo, Verb};
+use args::{Args, ClientDo, ConfigDo, ImportFrom, MibDo, TemplateDo, Verb};
 
 /// What the exit code says. Documented in `docs/cli.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +129,15 @@ fn run(args: Args) -> Result<Exit, CliError> {
             }
         },
         Verb::Reload(reload) => block_on(operate::reload(reload)),
-        Verb::Import(import) => bring::import(import),
+        Verb::Import(import) => match import.from {
+            ImportFrom::Alertmanager { file, output, secrets, report, all } => {
+                bring::import(&file, output.as_deref(), &secrets, report, all)
+            }
+            ImportFrom::Hosts(import) => hosts::import(import),
+        },
+        Verb::Client(client) => match client.verb {
+            ClientDo::Cache(cache) => hosts::cache(cache.verb),
+        },
         Verb::Export(export) => bring::export(export),
         Verb::Config(config) => match config.verb {
             ConfigDo::Schema => pages::schema(),

@@ -22,6 +22,7 @@ mod four_actions;
 mod harness;
 mod heartbeats;
 mod hostile;
+mod hosts;
 mod inbound;
 mod isolation;
 mod kill;
