@@ -276,6 +276,11 @@ impl Machine {
 
     /// Nothing was heard of a heartbeat in time, or a run of it did not end.
     pub(super) fn heartbeat_due(&mut self, number: u32) {
+        self.look_for_pause();
+        if self.state.heartbeats.due(number) > self.now {
+            self.arm_heartbeat(number);
+            return;
+        }
         let row = &mut self.state.heartbeats.rows[number];
         let runs = row.started.is_some() && row.rhythm.max_duration_ms.is_some();
         let (state, change) = match runs {
@@ -397,20 +402,30 @@ impl Machine {
         self.raise(OwnAlert { output: text("output"), ..own });
     }
 
-    /// The process starts after so long a downtime: what may have been said meanwhile was not heard, and is waited for anew.
-    pub(super) fn heartbeats_after(&mut self, downtime_ms: u64) {
+    /// Nobody listened for so long from this moment on: what may have been said meanwhile is waited for anew, as if it had been
+    /// heard at `again`. What was late before has that long once more only if its grace is not longer.
+    pub(super) fn nobody_listened(&mut self, from: At, downtime_ms: u64, again: At) {
         if downtime_ms < DOWNTIME_MS_MIN {
             return;
         }
-        let now = self.now;
         for (_, row) in self.state.heartbeats.rows.iter_mut().filter(|(_, row)| row.state.is_well()) {
             let expected = row.since.plus(row.rhythm.period_ms);
-            let is_late = expected <= now && downtime_ms < row.rhythm.grace_ms;
-            if row.started.take().is_some() || expected <= now.plus(downtime_ms) && !is_late {
-                row.since = now;
+            let was_late = expected <= from && downtime_ms < row.rhythm.grace_ms;
+            if row.started.take().is_some() || expected <= from.plus(downtime_ms) && !was_late {
+                row.since = again;
             }
         }
         self.arm_heartbeats();
+    }
+
+    /// A timer that comes up long after its time shows that the machine was suspended, or that its disk hung: that nobody
+    /// listened since the last record, as far as anybody knows. Once a record.
+    fn look_for_pause(&mut self) {
+        let (is_late, from) = (self.reached.since(self.now) >= DOWNTIME_MS_MIN, self.state.at);
+        if is_late && self.paused_before != self.seq {
+            self.paused_before = self.seq;
+            self.nobody_listened(from, self.reached.since(from), self.reached);
+        }
     }
 
     pub(super) fn arm_heartbeat(&mut self, number: u32) {

@@ -116,6 +116,8 @@ pub struct Machine {
     unknown_outcomes: u32,
     /// A start is under way: until attempts of the process before are forgotten, none is made.
     starting: bool,
+    /// The last record before which nobody listened for a while; see [`Machine::look_for_pause`].
+    paused_before: u64,
 }
 
 impl Default for Machine {
@@ -147,6 +149,7 @@ impl Default for Machine {
             crashed: false,
             unknown_outcomes: 0,
             starting: false,
+            paused_before: 0,
         }
     }
 }

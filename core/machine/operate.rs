@@ -157,7 +157,7 @@ impl Machine {
         if clock_moved {
             self.at_new_time();
         }
-        self.heartbeats_after(u64::try_from(downtime_ms).unwrap_or(0));
+        self.nobody_listened(self.now, u64::try_from(downtime_ms).unwrap_or(0), self.now);
         self.state.stopping = None;
         self.unknown_outcomes = 0;
         let deliveries = self.state.deliveries.iter();

@@ -311,6 +311,31 @@ fn a_router_that_was_down_for_long_misses_nobody_and_a_short_stop_forgets_nothin
 }
 
 #[test]
+fn a_machine_that_was_suspended_misses_nobody_and_a_timer_that_is_a_little_late_does() {
+    for (pause, state) in [(20_000, HeartbeatState::Missing), (3 * 60 * MINUTE, HeartbeatState::Up)] {
+        let limited = Heartbeat { max_duration_ms: Some(30 * MINUTE), ..heartbeat("runs") };
+        let mut world = world(vec![heartbeat("a"), heartbeat("b"), limited]);
+        world.ping("a", PingKind::Success);
+        world.ping("b", PingKind::Success);
+        world.ping("runs", PingKind::Start);
+        world.wait(5 * MINUTE);
+        world.ping("b", PingKind::Success);
+        // The clock goes on meanwhile, and nobody has a turn until long after a's time.
+        world.now = world.now.plus(7 * MINUTE + pause);
+        world.input(Input::Advanced);
+        assert_eq!(world.state("a"), state, "{pause}");
+        assert_eq!((world.state("b"), world.state("runs")), (HeartbeatState::Up, HeartbeatState::Waiting));
+        if pause > MINUTE {
+            // From then on they have their whole time, the run as if it had ended.
+            world.wait(12 * MINUTE - 1);
+            assert!(world.complaints().is_empty());
+            world.wait(1);
+            assert_eq!(["a", "b", "runs"].map(|name| world.state(name)), [HeartbeatState::Missing; 3]);
+        }
+    }
+}
+
+#[test]
 fn a_downtime_in_which_no_ping_was_due_changes_nothing() {
     let mut world = world(vec![Heartbeat { period_ms: 24 * 60 * MINUTE, ..heartbeat("a") }]);
     world.ping("a", PingKind::Success);
