@@ -57,6 +57,9 @@ pub fn export(config: &Config) -> Exported {
             out.span(span, &interval.name);
         }
     }
+    if !config.heartbeats.is_empty() {
+        out.note(format!("heartbeats: {} of them", config.heartbeats.len()));
+    }
     let text = match out.approximated.len() {
         0 => out.text,
         // Where `amtool` and whoever else reads the status sees it, too.
@@ -328,6 +331,10 @@ receivers:
         ] {
             assert!(nights.text.contains(words), "{words}: {}", nights.text);
         }
+        let jobs = exported(
+            "receivers: [{name: a}]\nroute: {receiver: a}\nheartbeats: [{name: j, period: 1h, grace: 1m}]\n",
+        );
+        assert_eq!(jobs.approximated, ["heartbeats: 1 of them"]);
         let said = ["receiver a: its 1 actions", "time interval n: a range over midnight on certain days"];
         assert_eq!(nights.approximated, said);
     }

@@ -6,6 +6,7 @@
 //! `AMS2_SEED=N cargo nextest run -p ams2 one_seed` runs one seed; `AMS2_TEST_LONG=1` runs more of them.
 
 mod far_ends;
+mod heartbeats;
 mod oracle;
 mod plan;
 mod process;
@@ -14,6 +15,9 @@ mod script;
 mod walks;
 mod world;
 
+use std::collections::BTreeSet;
+
+use ams2_core::effect::HeartbeatChange;
 use world::World;
 
 /// Seeds of the normal run, and of the long one.
@@ -72,6 +76,18 @@ fn no_accepted_alert_is_lost_part_3() {
 #[test]
 fn no_accepted_alert_is_lost_part_4() {
     part(3);
+}
+
+#[test]
+fn whatever_may_become_of_a_heartbeat_happens_in_some_world() {
+    let mut changes = BTreeSet::new();
+    for seed in 0..200 {
+        changes.extend(check(seed).heartbeats.changes.into_keys());
+    }
+    use HeartbeatChange::{Awaited, Failed, Heard, Missing, Overrun, Removed, Returned};
+    for change in [Awaited, Failed, Heard, Missing, Overrun, Removed, Returned] {
+        assert!(changes.contains(&change), "{change:?} is not in {changes:?}");
+    }
 }
 
 #[test]

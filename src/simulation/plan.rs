@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use ams2_core::{
     Config,
     config::{
-        ActionId, ActionSpec, GiveUp, GroupBy, InhibitRule, Install, Notify, RULE_VERSION, Receiver, Removed,
-        Route,
+        ActionId, ActionSpec, GiveUp, GroupBy, Heartbeat, InhibitRule, Install, Notify, RULE_VERSION,
+        Receiver, Removed, Route,
     },
     matcher::Matcher,
 };
@@ -18,6 +18,9 @@ pub const HOUR: u64 = 60 * MINUTE;
 
 /// What happens in the simulated world: the `event` labels of its alerts, each with routes of its own in the plans.
 pub const EVENTS: [&str; 6] = ["Virus", "Disk", "Link", "Job", "Door", "Fan"];
+
+/// Jobs that ping; not every plan waits for all of them.
+pub const JOBS: [&str; 3] = ["backup", "report", "sweep"];
 
 /// How an action behaves, as far as the router knows.
 #[derive(Clone, Debug)]
@@ -248,6 +251,19 @@ impl Plan {
         PlanAction { max_in_flight: 1, ..found.expect("some plan has it") }
     }
 
+    /// What is to be heard of again and again: which there are, and how often they come, differs.
+    fn heartbeats(&self) -> impl Iterator<Item = Heartbeat> {
+        let heartbeat = |name: &&str| Heartbeat {
+            name: (*name).into(),
+            period_ms: if self.number < 3 { 20 * MINUTE } else { 50 * MINUTE },
+            grace_ms: 5 * MINUTE,
+            max_duration_ms: (*name == JOBS[1]).then_some(10 * MINUTE),
+            labels: [("host".into(), format!("{}", self.number / 2).into())].into(),
+            client: None,
+        };
+        JOBS.iter().take(1 + self.number % JOBS.len()).map(heartbeat)
+    }
+
     /// What the core is given.
     pub fn install(&self, removed: Vec<(ActionId, Removed)>, by: &str) -> Install {
         Install {
@@ -297,6 +313,7 @@ impl Plan {
         let mut config = Config::single(receivers[0].clone(), root);
         config.receivers = receivers;
         config.inhibit_rules = self.rules.iter().map(rule).collect();
+        config.heartbeats = self.heartbeats().collect();
         config.resolve_timeout_ms = 5 * MINUTE;
         config.give_up = GiveUp { after_ms: 2 * HOUR, critical_after_ms: 6 * HOUR };
         config

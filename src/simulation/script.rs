@@ -4,13 +4,15 @@ use ams2_core::{
     AlertBatch, BatchBuilder, Input, Wall,
     batch::AlertTimes,
     config::ActionId,
-    input::{Acknowledge, DeliveryCommand, DeliverySelection, DeliveryVerb, Outcome, Receipt},
+    input::{
+        Acknowledge, DeliveryCommand, DeliverySelection, DeliveryVerb, Outcome, Ping, PingKind, Receipt,
+    },
     matcher::Matcher,
     silence::{SetSilence, SilenceId, SilenceOrder},
 };
 
 use super::{
-    plan::{EVENTS, HOUR, MINUTE, PLANS, Plan, SECOND},
+    plan::{EVENTS, HOUR, JOBS, MINUTE, PLANS, Plan, SECOND},
     world::{Crash, ROUNDS_MAX, World},
 };
 use crate::{journal::simulated::Failing, upkeep};
@@ -43,7 +45,8 @@ impl World {
             65 | 66 => self.disk_is_freed(),
             67..=71 => self.reload(),
             72..=75 => self.snapshot(),
-            76..=81 => self.let_go(),
+            76..=80 => self.let_go(),
+            81 => self.ping(),
             82..=86 => self.operator_on_deliveries(),
             87..=89 => self.acknowledge(),
             90 | 91 => self.wall_jumps(),
@@ -51,6 +54,7 @@ impl World {
             94 => self.stops_in_order(),
             95 | 96 => self.silence(),
             97 => self.expire(),
+            98 => self.ping(),
             _ => self.settle(),
         }
         if self.process.is_none() && !self.random.one_in(4) {
@@ -281,6 +285,32 @@ impl World {
         }
     }
 
+    fn ping(&mut self) {
+        let name = (*self.random.pick(&JOBS)).into();
+        let kind = match self.random.below(8) {
+            0..=3 => PingKind::Success,
+            4 | 5 => PingKind::Start,
+            6 => PingKind::Fail,
+            _ => PingKind::Exit(self.random.below(3) as u8),
+        };
+        self.keep(Input::Ping(Ping { name, kind, client: "cron".into(), words: String::new() }));
+    }
+
+    /// Everybody who would be missing by then, or is, says that all is well.
+    fn ping_all(&mut self, by: u64) {
+        let Some(process) = &self.process else { return };
+        let (machine, by) =
+            (&process.live.machine, process.at(by).wall(process.live.machine.wall_offset_ms()));
+        let all = (0..machine.heartbeat_bound()).filter_map(|row| machine.heartbeat_in(row));
+        let late = all.filter(|heartbeat| heartbeat.due().is_none_or(|due| due <= by));
+        let names: Vec<_> = late.map(|heartbeat| heartbeat.name().into()).collect();
+        for name in names {
+            let words = String::new();
+            self.keep(Input::Ping(Ping { name, kind: PingKind::Success, client: "cron".into(), words }));
+        }
+        self.settle();
+    }
+
     fn stops_in_order(&mut self) {
         self.keep(Input::Stopping);
         self.settle();
@@ -351,6 +381,8 @@ impl World {
             if quiet(self) {
                 return;
             }
+            let Some(next) = self.next_due().filter(|due| *due <= end) else { return };
+            self.ping_all(next);
             let Some(next) = self.next_due().filter(|due| *due <= end) else { return };
             self.now = self.now.max(next);
             self.settle();

@@ -11,6 +11,7 @@ use ams2_core::{
 
 use super::{
     far_ends::FarEnds,
+    heartbeats::Heartbeats,
     oracle::Oracle,
     plan::{HOUR, Plan},
     process::{Process, Waiting},
@@ -44,6 +45,7 @@ pub struct World {
     pub process: Option<Process>,
     pub far_ends: FarEnds,
     pub oracle: Oracle,
+    pub heartbeats: Heartbeats,
     /// The fold of the whole journal, which no crash touches.
     pub truth: Machine,
     pub log: Vec<JournalRecord>,
@@ -76,6 +78,7 @@ impl World {
             process: None,
             far_ends: FarEnds::default(),
             oracle: Oracle::default(),
+            heartbeats: Heartbeats::default(),
             truth: Machine::new(),
             log: Vec::new(),
             tried: Vec::new(),
@@ -175,6 +178,7 @@ impl World {
         let effects: Vec<Effect> = std::iter::from_fn(|| self.truth.next_effect()).collect();
         self.oracle.record(&record, &effects);
         self.check_wake(&effects);
+        self.heartbeats.check(&record, &effects, &self.truth);
         self.log.push(record);
         effects
     }
