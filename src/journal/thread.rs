@@ -237,15 +237,15 @@ enum Whose {
 }
 
 impl Whose {
-    /// Whose an input is, beside a client's alerts.
+    /// Whose an input is that is no client's.
     fn of(input: &Input) -> Whose {
         match input {
             Input::Acknowledge(_) | Input::Deliveries(_) | Input::Silence(_) | Input::ConfigInstalled(_) => {
                 Whose::Operator
             }
             Input::Carried(_) => Whose::Carrying,
-            Input::Ping(_) => Whose::Client,
             Input::Alerts(_)
+            | Input::Ping(_)
             | Input::Own(_)
             | Input::Outcome(_)
             | Input::Started(_)
@@ -288,7 +288,13 @@ impl Journal {
         self.enter(Input::Alerts(arrival), bytes, Whose::Client)?.await.unwrap_or(Err(Refused::Failed))
     }
 
-    /// Keeps an input of our own, an operator's, or a client's ping; answers with its sequence number once it is flushed.
+    /// Keeps what else a client says, such as a ping; answers once it is flushed.
+    pub async fn accept_other(&self, input: Input) -> Result<Accepted, Refused> {
+        let bytes = memory_bytes(&input);
+        self.enter(input, bytes, Whose::Client)?.await.unwrap_or(Err(Refused::Failed))
+    }
+
+    /// Keeps an input of our own, or an operator's; answers with its sequence number once it is flushed.
     pub async fn append(&self, input: Input) -> Result<u64, Refused> {
         let bytes = memory_bytes(&input);
         let whose = Whose::of(&input);

@@ -329,7 +329,7 @@ mod tests {
             Err(Refused::Stopping)
         }
 
-        async fn append(&self, _: Input) -> Result<u64, Refused> {
+        async fn accept_other(&self, _: Input) -> Result<Accepted, Refused> {
             Err(Refused::Stopping)
         }
     }

@@ -36,8 +36,8 @@ pub trait Intake: Clone + Send + Sync + 'static {
     /// Answers once the alerts are flushed.
     fn accept(&self, arrival: Arrival) -> impl Future<Output = Result<Accepted, Refused>> + Send;
 
-    /// Keeps another input that came the same way; answers with its sequence number once it is flushed.
-    fn append(&self, input: Input) -> impl Future<Output = Result<u64, Refused>> + Send;
+    /// Answers once what else a client says is flushed: a ping, an acknowledgement.
+    fn accept_other(&self, input: Input) -> impl Future<Output = Result<Accepted, Refused>> + Send;
 }
 
 impl Intake for Journal {
@@ -45,8 +45,8 @@ impl Intake for Journal {
         Journal::accept(self, arrival)
     }
 
-    fn append(&self, input: Input) -> impl Future<Output = Result<u64, Refused>> + Send {
-        Journal::append(self, input)
+    fn accept_other(&self, input: Input) -> impl Future<Output = Result<Accepted, Refused>> + Send {
+        Journal::accept_other(self, input)
     }
 }
 

@@ -10,6 +10,7 @@ use ams2_core::{
     input::{PING_BYTES_MAX, Ping, PingKind},
     machine::heartbeat_labels,
 };
+use ams2_handlers::text::cut;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
@@ -26,6 +27,8 @@ use crate::flight::Flight;
 
 /// What stands before the name of a heartbeat.
 pub(super) const PATHS: &str = "/ping/";
+/// Bytes of a wrong name that are shown.
+const NAME_SHOWN: usize = 64;
 /// Methods of pings.
 const METHODS: [Method; 4] = [Method::GET, Method::HEAD, Method::POST, Method::PUT];
 
@@ -48,6 +51,28 @@ impl Heartbeats {
 
     fn find(&self, name: &str) -> Option<&Heartbeat> {
         self.config.heartbeats.get(*self.by_name.get(name)?)
+    }
+
+    /// The name of a heartbeat that there is, and of which this client may say something.
+    pub(super) fn check(
+        &self,
+        name: &str,
+        sender: &Sender<'_>,
+        clients: &Clients,
+    ) -> Result<SmolStr, Problem> {
+        let heartbeat = self.find(name).ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                format!("there is no heartbeat `{}`", cut(name, NAME_SHOWN)),
+                "add it under `heartbeats:` in the config and reload, or correct the name",
+            )
+        })?;
+        if let Some(detail) = self.refuses(heartbeat, sender, clients) {
+            let mend = "let it be the heartbeat's `client:`, or widen its `allow:`, in the config";
+            let client = Some(sender.name.as_str().into());
+            return Err(Problem { client, ..Problem::new(StatusCode::FORBIDDEN, detail, mend) });
+        }
+        Ok(heartbeat.name.clone())
     }
 
     /// Why a client may not say anything of this heartbeat; `None` if it may. Who is named in the config may; else who may
@@ -83,11 +108,7 @@ pub(super) async fn take_ping<I: Intake>(
 ) -> Result<Response<Body>, Problem> {
     if !METHODS.contains(request.method()) {
         let detail = format!("`{}` cannot be used on pings", request.method());
-        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail, "use GET, HEAD, POST or PUT");
-        let mut response = problem.into_response();
-        let allow = header::HeaderValue::from_static("GET,HEAD,POST,PUT");
-        response.headers_mut().insert(header::ALLOW, allow);
-        return Ok(response);
+        return Err(Problem::other_method(detail, "GET, HEAD, POST, PUT"));
     }
     let (name, kind) = parse(request.uri().path()).map_err(|rest| {
         Problem::new(
@@ -96,24 +117,14 @@ pub(super) async fn take_ping<I: Intake>(
             "behind the name comes nothing, `/start`, `/fail`, `/log` or an exit code from 0 to 255",
         )
     })?;
-    let heartbeat = settings.heartbeats.find(name).ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            format!("there is no heartbeat `{name}`"),
-            "add it under `heartbeats:` in the config and reload, or correct the name",
-        )
-    })?;
-    if let Some(detail) = settings.heartbeats.refuses(heartbeat, &sender, &settings.clients) {
-        let mend = "let it be the heartbeat's `client:`, or widen its `allow:`, in the config";
-        let client = Some(sender.name.as_str().into());
-        return Err(Problem { client, ..Problem::new(StatusCode::FORBIDDEN, detail, mend) });
-    }
-    let (name, client) = (heartbeat.name.clone(), sender.name.clone());
+    let name = settings.heartbeats.check(name, &sender, &settings.clients)?;
+    let client = sender.name.clone();
     let body = match hyper::body::Body::is_end_stream(request.body()) {
         true => Bytes::new(),
         false => read_body(request, largest, &settings.limits, &mut flight).await?,
     };
-    serving.intake.append(Input::Ping(Ping { name, kind, client, words: words(&body) })).await?;
+    let ping = Ping { name, kind, client, words: words(&body) };
+    serving.intake.accept_other(Input::Ping(ping)).await?;
     serving.metrics.pings.fetch_add(1, Ordering::Relaxed);
     let mut response = Response::new(Body::from("OK"));
     let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");

@@ -186,7 +186,7 @@ fn what_is_not_known_is_refused_with_its_mend() {
     server.call("GET", "/ping", "").problem(404);
     for method in ["DELETE", "PATCH", "OPTIONS"] {
         let answer = server.call(method, "/ping/backup", "").problem(405);
-        assert_eq!(answer.header("allow"), Some("GET,HEAD,POST,PUT"), "{method}");
+        assert_eq!(answer.header("allow"), Some("GET, HEAD, POST, PUT"), "{method}");
     }
     server.call("PUT", "/ping/backup", "").is(200);
     // A page of another site may not make a browser say that all is well, not even by an image.

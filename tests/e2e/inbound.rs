@@ -33,6 +33,8 @@ originator:
               severity: '{{ nseverity }}'
               severity_words: { "5": critical, "4": major }
           answer: { status: 201, body: { id: '{{ id }}', kept: true } }
+heartbeats:
+  - { name: nightly-backup, period: 1h, grace: 1m }
 receivers:
   - name: log
     actions: [{ event_log: { to: file, path: told.log } }]
@@ -184,6 +186,13 @@ fn an_opsgenie_script_works_with_another_host_and_key() {
     until_true("it is taken", || firing(&server, "Backup failed") == [true]);
     assert_eq!(about("close", r#"{"user":"ann"}"#).0, 202);
     until_line(&site, &["state=resolved", "Backup failed"]);
+    let (status, body) = curl(&server, &["-H", &key], "/v2/heartbeats/nightly-backup/ping");
+    assert_eq!((status, body.contains("PONG")), (202, true), "{body}");
+    let reader = ["-H", "Authorization: Bearer a-token-that-reads"];
+    until_true("it is heard of", || {
+        curl(&server, &reader, "/api/v1/heartbeats").1.contains(r#""state":"up""#)
+    });
+    assert_eq!(curl(&server, &["-H", &key], "/v2/heartbeats/another/ping").0, 422);
     assert_eq!(post(&server, &key, "{}", "/v2/alerts").0, 422);
     let (status, body) = post(&server, "Authorization: GenieKey wrong", create, "/v2/alerts");
     assert_eq!((status, body.contains("\"message\"")), (403, true), "{body}");

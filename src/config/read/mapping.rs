@@ -17,10 +17,11 @@ use crate::{
 const REGEX_BYTES_MAX: usize = 8 << 10;
 const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
 const PATH_MEND: &str = "write it like `app`, `sd.origin.ip`, `sd[\"id@32473\"].name` or `tags[0]`";
-const DOES: [(&str, Does); 5] = [
+const DOES: [(&str, Does); 6] = [
     ("alert", Does::Alert),
     ("resolve", Does::Resolve),
     ("acknowledge", Does::Acknowledge),
+    ("ping", Does::Ping),
     ("drop", Does::Drop),
     ("refuse", Does::Refuse),
 ];
@@ -46,6 +47,7 @@ impl Reader<'_> {
         let (state, id, key) = (text("state"), text("id"), text("key"));
         let (starts_at, ends_at, generator_url) = (text("starts_at"), text("ends_at"), text("generator_url"));
         let (by, comment, why) = (text("by"), text("comment"), text("why"));
+        let heartbeat = text("heartbeat");
         let lasts = fields.take("lasts").and_then(|node| self.lasts(node));
         if matches!(does, Does::Alert | Does::Resolve)
             && labels.from.is_empty()
@@ -57,6 +59,9 @@ impl Reader<'_> {
         }
         if does == Does::Acknowledge && key.is_none() {
             self.found.error(node.place, "nothing says which alert is acknowledged", "add `key:`");
+        }
+        if does == Does::Ping && heartbeat.is_none() {
+            self.found.error(node.place, "nothing says which heartbeat is heard of", "add `heartbeat:`");
         }
         fields.end(&mut self.found);
         Rule {
@@ -77,6 +82,7 @@ impl Reader<'_> {
             generator_url,
             by,
             comment,
+            heartbeat,
             why,
         }
     }
@@ -151,7 +157,7 @@ impl Reader<'_> {
         if does.is_none() {
             let mend = match nearest(text, DOES.iter().map(|(word, _)| *word)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "use alert, resolve, acknowledge, drop or refuse".into(),
+                None => "use alert, resolve, acknowledge, ping, drop or refuse".into(),
             };
             self.found.error(node.place, format!("`{text}` is nothing that a rule does"), mend);
         }

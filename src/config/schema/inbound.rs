@@ -126,6 +126,8 @@ struct Rule {
     by: Option<TextOrNumber>,
     /// And why.
     comment: Option<TextOrNumber>,
+    /// The heartbeat that is heard of.
+    heartbeat: Option<TextOrNumber>,
     /// Why it is refused.
     why: Option<TextOrNumber>,
 }
@@ -138,6 +140,7 @@ enum Does {
     Alert,
     Resolve,
     Acknowledge,
+    Ping,
     Drop,
     Refuse,
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use ams2_core::{
     AlertBatch, BatchBuilder, Input, Wall,
     batch::AlertTimes,
-    input::{Acknowledge, AlertKey, Arrival},
+    input::{Acknowledge, AlertKey, Arrival, Ping, PingKind},
 };
 use axum::body::Body;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -105,7 +105,7 @@ async fn read_and_keep<I: Intake>(
     seen.request["client"] = Node::String(sender.name.to_string());
     let fields = RequestFields { body: &body, request: &seen.request };
     let now = Wall(jiff::Timestamp::now().as_millisecond());
-    let (batch, acknowledged) = mapped(meant, &fields, &text, &generated, settings, now)?;
+    let (batch, more) = mapped(meant, &fields, &text, &generated, settings, now)?;
     if let Some(client) = sender.known {
         check_allowed(client, &batch, settings)?;
     }
@@ -113,8 +113,17 @@ async fn read_and_keep<I: Intake>(
     if count > 0 {
         serving.intake.accept(Arrival { client: sender.name.clone(), batch: Arc::new(batch) }).await?;
     }
-    if let Some(acknowledged) = acknowledged {
-        serving.intake.append(acknowledge(acknowledged, &sender)).await?;
+    match more {
+        None => {}
+        Some(More::Acknowledged(acknowledged)) => {
+            serving.intake.accept_other(acknowledge(acknowledged, &sender)).await?;
+        }
+        Some(More::Ping(name)) => {
+            let (name, client) = (settings.heartbeats.check(&name, &sender, clients)?, sender.name.clone());
+            let ping = Ping { name, kind: PingKind::Success, client, words: String::new() };
+            serving.intake.accept_other(Input::Ping(ping)).await?;
+            serving.metrics.pings.fetch_add(1, Ordering::Relaxed);
+        }
     }
     serving.metrics.requests.fetch_add(1, Ordering::Relaxed);
     serving.metrics.alerts.fetch_add(count, Ordering::Relaxed);
@@ -141,6 +150,14 @@ async fn parsed<I>(text: Bytes, serving: &Serving<I>, mut flight: Flight) -> Res
     Ok((serving.body_readers.threads.run(move || parse(&text)).await.map_err(bug)??, flight))
 }
 
+/// What a request says that is no alert.
+#[derive(Debug)]
+pub(super) enum More {
+    Acknowledged(Acknowledged),
+    /// The heartbeat of this name is heard of.
+    Ping(String),
+}
+
 /// The alerts of a request. What no rule takes is kept as it came.
 fn mapped(
     meant: &Meant<'_>,
@@ -149,12 +166,15 @@ fn mapped(
     generated: &str,
     settings: &Settings,
     now: Wall,
-) -> Result<(AlertBatch, Option<Acknowledged>), Problem> {
+) -> Result<(AlertBatch, Option<More>), Problem> {
     let bounds = Bounds { severities: &settings.clients.severities, limits: &settings.alert_limits, now };
     let mut batch = BatchBuilder::with_capacity(text.len());
     let why = match meant.request.mapping.map(fields, bounds, &mut batch) {
         Mapped::Alerts(_) | Mapped::Dropped => return Ok((batch.finish(), None)),
-        Mapped::Acknowledged(acknowledged) => return Ok((batch.finish(), Some(acknowledged))),
+        Mapped::Acknowledged(acknowledged) => {
+            return Ok((batch.finish(), Some(More::Acknowledged(acknowledged))));
+        }
+        Mapped::Ping(name) => return Ok((batch.finish(), Some(More::Ping(name)))),
         Mapped::Refused(why) => {
             return Err(Problem::new(StatusCode::BAD_REQUEST, why, "see the sender's documentation"));
         }
@@ -234,7 +254,7 @@ pub(super) mod tests {
         text: &[u8],
         settings: &Settings,
         now: Wall,
-    ) -> Result<(AlertBatch, Option<Acknowledged>), Problem> {
+    ) -> Result<(AlertBatch, Option<More>), Problem> {
         mapped(meant, fields, text, "generated", settings, now)
     }
 

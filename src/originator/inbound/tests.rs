@@ -82,10 +82,13 @@ fn every_file_reads_and_its_examples_give_what_they_say() {
             let text = serde_json::to_string(&example.body).expect("JSON");
             let mapped = take::tests::mapped_at(&meant, &fields, text.as_bytes(), &settings, now);
             let (status, answer, alerts, acknowledged) = match mapped {
-                Ok((batch, acknowledged)) => {
+                Ok((batch, more)) => {
                     let answer = &meant.request.answer;
                     let alerts = batch.iter().map(|alert| shown(alert, now)).collect();
-                    let key = acknowledged.map(|acknowledged| acknowledged.key);
+                    let key = more.map(|more| match more {
+                        take::More::Acknowledged(acknowledged) => acknowledged.key,
+                        take::More::Ping(name) => format!("ping {name}"),
+                    });
                     (
                         answer.status.as_u16(),
                         answer.body.as_ref().map(|body| body.filled(&fields)),

@@ -52,6 +52,8 @@ pub enum Mapped {
     Alerts(usize),
     /// Somebody takes charge of an alert.
     Acknowledged(Acknowledged),
+    /// The heartbeat of this name is heard of.
+    Ping(String),
     /// A rule says that it is wrong, and why.
     Refused(String),
     /// A rule says that it is of no interest.
@@ -81,6 +83,7 @@ impl Mapping {
             let whole = Draft { rule, record, item: record, captured: &captured };
             return match rule.does {
                 Does::Drop => Mapped::Dropped,
+                Does::Ping => Mapped::Ping(whole.heartbeat()),
                 Does::Refuse => Mapped::Refused(whole.why()),
                 Does::Acknowledge => whole.acknowledged(bounds).map_or(Mapped::NoAlert, Mapped::Acknowledged),
                 Does::Alert | Does::Resolve => {

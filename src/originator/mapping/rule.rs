@@ -36,6 +36,8 @@ pub enum Does {
     Resolve,
     /// Somebody takes charge of the alert with this key.
     Acknowledge,
+    /// A heartbeat is heard of.
+    Ping,
     /// Its sender hears that it is wrong.
     Refuse,
     /// Nothing: it is counted.
@@ -100,6 +102,8 @@ pub struct Rule {
     pub by: Option<Text>,
     /// Why.
     pub comment: Option<Text>,
+    /// The heartbeat that is heard of.
+    pub heartbeat: Option<Text>,
     /// Why it is refused.
     pub why: Option<Text>,
 }
@@ -158,6 +162,11 @@ impl Draft<'_> {
     pub(super) fn why(&self) -> String {
         let why = self.rule.why.as_ref().map(|why| self.only(why)).unwrap_or_default();
         if why.is_empty() { "it is wrong".into() } else { why }
+    }
+
+    /// The heartbeat that is heard of.
+    pub(super) fn heartbeat(&self) -> String {
+        self.rule.heartbeat.as_ref().map(|name| self.only(name)).unwrap_or_default()
     }
 
     /// Who takes charge of which alert, if it says which.
