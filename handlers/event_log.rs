@@ -29,7 +29,7 @@ use crate::{
 
 pub use file::Rotate;
 pub use line::Format;
-pub use message::{Facility, Protocol};
+pub use message::{Facility, HOPS, Protocol, SYSLOG_ELEMENT};
 use place::{inside, real};
 
 /// The entry in the table.

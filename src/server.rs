@@ -10,7 +10,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, RwLock,
+        Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -35,7 +35,10 @@ use crate::{
         Health, Journal, OpenError, Options,
         storage::{Folder, Storage},
     },
-    originator::{self, Listener},
+    originator::{
+        self, Listener,
+        syslog::{self, Transport},
+    },
     router::Router,
     upkeep,
 };
@@ -158,24 +161,49 @@ pub struct Announced {
     pub prefix: SmolStr,
     /// The socket.
     pub socket: Option<PathBuf>,
+    /// Where syslog listens, by its transport.
+    pub syslog: Vec<(Transport, SocketAddr)>,
     /// The data folder.
     pub data_dir: PathBuf,
 }
 
+/// Sockets that are listened on.
+struct Bound {
+    listeners: Vec<Listener>,
+    syslog: Vec<syslog::Bound>,
+}
+
+impl Bound {
+    /// Listeners that share the descriptors.
+    fn with_connections(&self) -> usize {
+        let syslog = self.syslog.iter().any(|bound| bound.transport() != Transport::Udp);
+        self.listeners.len() + usize::from(syslog)
+    }
+}
+
 /// Takes the addresses that the config names.
-async fn bind(loaded: &Loaded) -> Result<(Announced, Vec<Listener>), ServerError> {
+async fn bind(loaded: &Loaded) -> Result<(Announced, Bound), ServerError> {
     let prefix = loaded.http.as_ref().map(|http| http.prefix.clone()).unwrap_or_default();
-    let mut ready = Announced { http: None, prefix, socket: None, data_dir: loaded.data_dir.clone() };
-    let mut bound = Vec::new();
+    let data_dir = loaded.data_dir.clone();
+    let mut ready = Announced { http: None, prefix, socket: None, syslog: Vec::new(), data_dir };
+    let mut bound = Bound { listeners: Vec::new(), syslog: Vec::new() };
     if let Some(http) = &loaded.http {
         let listen = |error| ServerError::Listen { address: http.listen, error };
         let listener = tokio::net::TcpListener::bind(http.listen).await.map_err(listen)?;
         ready.http = Some((listener.local_addr().map_err(listen)?, http.tls.is_some()));
-        bound.push(Listener::Tcp(listener));
+        bound.listeners.push(Listener::Tcp(listener));
     }
     if let Some(socket) = &loaded.socket {
-        bound.push(Listener::Socket(originator::listen(socket)?));
+        bound.listeners.push(Listener::Socket(originator::listen(socket)?));
         ready.socket = Some(socket.path.clone());
+    }
+    for (transport, address) in loaded.syslog.iter().flat_map(|syslog| syslog.listen.iter().copied()) {
+        let listen = |error| ServerError::Listen { address, error };
+        let limits = loaded.syslog.as_ref().map(|syslog| &syslog.settings.limits);
+        let receive_bytes = limits.map_or(0, |limits| limits.receive_bytes);
+        let taken = syslog::Bound::bind(transport, address, receive_bytes).await.map_err(listen)?;
+        ready.syslog.push((transport, taken.address().map_err(listen)?));
+        bound.syslog.push(taken);
     }
     Ok((ready, bound))
 }
@@ -229,17 +257,24 @@ pub async fn run(
         wording: inner.wording.clone(),
         handler: inner.handler.clone(),
         serving: RwLock::new(None),
+        syslog: OnceLock::new(),
         running: loaded.clone(),
         bound: ready.http.map(|(address, _)| address),
-        connections: connections_max(descriptors, bound.len()),
+        connections: connections_max(descriptors, bound.with_connections()),
         busy: tokio::sync::Mutex::new(()),
     });
     let serving = inner.serving(&reloader)?;
     *reloader.serving.write().unwrap_or_else(|e| e.into_inner()) = Some(serving.clone());
     let (stop, stopped) = watch::channel(false);
     let mut listeners = tokio::task::JoinSet::new();
-    for listener in bound {
+    for listener in bound.listeners {
         listeners.spawn(originator::serve(listener, serving.clone(), stopped.clone()));
+    }
+    if let Some(syslog) = inner.syslog(reloader.connections)? {
+        for bound in bound.syslog {
+            listeners.spawn(syslog::serve(bound, syslog.clone(), stopped.clone()));
+        }
+        drop(reloader.syslog.set(syslog));
     }
     let snapshot_thread = snapshot_thread(inner.beside(), inner.covered, tokio::runtime::Handle::current())?;
     let Inner { router, journal, reader, .. } = &inner;

@@ -8,6 +8,7 @@
 mod api;
 mod mail;
 mod parts;
+mod syslog;
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const ALERTS: usize = 100_000;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
-    let sections: [(&str, fn()); 12] = [
+    let sections: [(&str, fn()); 13] = [
         ("size", size),
         ("ingest", ingest),
         ("memory", memory),
@@ -34,12 +35,16 @@ fn main() {
         ("flood", flood),
         ("mail", mail::mail),
         ("mail_outage", mail::outage),
+        ("syslog", syslog::syslog),
     ];
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
     if sections[..9].iter().any(|(name, _)| chosen(name)) {
         tools(&[("wrk", "wrk"), ("prometheus-alertmanager", "prometheus-alertmanager")]);
     }
-    if sections[10..].iter().any(|(name, _)| chosen(name)) {
+    if chosen("syslog") {
+        tools(&[("rsyslogd", "rsyslog")]);
+    }
+    if sections[10..12].iter().any(|(name, _)| chosen(name)) {
         tools(&[("postfix", "postfix"), ("smtp-source", "postfix"), ("smtp-sink", "postfix")]);
     }
     println!("| what | ams2 | peer | ratio | wanted |\n|---|---|---|---|---|");

@@ -84,7 +84,7 @@ fn memory_mb(pid: u32, which: &str) -> f64 {
 }
 
 /// A process that ends with this.
-struct Process(Child);
+pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {

@@ -14,6 +14,10 @@ use ams2_core::Severity;
 use super::line::{Cut, Lines, Time, Told, fit, raw_bytes, told};
 use crate::{Delivery, text};
 
+/// The id of the element that says what an alert is. 32473 is the enterprise number for documentation (RFC 5612).
+pub const SYSLOG_ELEMENT: &str = "ams2@32473";
+/// The annotation, and the parameter of that element, with how often an alert was told as syslog and taken by an ams2 again.
+pub const HOPS: &str = "hops";
 /// RFC 5424 section 6: APP-NAME is at most 48 characters.
 pub(super) const APP_NAME_BYTES_MAX: usize = 48;
 /// RFC 5424 section 6: HOSTNAME is at most 255 characters.
@@ -178,10 +182,13 @@ pub(super) fn is_printable(text: &str, bytes_max: usize) -> bool {
 
 /// Two elements: what we say about the alert, and its labels, so that no label can pass for ours. 32473 is the
 /// enterprise number for documentation (RFC 5612).
+///
+/// `hops` counts how often the alert was told so and taken by an ams2 again: in a loop it is dropped some time.
 fn structured_data(told: Told<'_>, cut: Cut) -> String {
     let alert = told.alert;
-    let mut data = String::from("[ams2@32473");
+    let mut data = format!("[{SYSLOG_ELEMENT}");
     let sequence = alert.sequence.to_string();
+    let hops = alert.annotation(HOPS).parse().unwrap_or(0u32).saturating_add(1).to_string();
     for (name, value) in [
         ("delivery", told.delivery.id.to_string().as_str()),
         ("state", crate::delivery::state_word(alert.firing)),
@@ -190,6 +197,7 @@ fn structured_data(told: Told<'_>, cut: Cut) -> String {
         ("event", alert.event()),
         ("event_id", alert.label("event_id")),
         ("rank", alert.severity.map_or("", |severity| severity.word())),
+        ("hops", &hops),
         ("cut", if cut.is_cut() { "true" } else { "" }),
     ] {
         if !value.is_empty() {
@@ -230,7 +238,7 @@ mod tests {
     use crate::sample;
 
     const LINES: Lines = Lines { format: Format::Text, template: None, bytes_max: 8192 };
-    const FIRST: &str = r#"<25>1 2026-11-24T10:15:02.000Z host.example.com ams2 - Virus_Found [ams2@32473 delivery="0000000000000000000000000000002a" state="firing" fingerprint="FP" sequence="17" event="Virus Found" rank="critical"][labels@32473 computer="ws-042" event="Virus Found" severity="critical" site="boston"] state=firing event="Virus Found" severity=critical computer=ws-042 site=boston summary="EICAR in C:\\tmp\\a.exe" starts_at=2026-11-24T10:15:00.000Z delivery=0000000000000000000000000000002a"#;
+    const FIRST: &str = r#"<25>1 2026-11-24T10:15:02.000Z host.example.com ams2 - Virus_Found [ams2@32473 delivery="0000000000000000000000000000002a" state="firing" fingerprint="FP" sequence="17" event="Virus Found" rank="critical" hops="1"][labels@32473 computer="ws-042" event="Virus Found" severity="critical" site="boston"] state=firing event="Virus Found" severity=critical computer=ws-042 site=boston summary="EICAR in C:\\tmp\\a.exe" starts_at=2026-11-24T10:15:00.000Z delivery=0000000000000000000000000000002a"#;
 
     fn messages(protocol: Protocol, facility: Facility) -> Messages {
         Messages::new(protocol, facility, "host.example.com", "ams2")

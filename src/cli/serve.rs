@@ -153,6 +153,9 @@ fn announce(ready: &Announced, is_default: bool) {
     if let Some(socket) = &ready.socket {
         say(format_args!("listening on {}", socket.display()));
     }
+    for (transport, address) in &ready.syslog {
+        say(format_args!("listening on syslog+{}://{address}", transport.word()));
+    }
     say(format_args!("data in {}", ready.data_dir.display()));
     if is_default {
         let log = ready.data_dir.join("events.log");

@@ -34,6 +34,7 @@ use crate::{
     originator::{
         Clients, HttpLimits, Limits, SocketSettings,
         inbound::{Hook, Hooks},
+        syslog::{SyslogSettings, Transport},
     },
 };
 
@@ -60,6 +61,8 @@ pub struct Loaded {
     pub http: Option<Http>,
     /// The Unix socket; `None` when the config has none.
     pub socket: Option<SocketSettings>,
+    /// Syslog; `None` when the config has none.
+    pub syslog: Option<Syslog>,
     /// Who may come.
     pub clients: Arc<Clients>,
     /// Limits of alerts.
@@ -99,6 +102,15 @@ pub struct Http {
     pub prefix: SmolStr,
     /// Limits.
     pub limits: HttpLimits,
+}
+
+/// The listeners of syslog: one at least.
+#[derive(Clone)]
+pub struct Syslog {
+    /// Where each transport listens.
+    pub listen: Vec<(Transport, SocketAddr)>,
+    /// What they share.
+    pub settings: SyslogSettings,
 }
 
 /// What the command line says over the file.

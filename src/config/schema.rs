@@ -282,6 +282,8 @@ struct Originator {
     /// The Unix socket for clients on this machine. `false` for none.
     #[schemars(schema_with = "off_or::<Socket>")]
     socket: Option<Socket>,
+    /// Syslog: messages of devices and daemons.
+    syslog: Option<Syslog>,
     /// Who may come. Without any, everybody on this machine may do everything.
     clients: Option<Vec<Client>>,
     /// Limits of alerts.
@@ -334,6 +336,72 @@ struct HttpLimits {
     connections: Option<u32>,
     connections_per_address: Option<u32>,
     headers: Option<u32>,
+}
+
+/// Listeners of syslog: at least one.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Syslog {
+    /// Address and port for datagrams. Other than loopback needs `insecure`.
+    udp: Option<String>,
+    /// Address and port for connections without TLS. Other than loopback needs `insecure`.
+    tcp: Option<String>,
+    /// Connections with TLS.
+    tls: Option<SyslogTls>,
+    /// Allows listeners that others reach without showing a certificate.
+    insecure: Option<bool>,
+    /// Who may send. Without any, everybody who reaches a listener may.
+    clients: Option<Vec<SyslogClient>>,
+    /// Limits of messages and connections.
+    limits: Option<SyslogLimits>,
+    /// Rules that make alerts of messages: the first that takes one counts. What none takes is an alert all the same.
+    mapping: Option<Vec<inbound::Rule>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct SyslogTls {
+    /// Address and port; 6514 is the usual one.
+    listen: String,
+    /// PEM.
+    cert_file: String,
+    /// PEM, unencrypted, not readable by others.
+    key_file: String,
+    /// Demands certificates that one of these authorities signed, with a DNS name in them.
+    client_ca_file: Option<String>,
+    /// Certificates that those authorities have taken back.
+    client_crl_file: Option<String>,
+}
+
+/// A client of syslog: known by all that is given.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct SyslogClient {
+    /// Its name.
+    name: String,
+    /// Where it comes from: addresses and networks such as `192.0.2.0/24`.
+    addresses: Option<Vec<String>>,
+    /// DNS names in its certificate, or fingerprints: `sha256:` and 64 hex digits.
+    certificates: Option<Vec<String>>,
+    /// It may send only alerts that match all of these.
+    allow: Option<Vec<String>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct SyslogLimits {
+    message_bytes: Option<units::Bytes>,
+    message_time: Option<units::Duration>,
+    idle_time: Option<units::Duration>,
+    handshake_time: Option<units::Duration>,
+    connections: Option<u32>,
+    connections_per_address: Option<u32>,
+    connects_per_second: Option<u32>,
+    receive_bytes: Option<units::Bytes>,
 }
 
 #[derive(JsonSchema)]
@@ -551,6 +619,10 @@ mod tests {
             ("HttpLimits", "originator: {http: {limits: {qqqqqq: 1}}}"),
             ("AlertLimits", "originator: {limits: {qqqqqq: 1}}"),
             ("Socket", "originator: {socket: {qqqqqq: 1}}"),
+            ("Syslog", "originator: {syslog: {qqqqqq: 1}}"),
+            ("SyslogTls", "originator: {syslog: {tls: {qqqqqq: 1}}}"),
+            ("SyslogClient", "originator: {syslog: {clients: [{qqqqqq: 1}]}}"),
+            ("SyslogLimits", "originator: {syslog: {limits: {qqqqqq: 1}}}"),
             ("Client", "originator: {clients: [{qqqqqq: 1}]}"),
             ("Hook", "originator: {inbound: {own: {qqqqqq: 1}}}"),
             ("TokenPlace", "originator: {inbound: {own: {token: {qqqqqq: 1}}}}"),

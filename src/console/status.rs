@@ -17,7 +17,7 @@ use axum::{
 use crate::{
     flight::Flights,
     journal::{Health, Journal},
-    originator::OriginatorMetrics,
+    originator::{OriginatorMetrics, syslog::SyslogMetrics},
     router::Router,
     server::Counts,
 };
@@ -31,6 +31,8 @@ pub struct Status {
     pub journal: Journal,
     /// What came in.
     pub originator: Arc<OriginatorMetrics>,
+    /// What came as syslog, where that is listened for.
+    pub syslog: Option<Arc<SyslogMetrics>>,
     /// What was decided.
     pub counts: Arc<Counts>,
     /// Bodies and answers in memory.
@@ -113,6 +115,9 @@ async fn metrics(State(status): State<Status>) -> Response {
     text.gauge("ams2_http_connections", "Open connections.", load(&came.connections));
     let in_flight = status.flights.bytes() as u64;
     text.gauge("ams2_http_bytes_in_flight", "Bytes of bodies and answers in memory.", in_flight);
+    if let Some(came) = &status.syslog {
+        syslog(&mut text, came);
+    }
     text.counter("ams2_journal_flushes", "Flushes of the journal.", load(&journal.flushes));
     text.counter("ams2_journal_flush_microseconds", "Time spent in flushes.", load(&journal.flush_micros));
     text.counter("ams2_journal_inputs", "Inputs kept.", load(&journal.inputs));
@@ -162,6 +167,41 @@ async fn metrics(State(status): State<Status>) -> Response {
     text.0.push_str("# EOF\n");
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text.0).into_response()
+}
+
+fn syslog(text: &mut Text, came: &SyslogMetrics) {
+    text.family("ams2_syslog_messages", "counter", "Messages of syslog that were taken, by transport.");
+    for (transport, messages, _) in came.came() {
+        text.sample("ams2_syslog_messages_total", &[("transport", transport)], messages);
+    }
+    text.family("ams2_syslog_bytes", "counter", "Bytes of those messages.");
+    for (transport, _, bytes) in came.came() {
+        text.sample("ams2_syslog_bytes_total", &[("transport", transport)], bytes);
+    }
+    text.family(
+        "ams2_syslog_parse_errors",
+        "counter",
+        "Those that could not be read, and are kept as they came.",
+    );
+    for (reason, count) in came.parse_errors() {
+        text.sample("ams2_syslog_parse_errors_total", &[("reason", reason)], count);
+    }
+    let truncated = came.truncated.load(Ordering::Relaxed);
+    text.counter("ams2_syslog_truncated", "Those that were longer than they may be.", truncated);
+    text.family("ams2_syslog_dropped", "counter", "Messages that became no alert, by reason.");
+    for (reason, count) in came.dropped() {
+        text.sample("ams2_syslog_dropped_total", &[("reason", reason)], count);
+    }
+    text.family("ams2_syslog_refused", "counter", "Connections refused, or ended for a fault, by reason.");
+    for (reason, count) in came.ended() {
+        text.sample("ams2_syslog_refused_total", &[("reason", reason)], count);
+    }
+    text.gauge("ams2_syslog_connections", "Open connections.", came.connections.load(Ordering::Relaxed));
+    text.counter(
+        "ams2_syslog_udp_drops",
+        "Datagrams that the system dropped because they were not read in time.",
+        came.udp_drops(),
+    );
 }
 
 fn decisions(text: &mut Text, counts: &Counts) {

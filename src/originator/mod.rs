@@ -16,6 +16,7 @@ mod problem;
 mod refusals;
 mod requests;
 mod socket;
+pub mod syslog;
 
 pub use auth::{Clients, KnownClient, Right, TokenHash};
 pub use http::{BodyReaders, Listener, Serving, Settings, Tls, serve};
@@ -30,6 +31,9 @@ use std::{future::Future, time::Duration};
 use ams2_core::{Input, input::Arrival};
 
 use crate::journal::{Accepted, Journal, Refused};
+
+/// Clients may not call themselves what ams2 calls itself and this machine.
+pub const RESERVED_CLIENTS: [&str; 2] = [ams2_core::machine::OWN_CLIENT, "local"];
 
 /// What takes alerts and keeps them.
 pub trait Intake: Clone + Send + Sync + 'static {

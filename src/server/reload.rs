@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, RwLock},
+    sync::{Arc, OnceLock, RwLock},
 };
 
 use ams2_core::{
@@ -17,7 +17,10 @@ use crate::{
     console::ReloadOrder,
     handler::Handler,
     journal::Journal,
-    originator::{Heartbeats, Serving, Settings},
+    originator::{
+        Heartbeats, Serving, Settings,
+        syslog::{Syslog, SyslogSettings},
+    },
     router::{Router, Unanswered},
     upkeep,
     wording::Wording,
@@ -32,6 +35,7 @@ pub(super) struct Reloader {
     pub wording: Arc<Wording>,
     pub handler: Arc<Handler>,
     pub serving: RwLock<Option<Arc<Serving<Journal>>>>,
+    pub syslog: OnceLock<Arc<Syslog<Journal>>>,
     /// What the process was started with: some of it cannot change while it runs.
     pub running: Loaded,
     /// Where HTTP is listened on until the process ends, whatever a config says.
@@ -81,6 +85,7 @@ impl Reloader {
         // Whatever the file says, this process stays with its folder.
         let loaded = Loaded { data_dir: self.running.data_dir.clone(), ..loaded };
         let settings = settings(&loaded, self.connections);
+        let syslog = self.syslog_settings(&loaded);
         let in_force = self.router.ask(|folded| {
             let rules = folded.machine.rule_version();
             let in_force = folded.machine.config().map(|(core, at)| (core.clone(), at, rules));
@@ -111,6 +116,9 @@ impl Reloader {
         }
         if let Some(serving) = &*self.serving.read().unwrap_or_else(|e| e.into_inner()) {
             *serving.settings.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(settings);
+        }
+        if let (Some(syslog), Some(settings)) = (self.syslog.get(), syslog) {
+            syslog.install(settings);
         }
         Ok(warnings)
     }
@@ -168,20 +176,38 @@ impl Reloader {
         })
     }
 
+    /// What the config says of syslog, if it is written for the sockets that are listened on: else who may come to them was
+    /// not asked, and all of it stays as it is until the next start.
+    fn syslog_settings(&self, loaded: &Loaded) -> Option<SyslogSettings> {
+        let (old, new) = (self.running.syslog.as_ref()?, loaded.syslog.as_ref()?);
+        (old.listen == new.listen).then(|| within(new.settings.clone(), self.connections))
+    }
+
     /// Settings that differ from those of the start and cannot change before the next.
     fn need_a_restart(&self, loaded: &Loaded) -> Vec<&'static str> {
         let old = &self.running;
         let listen = |loaded: &Loaded| loaded.http.as_ref().map(|http| http.listen);
         let connections = |loaded: &Loaded| loaded.http.as_ref().map(|http| http.limits.connections);
+        let listen_syslog = |loaded: &Loaded| loaded.syslog.as_ref().map(|syslog| syslog.listen.clone());
+        let receive =
+            |loaded: &Loaded| loaded.syslog.as_ref().map(|syslog| syslog.settings.limits.receive_bytes);
         let changed = [
             ("journal.dir", old.data_dir != loaded.data_dir),
             ("journal", old.journal != loaded.journal),
             ("originator.http.listen", listen(old) != listen(loaded)),
             ("originator.http.limits.connections", connections(old) != connections(loaded)),
             ("originator.socket", old.socket != loaded.socket),
+            ("originator.syslog", listen_syslog(old) != listen_syslog(loaded)),
+            ("originator.syslog.limits.receive_bytes", receive(old) != receive(loaded)),
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
     }
+}
+
+/// What a config says of syslog, with at most `connections`, however many the config allows.
+pub(super) fn within(mut settings: SyslogSettings, connections: usize) -> SyslogSettings {
+    settings.limits.connections = settings.limits.connections.min(connections);
+    settings
 }
 
 /// What a config says of the ways in. A listener has at most `connections`, however many the config allows.

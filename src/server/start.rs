@@ -18,7 +18,7 @@ use super::{
     Counts, ServerError, Why,
     housekeeping::Beside,
     refuse_orphans,
-    reload::{Reloader, settings},
+    reload::{Reloader, settings, within},
 };
 use crate::{
     config::Loaded,
@@ -29,7 +29,10 @@ use crate::{
     journal::{
         Clock, Journal, JournalReader, Options, Refused, SnapshotWriter, SystemClock, storage::Storage,
     },
-    originator::{self, OriginatorMetrics, Serving},
+    originator::{
+        self, OriginatorMetrics, Serving,
+        syslog::{Syslog, SyslogMetrics},
+    },
     poison::Panics,
     pool::Pool,
     router::{Append, Follow, Router, log},
@@ -93,6 +96,8 @@ pub(super) struct Inner {
     snapshots: SnapshotWriter,
     panics: Panics,
     counts: Arc<Counts>,
+    syslog_metrics: Arc<SyslogMetrics>,
+    denied: Arc<Denied>,
     loaded: Loaded,
     journal_thread: JoinHandle<()>,
     router_thread: JoinHandle<()>,
@@ -144,6 +149,7 @@ impl Inner {
         // Who is let in finds the actions and routes of this config.
         router.folded(began_with).await.map_err(|_| ServerError::RouterStopped)?;
         let loaded = loaded.clone();
+        let (syslog_metrics, denied) = (Arc::default(), Arc::new(Denied::new(journal.clone())));
         let inner = Inner {
             journal,
             router,
@@ -154,6 +160,8 @@ impl Inner {
             snapshots,
             panics,
             counts,
+            syslog_metrics,
+            denied,
             loaded,
             journal_thread,
             router_thread,
@@ -170,6 +178,7 @@ impl Inner {
             router: router.clone(),
             journal: journal.clone(),
             originator: metrics.clone(),
+            syslog: self.loaded.syslog.is_some().then(|| self.syslog_metrics.clone()),
             counts: self.counts.clone(),
             flights: in_flight.clone(),
         };
@@ -181,7 +190,7 @@ impl Inner {
             .merge(alerts)
             .fallback(console::no_such_path)
             .method_not_allowed_fallback(console::no_such_method);
-        let denied = Denied::new(journal.clone());
+        let denied = self.denied.clone();
         Ok(Arc::new(Serving {
             intake: journal.clone(),
             routes,
@@ -192,6 +201,20 @@ impl Inner {
             in_flight,
             body_readers: originator::BodyReaders::new()?,
         }))
+    }
+
+    /// What the listeners of syslog share; `None` where the config has none.
+    pub fn syslog(&self, connections: usize) -> Result<Option<Arc<Syslog<Journal>>>, ServerError> {
+        let Some(config) = &self.loaded.syslog else { return Ok(None) };
+        let denied = self.denied.clone();
+        let [random, ..] = random()?;
+        Ok(Some(Arc::new(Syslog::new(
+            self.journal.clone(),
+            within(config.settings.clone(), connections),
+            self.syslog_metrics.clone(),
+            Box::new(move |from, what| denied.note(from, what)),
+            random,
+        ))))
     }
 
     /// What runs beside it all.

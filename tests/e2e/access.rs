@@ -238,7 +238,7 @@ fn the_socket_knows_its_clients_by_their_user() {
 
 #[test]
 fn metrics_are_openmetrics_and_have_the_documented_names() {
-    let site = Site::new(EACH);
+    let site = Site::new(&format!("originator: {{ syslog: {{ udp: '127.0.0.1:0' }} }}\n{EACH}"));
     let server = site.start();
     server.post(&alert("M", "1")).is(200);
     site.until_told(&["1"]);

@@ -24,6 +24,12 @@ fn check_finds_no_mistake_in_any_example() {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "/.-_".contains(c);
         for secret in text.split(|c| !is_part(c)).filter(|word| word.starts_with("secrets/")) {
             match secret.rsplit_once('.') {
+                // One that signed itself is an authority, too.
+                Some((_, "pem")) if !site.path().join(secret).exists() => {
+                    fs::copy(site.path().join("secrets/cert.pem"), site.path().join(secret))
+                        .map(drop)
+                        .expect("copied");
+                }
                 Some((_, "pem")) => {}
                 Some((_, "url")) => drop(site.secret(secret, "https://hooks.example.com/secret")),
                 _ => drop(site.secret(secret, secret)),

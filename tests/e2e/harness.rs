@@ -339,12 +339,15 @@ impl Starting {
 
     /// Waits for the announcement, or for the end.
     pub fn try_ready(mut self) -> Result<Server, ExitStatus> {
-        let (mut http, mut socket) = (None, None);
+        let (mut http, mut socket, mut syslog) = (None, None, Vec::new());
         loop {
             match self.said.recv_timeout(DEADLINE) {
                 Ok(line) => {
                     if let Some(to) = line.strip_prefix("listening on ") {
                         match to.split_once("://") {
+                            Some((scheme, to)) if scheme.starts_with("syslog+") => {
+                                syslog.push((scheme.to_owned(), to.parse().expect("an address")));
+                            }
                             // A prefix of its paths may follow.
                             Some((_, to)) => http = to.split('/').next().and_then(|at| at.parse().ok()),
                             None => socket = Some(PathBuf::from(to)),
@@ -352,7 +355,7 @@ impl Starting {
                     } else if line.starts_with("data in ") {
                         let child = self.child.take().expect("not ended");
                         let said = std::mem::replace(&mut self.said, mpsc::channel().1);
-                        return Ok(Server { child, http, socket, said, ended: None });
+                        return Ok(Server { child, http, socket, syslog, said, ended: None });
                     }
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => panic!("not ready after {DEADLINE:?}"),
@@ -386,6 +389,8 @@ pub struct Server {
     child: Child,
     pub http: Option<SocketAddr>,
     pub socket: Option<PathBuf>,
+    /// Where syslog listens, by `syslog+udp` and the like.
+    pub syslog: Vec<(String, SocketAddr)>,
     /// What it says on its standard output after the announcement.
     pub said: mpsc::Receiver<String>,
     ended: Option<ExitStatus>,
@@ -399,6 +404,12 @@ impl Server {
     /// The address of HTTP.
     pub fn address(&self) -> SocketAddr {
         self.http.expect("it listens on HTTP")
+    }
+
+    /// The address of syslog over `udp`, `tcp` or `tls`.
+    pub fn syslog(&self, transport: &str) -> SocketAddr {
+        let scheme = format!("syslog+{transport}");
+        self.syslog.iter().find(|(known, _)| *known == scheme).expect("it listens there").1
     }
 
     pub fn url(&self) -> String {

@@ -8,6 +8,7 @@
 
 mod access;
 mod amtool;
+mod authority;
 mod bad_input;
 mod brought_over;
 mod check;
@@ -40,5 +41,7 @@ mod snmptrapd;
 mod sns;
 mod syscalls;
 mod syslog;
+mod syslog_in;
+mod syslog_senders;
 mod template;
 mod webhook;

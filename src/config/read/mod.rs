@@ -8,6 +8,7 @@ mod originator;
 mod receivers;
 mod routes;
 mod secrets;
+mod syslog;
 
 pub(crate) use receivers::{is_login_of_proxy, is_secret_header};
 
@@ -163,7 +164,8 @@ impl Reader<'_> {
             fields.take("external_url").and_then(|node| self.external_url(node)).unwrap_or_default();
         let external_url = self.overrides.external_url.clone().unwrap_or(external_url);
         let removed = fields.take("removed").map(|node| self.removed(node, &names)).unwrap_or_default();
-        let (http, socket, clients, alert_limits, inbound) = self.originator(originator, &data_dir);
+        let originator::WaysIn { http, socket, syslog, clients, limits: alert_limits, inbound } =
+            self.originator(originator, &data_dir);
         let own_labels = fields.take("own_labels");
         let own_labels = own_labels.map(|node| self.own_labels(node, &alert_limits)).unwrap_or_default();
         let heartbeats = fields.take("heartbeats");
@@ -193,6 +195,7 @@ impl Reader<'_> {
             sources: sources.clone(),
             http,
             socket,
+            syslog,
             clients: Arc::new(clients),
             alert_limits,
             inbound: Arc::new(inbound),

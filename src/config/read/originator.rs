@@ -8,12 +8,12 @@ use smol_str::SmolStr;
 use super::Reader;
 use crate::{
     config::{
-        Gravity, Http,
+        Gravity, Http, Syslog,
         tree::{Node, Value},
     },
     originator::{
-        Clients, HttpLimits, KnownClient, Limits, Right, SOCKET_BYTES_MAX, SocketSettings, TokenHash,
-        inbound::Hooks,
+        Clients, HttpLimits, KnownClient, Limits, RESERVED_CLIENTS, Right, SOCKET_BYTES_MAX, SocketSettings,
+        TokenHash, inbound::Hooks,
     },
 };
 
@@ -21,15 +21,19 @@ use crate::{
 const LISTEN: &str = "127.0.0.1:9093";
 /// Shorter tokens can be guessed.
 const TOKEN_BYTES_MIN: usize = 16;
-/// Clients may not call themselves what ams2 calls itself and this machine.
-const RESERVED_CLIENTS: [&str; 2] = ["ams2", "local"];
+
+/// Every way in, and who may come.
+pub(super) struct WaysIn {
+    pub http: Option<Http>,
+    pub socket: Option<SocketSettings>,
+    pub syslog: Option<Syslog>,
+    pub clients: Clients,
+    pub limits: Limits,
+    pub inbound: Hooks,
+}
 
 impl Reader<'_> {
-    pub(super) fn originator(
-        &mut self,
-        node: Option<&Node>,
-        data_dir: &Path,
-    ) -> (Option<Http>, Option<SocketSettings>, Clients, Limits, Hooks) {
+    pub(super) fn originator(&mut self, node: Option<&Node>, data_dir: &Path) -> WaysIn {
         let empty = Node { place: Default::default(), value: Value::Map(Vec::new()) };
         let mut fields = self.found.fields(node.unwrap_or(&empty));
         let before = self.found.list.len();
@@ -41,6 +45,7 @@ impl Reader<'_> {
         let inbound = fields.take("inbound").map(|node| self.inbound(node)).unwrap_or_default();
         let http = fields.take("http");
         let socket = fields.take("socket");
+        let syslog = fields.take("syslog");
         fields.end(&mut self.found);
         let http = match http {
             Some(Node { value: Value::Bool(false), .. }) => None,
@@ -52,7 +57,8 @@ impl Reader<'_> {
             Some(node) => self.socket(node, data_dir),
             None => self.socket(&empty, data_dir),
         };
-        (http, socket, clients, limits, inbound)
+        let syslog = syslog.and_then(|node| self.syslog(node, &limits));
+        WaysIn { http, socket, syslog, clients, limits, inbound }
     }
 
     pub(super) fn http(&mut self, node: &Node, clients: &Clients, clients_are_wrong: bool) -> Option<Http> {

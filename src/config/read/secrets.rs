@@ -2,7 +2,10 @@
 
 use std::{fs::File, io::Read, os::unix::fs::PermissionsExt, sync::Arc};
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
+use rustls::{
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
 
 use super::Reader;
 use crate::{
@@ -12,6 +15,13 @@ use crate::{
 
 /// Largest file with a secret or with certificates, in bytes: all authorities that a system trusts fit.
 const SECRET_BYTES_MAX: u64 = 1 << 20;
+
+/// A certificate with its chain, its key, and where that is named.
+pub(super) struct Identity<'n> {
+    chain: Vec<CertificateDer<'static>>,
+    private: PrivateKeyDer<'static>,
+    key: &'n Node,
+}
 
 impl Reader<'_> {
     /// A secret's file. Its content is never shown.
@@ -64,52 +74,89 @@ impl Reader<'_> {
         let key = fields.demand("key_file", &mut self.found);
         let ca = fields.take("client_ca_file");
         fields.end(&mut self.found);
-        let (cert, key) = (cert?, key?);
+        let identity = self.identity(cert?, key?)?;
+        let verifier = match ca {
+            None => None,
+            Some(node) => Some(self.authorities(node, None)?),
+        };
+        self.served(identity, verifier).map(Arc::new)
+    }
+
+    /// A certificate and its key.
+    pub(super) fn identity<'n>(&mut self, cert: &Node, key: &'n Node) -> Option<Identity<'n>> {
         let chain = self.certificates(cert)?;
         if let Some(why) = chain.first().and_then(out_of_date) {
             self.found.warning(cert.place, format!("no client will trust it: {why}"), "have it renewed");
         }
         let secret = self.secret(key)?;
-        let private = match PrivateKeyDer::from_pem_slice(secret.as_bytes()) {
-            Ok(private) => private,
+        match PrivateKeyDer::from_pem_slice(secret.as_bytes()) {
+            Ok(private) => Some(Identity { chain, private, key }),
             Err(error) => {
                 self.found.error(
                     key.place,
                     format!("the file holds no private key: {error}"),
                     "use PEM, unencrypted",
                 );
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    /// Who may sign certificates of clients, and which of those were taken back.
+    pub(super) fn authorities(
+        &mut self,
+        ca: &Node,
+        crl: Option<&Node>,
+    ) -> Option<Arc<dyn ClientCertVerifier>> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(self.certificates(ca)?);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions();
-        let builder = builder.expect("ring knows TLS 1.2 and 1.3");
-        let builder = match ca {
-            None => builder.with_no_client_auth(),
-            Some(node) => {
-                let mut roots = rustls::RootCertStore::empty();
-                roots.add_parsable_certificates(self.certificates(node)?);
-                let verifier =
-                    rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                match verifier.build() {
-                    Ok(verifier) => builder.with_client_cert_verifier(verifier),
-                    Err(error) => {
-                        self.found.error(
-                            node.place,
-                            format!("clients cannot be checked with it: {error}"),
-                            "",
-                        );
-                        return None;
-                    }
-                }
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        if let Some(node) = crl {
+            // Those of an authority without a list stand.
+            builder = builder.with_crls(self.revocations(node)?).allow_unknown_revocation_status();
+        }
+        match builder.build() {
+            Ok(verifier) => Some(verifier),
+            Err(error) => {
+                self.found.error(ca.place, format!("clients cannot be checked with it: {error}"), "");
+                None
             }
+        }
+    }
+
+    fn revocations(&mut self, node: &Node) -> Option<Vec<CertificateRevocationListDer<'static>>> {
+        let text = self.file_text(node)?;
+        let lists: Result<Vec<_>, _> =
+            CertificateRevocationListDer::pem_slice_iter(text.as_bytes()).collect();
+        match lists {
+            Ok(lists) if !lists.is_empty() => Some(lists),
+            _ => {
+                self.found.error(node.place, "the file holds no list of revoked certificates", "use PEM");
+                None
+            }
+        }
+    }
+
+    /// What a listener shows, and whom it asks for a certificate.
+    pub(super) fn served(
+        &mut self,
+        identity: Identity<'_>,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Option<rustls::ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.expect("ring knows TLS 1.2 and 1.3");
+        let builder = match verifier {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
         };
-        match builder.with_single_cert(chain, private) {
-            Ok(config) => Some(Arc::new(config)),
+        match builder.with_single_cert(identity.chain, identity.private) {
+            Ok(config) => Some(config),
             Err(error) => {
                 self.found.error(
-                    node.place,
+                    identity.key.place,
                     format!("the certificate and the key do not fit: {error}"),
                     "use the key that the certificate was made with",
                 );

@@ -87,7 +87,7 @@ struct HookAnswer {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[allow(dead_code)]
-struct Rule {
+pub(super) struct Rule {
     /// What must hold of fields, as matchers say it of labels.
     when: Option<Vec<String>>,
     /// A regex for a field, which must be found in it; what its named groups catch are fields.
