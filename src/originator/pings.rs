@@ -27,7 +27,7 @@ use crate::flight::Flight;
 
 /// What stands before the name of a heartbeat.
 pub(super) const PATHS: &str = "/ping/";
-/// Bytes of a wrong name that are shown.
+/// Bytes that are shown of a wrong name, or of what is behind a name.
 const NAME_SHOWN: usize = 64;
 /// Methods of pings.
 const METHODS: [Method; 4] = [Method::GET, Method::HEAD, Method::POST, Method::PUT];
@@ -113,7 +113,7 @@ pub(super) async fn take_ping<I: Intake>(
     let (name, kind) = parse(request.uri().path()).map_err(|rest| {
         Problem::new(
             StatusCode::NOT_FOUND,
-            format!("`{rest}` is nothing that a ping says"),
+            format!("`{}` is nothing that a ping says", cut(rest, NAME_SHOWN)),
             "behind the name comes nothing, `/start`, `/fail`, `/log` or an exit code from 0 to 255",
         )
     })?;

@@ -118,6 +118,8 @@ async fn answer_path<I: Intake>(
         return routed(request, serving, &settings.limits).await;
     }
     if let Some(meant) = settings.inbound.find(request.method(), path) {
+        // Whatever its method is, it may change something.
+        check_origin(&request)?;
         return inbound::take(request, meant, peer, serving, settings, room).await;
     }
     if let Some(problem) = settings.inbound.other_method(request.method(), path) {

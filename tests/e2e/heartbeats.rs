@@ -228,6 +228,38 @@ fn who_may_ping_is_who_may_send_or_the_client_that_the_heartbeat_names() {
 }
 
 #[test]
+fn an_opsgenie_script_pings_with_another_host_and_key() {
+    let originator = "originator:\n  inbound: {opsgenie: {}}\n  clients: [{name: boston, token_file: boston.token, allow: ['site = \"boston\"']}]\n";
+    let other = "- {name: austin, period: 24h, grace: 30m, labels: {site: austin}}\n";
+    let site = Site::new(&format!("{originator}{}", config(&format!("{PATIENT}{other}"))));
+    site.secret("boston.token", "token-of-boston-0123456789");
+    let server = site.start();
+    let ping = |name: &str, more: &str| {
+        let url = format!("{}/v2/heartbeats/{name}/ping", server.url());
+        let ran = sh(&site, &format!("curl -sS -m 10 -w '%{{http_code}}' {more} {url}")).ends(0).stdout;
+        let (body, status) = ran.split_at(ran.len() - 3);
+        (status.to_owned(), body.to_owned())
+    };
+    let key = "-H 'Authorization: GenieKey token-of-boston-0123456789'";
+    for method in ["GET", "POST", "PATCH"] {
+        let (status, body) = ping("backup", &format!("-X {method} {key}"));
+        assert!(status == "202" && body.contains("PONG - Heartbeat received"), "{method}: {status} {body}");
+    }
+    until_state(&site, "backup", "up");
+    let metrics = sh(&site, "curl -fsS --unix-socket data/ams2.sock http://localhost/metrics").ends(0).stdout;
+    assert!(metrics.contains("\nams2_http_pings_total 3\n"), "{metrics}");
+    for (name, more, status, words) in [
+        ("bakcup", key, "422", "there is no heartbeat `bakcup`"),
+        ("austin", key, "403", "site=\\\"boston\\\""),
+        ("backup", "", "403", "a valid token is required"),
+        ("backup", "-H 'Sec-Fetch-Site: cross-site'", "403", "a page of another site"),
+    ] {
+        let (found, body) = ping(name, more);
+        assert!(found == status && body.contains(words), "{name} {more}: {found} {body}");
+    }
+}
+
+#[test]
 fn a_reload_leaves_the_times_of_what_it_does_not_change_alone() {
     let site = site(&format!("{PATIENT}- {{name: gone, period: 24h, grace: 30m}}\n"));
     let server = site.start();
