@@ -331,6 +331,7 @@ fn a_listener_that_others_reach_says_insecure_and_where_from() {
         ),
         ("tcp: '127.0.0.1:0', limits: {message_bytes: 1MiB}", "message_bytes: 1048576 bytes"),
         ("tls: {listen: '127.0.0.1:0'}", "`cert_file` is missing"),
+        ("tcp: '127.0.0.1:0', mapping: [{does: refuse}]", "a sender of syslog hears no answer"),
     ] {
         listening(keys).refused().ends(2).says(words);
     }

@@ -23,6 +23,8 @@ use super::{
 const ITEMS_MAX: usize = 10_000;
 /// Longest name and comment of who takes charge, in bytes.
 const ACKNOWLEDGE_BYTES_MAX: usize = 1024;
+/// How long ago what is over by now has ended, in milliseconds.
+const OVER_AGO_MS: i64 = 1000;
 /// Bytes of an alert that what is said of its mistakes may take.
 const PROBLEMS_BYTES_MAX: usize = 512;
 
@@ -259,8 +261,11 @@ impl Draft<'_> {
             Lasts::UntilResolved => NEVER,
             Lasts::For(ms) => Wall(now.0.saturating_add_unsigned(ms)).min(NEVER),
         });
+        // By the journal's clock, too, which may be half a second behind: else it would fire until then, under the labels that
+        // it ends with.
+        let over = Wall(now.0.saturating_sub(OVER_AGO_MS));
         let ends_at = match resolved {
-            true => Some(ends_at.filter(|end| *end < now).unwrap_or(now)),
+            true => Some(ends_at.map_or(over, |end| end.min(over))),
             false => ends_at.or(lasting),
         };
         // A sender whose clock is ahead says that it ends before it began.

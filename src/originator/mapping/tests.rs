@@ -101,7 +101,7 @@ fn keys_and_ends_are_as_the_rule_says() {
         ("[{labels: {event: E}, key: '{{ long }}'}]", None, None),
         ("[{labels: {event: E}, lasts: 4h}]", None, Some(now + 4 * 3_600_000)),
         ("[{labels: {event: E}, lasts: until resolved}]", None, Some(253_370_764_799_999)),
-        ("[{labels: {event: E}, key: '{{ key }}', does: resolve, lasts: 4h}]", key, Some(now)),
+        ("[{labels: {event: E}, key: '{{ key }}', does: resolve, lasts: 4h}]", key, Some(now - 1000)),
         ("[{labels: {event: E}, lasts: 4h, ends_at: '1795515400'}]", None, Some(now + 100_000)),
     ];
     for (rules, key, ends_at) in rows {
