@@ -1,6 +1,6 @@
 //! Walking the tree: taking a map's keys one by one, with every mistake kept and none hiding another.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use ams2_handlers::units;
 
@@ -320,6 +320,32 @@ impl<'n> Fields<'n> {
             found.error(self.place, format!("`{name}` is missing"), format!("add `{name}:`"));
         }
         value
+    }
+
+    /// Times of limits, each by its name where it is given: at least 100 ms.
+    pub fn limit_times<const N: usize>(
+        &mut self,
+        found: &mut Found,
+        times: [(&'static str, &mut Duration); N],
+    ) {
+        for (name, time) in times {
+            if let Some(ms) = self.take(name).and_then(|node| found.duration_ms(node, 100)) {
+                *time = Duration::from_millis(ms);
+            }
+        }
+    }
+
+    /// Counts of limits, likewise: 1 to 1,000,000.
+    pub fn limit_counts<const N: usize>(
+        &mut self,
+        found: &mut Found,
+        counts: [(&'static str, &mut usize); N],
+    ) {
+        for (name, count) in counts {
+            if let Some(number) = self.take(name).and_then(|node| found.number(node, 1..=1_000_000)) {
+                *count = number as usize;
+            }
+        }
     }
 
     /// Says every key that nobody asked for.

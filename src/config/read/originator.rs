@@ -1,6 +1,6 @@
 //! The ways in: listeners, limits, clients.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path};
 
 use ams2_handlers::units;
 use smol_str::SmolStr;
@@ -143,25 +143,23 @@ impl Reader<'_> {
                 *size = bytes;
             }
         }
-        for (name, time) in [
-            ("header_time", &mut limits.header_time),
-            ("body_time", &mut limits.body_time),
-            ("answer_time", &mut limits.answer_time),
-            ("handshake_time", &mut limits.handshake_time),
-        ] {
-            if let Some(ms) = fields.take(name).and_then(|node| found.duration_ms(node, 100)) {
-                *time = Duration::from_millis(ms);
-            }
-        }
-        for (name, count) in [
-            ("connections", &mut limits.connections),
-            ("connections_per_address", &mut limits.connections_per_address),
-            ("headers", &mut limits.headers),
-        ] {
-            if let Some(number) = fields.take(name).and_then(|node| found.number(node, 1..=1_000_000)) {
-                *count = number as usize;
-            }
-        }
+        fields.limit_times(
+            found,
+            [
+                ("header_time", &mut limits.header_time),
+                ("body_time", &mut limits.body_time),
+                ("answer_time", &mut limits.answer_time),
+                ("handshake_time", &mut limits.handshake_time),
+            ],
+        );
+        fields.limit_counts(
+            found,
+            [
+                ("connections", &mut limits.connections),
+                ("connections_per_address", &mut limits.connections_per_address),
+                ("headers", &mut limits.headers),
+            ],
+        );
         let sized = fields.take("bytes_in_flight").or(fields.take("body_bytes"));
         fields.end(&mut self.found);
         // A compressed body that does not get smaller by it stands there twice.

@@ -1,6 +1,6 @@
 //! Syslog as a way in: listeners, certificates, limits, clients.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use smol_str::SmolStr;
 
@@ -239,24 +239,22 @@ impl Reader<'_> {
                 *size = bytes;
             }
         }
-        for (name, time) in [
-            ("message_time", &mut limits.message_time),
-            ("idle_time", &mut limits.idle_time),
-            ("handshake_time", &mut limits.handshake_time),
-        ] {
-            if let Some(ms) = fields.take(name).and_then(|node| found.duration_ms(node, 100)) {
-                *time = Duration::from_millis(ms);
-            }
-        }
-        for (name, count) in [
-            ("connections", &mut limits.connections),
-            ("connections_per_address", &mut limits.connections_per_address),
-            ("connects_per_second", &mut limits.connects_per_second),
-        ] {
-            if let Some(number) = fields.take(name).and_then(|node| found.number(node, 1..=1_000_000)) {
-                *count = number as usize;
-            }
-        }
+        fields.limit_times(
+            found,
+            [
+                ("message_time", &mut limits.message_time),
+                ("idle_time", &mut limits.idle_time),
+                ("handshake_time", &mut limits.handshake_time),
+            ],
+        );
+        fields.limit_counts(
+            found,
+            [
+                ("connections", &mut limits.connections),
+                ("connections_per_address", &mut limits.connections_per_address),
+                ("connects_per_second", &mut limits.connects_per_second),
+            ],
+        );
         fields.end(&mut self.found);
         limits
     }
