@@ -662,8 +662,18 @@ impl Machine {
         };
         let (firing, resolved) = self.told_by(delivery);
         self.effort.add(firing.len() + resolved.len(), 4 * VISIT);
-        let number = self.state.notifications[self.state.deliveries[delivery].notification].number;
+        let number = self.number_of(delivery);
         let now = self.now;
+        if let Some(entry) = &mut self.state.groups[group].lanes[lane_number as usize].entry
+            && entry.number > number
+        {
+            // An operator dropped what was decided later, which counts as told.
+            entry.at = now;
+            if let Some(memo) = memo {
+                entry.memo = Some(memo.into());
+            }
+            return;
+        }
         let lane = &self.state.groups[group].lanes[lane_number as usize];
         let remembers = self.state.config().is_none_or(|config| config.muting.remember_told);
         // What waits behind it says what is believed, but leaves out what was held back and known all the same.
@@ -691,6 +701,11 @@ impl Machine {
         if lane.hold != Some(HoldReason::ResolvesNotSent) {
             lane.hold = None;
         }
+    }
+
+    /// Which of its group's notifications a delivery tells.
+    pub(super) fn number_of(&self, delivery: u32) -> u64 {
+        self.state.notifications[self.state.deliveries[delivery].notification].number
     }
 
     /// A delivery leaves its lane and no longer pins its alerts; the next in the lane gets its turn.

@@ -330,6 +330,31 @@ fn a_part_of_a_waiting_digest_can_be_dropped_alone() {
     assert_eq!(world.machine.deliveries().count(), 0);
 }
 
+/// What an operator drops counts as told, also if something decided before it is told only after that. (Found by the
+/// simulation: the later success made the dropped one news again.)
+#[test]
+fn what_an_operator_drops_is_not_told_again() {
+    let mut world = World::new(config(vec![action("ops", "log")], grouped()));
+    world.far_end = None;
+    world.alert(A, Some(HOUR));
+    world.wait(31_000);
+    world.alert(B, Some(HOUR));
+    world.wait(60_000);
+    let second =
+        world.machine.deliveries().map(|view| view.id).find(|id| *id != world.delivered[0].1.delivery);
+    let which = DeliverySelection::One(second.expect("it waits"));
+    world.input(Input::Deliveries(DeliveryCommand { which, verb: DeliveryVerb::Drop, by: "test".into() }));
+    let first = world.delivered[0].1.clone();
+    world.far_end = Some(Ok(Receipt::Sent));
+    answer(&mut world, &first, Ok(Receipt::Sent), true);
+    world.send(A, Some("once more"), Some(HOUR));
+    world.wait(120_000);
+    assert_eq!(world.delivered.len(), 1, "{:?}", world.told());
+    world.alert(B, Some(0));
+    world.wait(120_000);
+    assert_eq!(world.delivered.len(), 2, "the end of it is news: {:?}", world.told());
+}
+
 #[test]
 fn a_resolve_that_comes_again_tells_nobody() {
     for tell_short in [false, true] {
@@ -451,6 +476,33 @@ fn who_is_not_told_of_ends_is_told_again_however_many_notifications_waited() {
     answer(&mut world, &second, Ok(Receipt::Sent), true);
     world.wait(120_000);
     assert_eq!(reasons(&world).last(), Some(&NotifyReason::FirstTime), "{:?}", world.told());
+}
+
+/// All of it ended while a notification waited for an action that was not told of ends. It hears of ends from a reload
+/// on: so it hears of this one, whether or not the alert fired once more meanwhile. (Found by the simulation.)
+#[test]
+fn who_hears_of_ends_after_a_reload_hears_of_the_end_of_what_still_waits() {
+    for fires_again in [false, true] {
+        let mut world = World::not_told_of_ends();
+        world.far_end = None;
+        world.alert(A, Some(10 * HOUR));
+        world.wait(31_000);
+        world.alert(A, Some(0));
+        world.wait(60_000);
+        assert_eq!(world.holds_of_ops().last(), Some(&HoldReason::ResolvesNotSent));
+        world.install(config(vec![action("ops", "log")], grouped()), vec![]);
+        if fires_again {
+            world.alert(A, Some(10 * HOUR));
+            world.alert(A, Some(0));
+        }
+        let waits = world.delivered[0].1.clone();
+        world.far_end = Some(Ok(Receipt::Sent));
+        answer(&mut world, &waits, Ok(Receipt::Sent), true);
+        world.wait(120_000);
+        let last = reasons(&world).pop();
+        assert_eq!(last, Some(NotifyReason::AllResolved), "fires again: {fires_again}, {:?}", world.told());
+        assert_eq!(world.machine.deliveries().count(), 0, "all are told");
+    }
 }
 
 /// Something merely happened, and then somebody says when it is over: that end is told, though it comes as a due time

@@ -86,7 +86,9 @@ impl Machine {
         let key = self.lane_key(&self.state.groups[group].name.key);
         for lane in &mut self.state.groups[group].lanes {
             if lane.entry.is_none() {
-                lane.entry = self.state.log.take((key, lane.action), self.now);
+                let entry = self.state.log.take((key, lane.action), self.now);
+                // The group counts its notifications from the first again.
+                lane.entry = entry.map(|entry| Entry { number: 0, ..entry });
             }
         }
     }

@@ -267,8 +267,12 @@ impl Machine {
     /// What an action believes of a group: the newest pending notification stands in for what was told.
     fn base(&self, group: u32, lane: usize) -> Base<'_> {
         let lane = &self.state.groups[group].lanes[lane];
+        // What an operator dropped counts as told, though something decided before it waits.
+        let newest = self.state.last(lane.head);
+        let newest = newest
+            .filter(|newest| lane.entry.as_ref().is_none_or(|entry| entry.number < self.number_of(*newest)));
         let (mut firing, resolved, known): (Cow<'_, [u64]>, Cow<'_, [u64]>, bool) =
-            match (self.state.last(lane.head), &lane.entry) {
+            match (newest, &lane.entry) {
                 (Some(newest), _) => {
                     let (firing, resolved) = self.told_by(newest);
                     (firing.into(), resolved.into(), true)
@@ -309,6 +313,14 @@ impl Machine {
             for lane in &mut self.state.groups[*group].lanes {
                 lane.remembered.remove(&alert.identity);
             }
+        }
+    }
+
+    /// Somebody who is told of ends no more, and was told that all is over: what is held back and fires on is news once it
+    /// is let go.
+    pub(super) fn forget_what_is_over(&mut self, group: u32, lane: usize) {
+        if self.base(group, lane).over {
+            self.state.groups[group].lanes[lane].remembered.clear();
         }
     }
 

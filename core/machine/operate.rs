@@ -23,7 +23,7 @@ use super::{
 use crate::{
     At, Severity,
     config::{ActionId, ActionSpec, Install, Removed},
-    effect::{AlertChange, DeadReason, Decided, NotifyReason},
+    effect::{AlertChange, DeadReason, Decided, HoldReason, NotifyReason},
     input::{
         Acknowledge, Acknowledged, AlertKey, DeliveryCommand, DeliverySelection, DeliveryVerb, Input,
         Position, Started,
@@ -360,6 +360,7 @@ impl Machine {
                 (row.anchor, row.next) = (old.anchor, old.next);
             }
             let was_muted = old.muted.is_some();
+            let mut is_unsaid = false;
             let log_key = self.lane_key(&key.0);
             for mut lane in old.lanes {
                 let lanes = &self.state.groups[group].lanes;
@@ -372,9 +373,18 @@ impl Machine {
                 for delivery in pending {
                     self.state.deliveries[delivery].lane = LaneRef::Group { group, lane: place as u16 };
                 }
+                // Who hears of ends from now on hears of the end of what is still to be told, too.
+                let hears_ends = self.state.actions[lane.action as usize].spec.send_resolved;
+                if hears_ends && lane.hold == Some(HoldReason::ResolvesNotSent) {
+                    lane.hold = None;
+                    is_unsaid |= lane.head.is_some();
+                }
                 self.state.groups[group].lanes[place] = lane;
+                if !hears_ends {
+                    self.forget_what_is_over(group, place);
+                }
             }
-            if was_muted {
+            if was_muted || is_unsaid {
                 // Whoever holds it now is to know of it.
                 self.look_at_once(group);
             }

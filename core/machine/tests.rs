@@ -5,6 +5,7 @@ mod effort;
 mod groups;
 mod heartbeats;
 mod keys;
+mod let_go;
 mod muting;
 mod operate;
 mod property;

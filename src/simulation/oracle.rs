@@ -67,6 +67,10 @@ pub struct Oracle {
     /// What the newest notification of a lane says is firing.
     newest: BTreeMap<Lane, BTreeSet<usize>>,
     owed: BTreeMap<(Lane, usize, Owed), At>,
+    /// Lanes that are not told of ends, where all had ended at the last look: what still waits there counts for nothing.
+    over: BTreeSet<Lane>,
+    /// The newest delivery of a lane that an operator dropped, which counts as told: what was made before it says nothing new.
+    let_go: BTreeMap<Lane, usize>,
     /// Notifications of `notify: each` that this record must still lead to.
     due_each: Vec<(Lane, usize)>,
     in_flight: BTreeMap<ActionId, BTreeSet<DeliveryId>>,
@@ -161,7 +165,14 @@ impl Oracle {
             }
         }
         self.newest.retain(|lane, _| lanes.contains_key(lane));
+        let silent = |lane: &Lane| plan.action(&lane.1).is_some_and(|action| !action.send_resolved);
+        self.over.retain(|lane| lanes.contains_key(lane) && silent(lane));
+        // To whom all is over, what is held back and fires on is news, now that no end of it will be told.
+        let newest = &self.newest;
+        self.remembered
+            .retain(|lane, _| !silent(lane) || newest.get(lane).is_some_and(|told| !told.is_empty()));
         self.remembered.retain(|lane, _| lanes.contains_key(lane));
+        self.let_go.retain(|lane, _| lanes.contains_key(lane));
         self.told_at.retain(|lane, _| lanes.contains_key(lane));
         self.notified.retain(|lane, _| lanes.contains_key(lane));
         self.muting.on_record.clear();
@@ -222,7 +233,7 @@ impl Oracle {
                 self.held_for_all(&group.key, reason, alerts, at);
             }
             Decided::Hold { group, action: Some(action), reason, alerts } => {
-                self.held(&(group.key.clone(), action.clone()), reason, alerts);
+                self.held(&(group.key.clone(), action.clone()), reason, alerts, at);
             }
             Decided::Superseded { delivery, by } => self.superseded(*delivery, *by),
             Decided::Digested { digest, deliveries, action } => self.digested(*digest, deliveries, action),
@@ -238,7 +249,7 @@ impl Oracle {
         }
     }
 
-    fn held(&mut self, lane: &Lane, reason: &HoldReason, alerts: &[Fingerprint]) {
+    fn held(&mut self, lane: &Lane, reason: &HoldReason, alerts: &[Fingerprint], at: At) {
         match reason {
             HoldReason::ResolvedBeforeTold => {
                 for number in alerts.iter().filter_map(|alert| self.by_fingerprint.get(alert)) {
@@ -249,6 +260,10 @@ impl Oracle {
                         self.owed.remove(&(lane.clone(), *number, Owed::Resolved));
                     }
                 }
+                // Said beside an end of everything that is not told, or of why a group that fires is not told.
+                if self.anything_fires(lane, at) {
+                    self.is_to_be_told(lane);
+                }
             }
             HoldReason::ResolvesNotSent => {
                 if let Some(place) = self.due_each.iter().position(|(known, _)| known == lane) {
@@ -256,21 +271,35 @@ impl Oracle {
                     assert!(!self.alerts[alert].firing, "an occurrence is held as if it were an end");
                     return;
                 }
+                self.over.insert(lane.clone());
                 // Said of the whole group: nothing in it fires but what is held, which was told all the same.
                 let newest = self.newest.remove(lane).unwrap_or_default();
                 let remembered = self.remembered.entry(lane.clone()).or_default();
                 remembered.extend(newest);
                 remembered.retain(|alert| self.alerts[*alert].firing);
             }
-            HoldReason::AlreadyPending => {
-                let told = self.pending_says(lane);
-                self.newest.entry(lane.clone()).or_default().extend(&told);
-                for alert in told {
-                    self.owed.remove(&(lane.clone(), alert, Owed::Firing));
-                }
-            }
+            HoldReason::AlreadyPending => self.is_to_be_told(lane),
             _ => {}
         }
+    }
+
+    /// What waits in a lane tells what fires there.
+    fn is_to_be_told(&mut self, lane: &Lane) {
+        self.over.remove(lane);
+        let told = self.pending_says(lane);
+        self.newest.entry(lane.clone()).or_default().extend(&told);
+        for alert in told {
+            self.owed.remove(&(lane.clone(), alert, Owed::Firing));
+        }
+    }
+
+    /// Whether something of a lane's group fires that nothing holds back.
+    fn anything_fires(&self, lane: &Lane, at: At) -> bool {
+        (0..self.alerts.len()).any(|alert| {
+            let is_member =
+                || self.lanes_of(alert).iter().any(|(told, known, _)| !told.each && known == lane);
+            self.alerts[alert].firing && is_member() && !self.is_held(alert, at)
+        })
     }
 
     /// The lanes in which an alert is told, and whether they tell of ends.
@@ -280,7 +309,7 @@ impl Oracle {
 
     fn owe_firing(&mut self, lane: &Lane, alert: usize) {
         self.owed.remove(&(lane.clone(), alert, Owed::Resolved));
-        if self.pending_says(lane).contains(&alert) {
+        if !self.over.contains(lane) && self.pending_says(lane).contains(&alert) {
             self.newest.entry(lane.clone()).or_default().insert(alert);
         }
         if !self.believes(lane, alert) {
@@ -332,6 +361,9 @@ impl Oracle {
                 now.len(),
                 "{id} of {lane:?} tells what fires: {now:?}, held {held:?}"
             );
+            if self.over.contains(&lane) {
+                self.is_to_be_told(&lane);
+            }
             self.moment += 1;
             let before = self.notified.insert(lane.clone(), self.moment).unwrap_or(0);
             let mut changes = members.iter().filter(|alert| self.alerts[**alert].changed > before).count();
@@ -352,6 +384,7 @@ impl Oracle {
             self.check_reason(id, &lane, reason, changes, at);
             let hears_ends =
                 self.plan.as_ref().and_then(|plan| plan.action(&lane.1)).is_some_and(|a| a.send_resolved);
+            self.over.remove(&lane);
             let is_over = now.is_empty() && hears_ends;
             let before = self.newest.insert(lane.clone(), now).unwrap_or_default();
             let remembered = self.remembered.entry(lane.clone()).or_default();

@@ -9,13 +9,13 @@ use crate::{
 };
 use alloc::collections::BTreeMap;
 
-const MINUTE: u64 = 60_000;
+pub(super) const MINUTE: u64 = 60_000;
 
 fn matchers(texts: &[&str]) -> Vec<Matcher> {
     texts.iter().map(|text| Matcher::parse(text).expect(text)).collect()
 }
 
-fn by_event() -> Config {
+pub(super) fn by_event() -> Config {
     config(vec![action("ops", "log")], grouped())
 }
 
@@ -48,7 +48,7 @@ impl World {
     }
 
     /// A silence from now on, for so many milliseconds.
-    fn silence(&mut self, number: u128, texts: &[&str], ms: u64) -> SilenceId {
+    pub(super) fn silence(&mut self, number: u128, texts: &[&str], ms: u64) -> SilenceId {
         self.set_silence(None, number, texts, 0, ms)
     }
 
@@ -77,7 +77,7 @@ impl World {
         self.machine.silence_set_by(seq).expect("it is set").id
     }
 
-    fn expire(&mut self, id: SilenceId) {
+    pub(super) fn expire(&mut self, id: SilenceId) {
         self.input(Input::Silence(SilenceOrder::Expire { id, by: "bob".into() }));
     }
 

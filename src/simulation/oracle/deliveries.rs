@@ -268,6 +268,8 @@ impl Oracle {
     /// What the newest pending delivery of a lane will say is firing.
     pub(super) fn pending_says(&self, lane: &Lane) -> Vec<usize> {
         let waits = |d: &&Delivery| d.is_open() && !d.out_of_order && !d.detached;
+        let after = self.let_go.get(lane).copied();
+        let waits = |d: &&Delivery| waits(d) && after.is_none_or(|after| d.made > after);
         let open = self.deliveries.values().filter(waits).filter(|d| d.lane.as_ref() == Some(lane));
         let newest = open.max_by_key(|delivery| delivery.made);
         let says = newest.into_iter().flat_map(|delivery| &delivery.says);
@@ -294,6 +296,18 @@ impl Oracle {
             && let Some(lane) = &delivery.lane
         {
             self.told_at.insert(lane.clone(), self.at);
+            // It said of what fired once more meanwhile that it fires, or was given up for it.
+            for (alert, (firing, _)) in &delivery.says {
+                let fires_on = self.alerts[*alert].firing;
+                let is_held = self.muting.on_record.contains(&(lane.0.clone(), *alert));
+                let was_held = || is_held && self.over.contains(lane);
+                if *firing && (!fires_on || was_held()) {
+                    self.owed.remove(&(lane.clone(), *alert, Owed::Firing));
+                    if fires_on {
+                        self.newest.entry(lane.clone()).or_default().insert(*alert);
+                    }
+                }
+            }
         }
         delivery.standing = standing;
         for part in std::mem::take(&mut delivery.parts) {
@@ -398,12 +412,14 @@ impl Oracle {
                     let firing = delivery.says.iter().filter(|(_, (firing, _))| *firing);
                     self.dropped.extend(firing.map(|(alert, _)| (lane.clone(), *alert)));
                 }
-                let waited = delivery.is_open();
-                self.end(id, Standing::Gone);
-                // A dead letter was over before: its group went on without it.
-                if waited {
-                    self.end_not_told(id);
+                // What waited counts as told: whoever dropped it wants to hear no more of it.
+                if delivery.is_open()
+                    && let Some(lane) = &delivery.lane
+                {
+                    let newest = self.let_go.entry(lane.clone()).or_default();
+                    *newest = delivery.made.max(*newest);
                 }
+                self.end(id, Standing::Gone);
             }
             _ => {
                 let delivery = self.deliveries.get_mut(&id).expect("known");
@@ -411,32 +427,6 @@ impl Oracle {
                     delivery.standing = Standing::Open;
                     (delivery.out_of_order, delivery.train) = (true, 0);
                 }
-            }
-        }
-    }
-
-    /// An operator dropped the word that something ended: to those who were or will be told before that it fires, it
-    /// fires still, and should it fire again, that is nothing new to them.
-    fn end_not_told(&mut self, dropped: DeliveryId) {
-        let dropped = &self.deliveries[&dropped];
-        let Some(lane) = dropped.lane.clone() else { return };
-        let ended: Vec<usize> =
-            dropped.says.iter().filter(|(_, (firing, _))| !firing).map(|(alert, _)| *alert).collect();
-        let heard = |d: &&Delivery| {
-            (d.is_open() || d.standing == Standing::Done) && !d.detached && d.made < dropped.made
-        };
-        let before = self.deliveries.values().filter(heard).filter(|d| d.lane.as_ref() == Some(&lane));
-        let before = before.max_by_key(|delivery| delivery.made).map(|delivery| delivery.says.clone());
-        let fires = |alert: &usize| before.as_ref().is_some_and(|says| says.get(alert).is_some_and(|s| s.0));
-        if ended.iter().any(fires) {
-            // Until they hear that it is over, that is news.
-            self.notified.remove(&lane);
-        }
-        for alert in ended.into_iter().filter(|alert| fires(alert)).collect::<Vec<_>>() {
-            // Also if it fired again and is over by now: that is held as an end, which they are not told.
-            self.owed.remove(&(lane.clone(), alert, Owed::Firing));
-            if self.alerts[alert].firing {
-                self.newest.entry(lane.clone()).or_default().insert(alert);
             }
         }
     }
