@@ -150,6 +150,11 @@ impl<'a> AlertRef<'a> {
         self.labels().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
     }
 
+    /// The value of annotation `name`.
+    pub fn annotation(&self, name: &str) -> Option<&'a str> {
+        self.annotations().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
     /// The sender's times.
     pub fn times(&self) -> AlertTimes {
         self.span.times

@@ -24,6 +24,7 @@ mod re2;
 pub mod severity;
 pub mod silence;
 pub mod time;
+pub mod trail;
 
 pub use batch::{AlertBatch, AlertError, AlertRef, BatchBuilder};
 pub use config::Config;

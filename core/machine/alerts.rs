@@ -6,6 +6,7 @@ use siphasher::sip::SipHasher13;
 
 use super::{
     Machine,
+    ids::Bounds,
     interner::{Interner, Sym},
     operate::RouteName,
     routing::Labels,
@@ -17,11 +18,14 @@ use crate::{
     config::Notify,
     effect::{AlertChange, Decided, NotifyReason},
     input::Position,
+    trail,
 };
 
 /// Most `id`s that are remembered, and for how long.
-pub(crate) const IDS_MAX: usize = 1_000_000;
-pub(crate) const IDS_AGE_MS: u64 = 24 * 3_600_000;
+pub(crate) const IDS: Bounds = Bounds { most: 1_000_000, age_ms: 24 * 3_600_000 };
+/// Places of forwarded alerts that are remembered: longer than a server may be away that sends once more what it had no
+/// answer to.
+pub(crate) const ORIGINS: Bounds = Bounds { most: 1_000_000, age_ms: 40 * 24 * 3_600_000 };
 
 /// When something is due with an alert: its end, or the end of its acknowledgement.
 pub(super) fn due(alert: &Alert) -> At {
@@ -103,12 +107,12 @@ impl Machine {
     ) {
         self.state.totals.arrived += 1;
         let identity = self.identity(alert.labels());
-        if self.is_duplicate(client, &alert, identity) {
+        let (starts, ends, by_timeout) = self.times_of(&alert);
+        if self.is_duplicate(client, &alert, identity, starts, ends) {
             self.state.totals.duplicates += 1;
             self.record(Decided::DuplicateId { alert: alert.fingerprint(), position });
             return;
         }
-        let (starts, ends, by_timeout) = self.times_of(&alert);
         if let Some(row) = self.find_key(client, &alert)
             && self.state.alerts[row].identity != identity
         {
@@ -476,24 +480,32 @@ impl Machine {
     }
 
     /// Whether this came before. An id names an occurrence of one alert: the same id with other labels is another's,
-    /// and with an end it says that the occurrence is over.
-    fn is_duplicate(&mut self, client: &str, alert: &AlertRef<'_>, identity: u64) -> bool {
+    /// and with an end it says that the occurrence is over. What other servers hand on is known by where it was accepted first,
+    /// whichever way it took.
+    fn is_duplicate(
+        &mut self,
+        client: &str,
+        alert: &AlertRef<'_>,
+        identity: u64,
+        starts: Wall,
+        ends: At,
+    ) -> bool {
+        let now = self.now;
+        if let Some(origin) = alert.annotation(trail::ORIGIN) {
+            // A journal that was restored from a copy gives a place twice: to what began at another time.
+            let over = [u8::from(ends <= now)];
+            let (identity, starts) = (identity.to_le_bytes(), starts.0.to_le_bytes());
+            let parts = [origin.as_bytes(), &identity, &starts, &over];
+            let name = self.keyed_hash(parts.into_iter());
+            let sender = self.keyed_hash([trail::server_of(origin).as_bytes()].into_iter()) as u64;
+            return self.state.origins.is_known(sender, name, now, ORIGINS);
+        }
         let Some(id) = alert.id() else { return false };
-        let ends = [u8::from(alert.times().ends_at.is_some())];
-        let parts = [client.as_bytes(), id.as_bytes(), &identity.to_le_bytes(), &ends];
-        let key = self.keyed_hash(parts.into_iter());
-        let ids = &mut self.state.ids;
-        while let Some((at, oldest)) = ids.order.front().copied()
-            && (ids.order.len() >= IDS_MAX || self.now.since(at) > IDS_AGE_MS)
-        {
-            ids.known.remove(&oldest);
-            ids.order.pop_front();
-        }
-        if !ids.known.insert(key) {
-            return true;
-        }
-        ids.order.push_back((self.now, key));
-        false
+        let has_end = [u8::from(alert.times().ends_at.is_some())];
+        let parts = [client.as_bytes(), id.as_bytes(), &identity.to_le_bytes(), &has_end];
+        let name = self.keyed_hash(parts.into_iter());
+        let sender = self.keyed_hash([client.as_bytes()].into_iter()) as u64;
+        self.state.ids.is_known(sender, name, now, IDS)
     }
 
     pub(super) fn identity<'a>(&self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {

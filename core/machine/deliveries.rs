@@ -141,7 +141,8 @@ impl Machine {
             && !self.is_under_way_behind(head)
         {
             let State { actions, deliveries, .. } = &mut self.state;
-            actions[action as usize].ready.insert(deliveries, head);
+            let urgent = actions[action as usize].is_urgent(&deliveries[head]);
+            actions[action as usize].ready.insert(deliveries, head, urgent);
         }
         self.schedule(action);
     }
@@ -156,7 +157,9 @@ impl Machine {
     /// A delivery is no longer the first of its lane.
     pub(super) fn unready(&mut self, delivery: u32) {
         let State { actions, deliveries, .. } = &mut self.state;
-        actions[deliveries[delivery].action as usize].ready.remove(deliveries, delivery);
+        let action = &mut actions[deliveries[delivery].action as usize];
+        let urgent = action.is_urgent(&deliveries[delivery]);
+        action.ready.remove(deliveries, delivery, urgent);
     }
 
     /// Names the lanes of a group that stand outside it.
@@ -204,7 +207,7 @@ impl Machine {
             let is_others = recent.len() + 1 == limit && (limit > 1 || *told_half);
             let others = ready.iter().take(if is_others { OTHERS_LOOKED_AT } else { 0 });
             let mut others = others.take_while(|row| deliveries[*row].due <= self.now);
-            return others.find(|row| !deliveries[*row].half).or_else(|| ready.first());
+            return others.find(|row| !deliveries[*row].half).or_else(|| ready.first(deliveries, self.now));
         };
         // Made with that record, and so due at its time and numbered behind all before.
         let made = ready.since(deliveries, (at, counter + 1)).take_while(|row| deliveries[*row].due == at);

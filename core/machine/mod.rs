@@ -10,6 +10,7 @@ mod deliveries;
 mod digests;
 mod groups;
 mod heartbeats;
+mod ids;
 mod index;
 mod inhibition;
 mod interner;

@@ -8,7 +8,7 @@ use alloc::{
 
 use super::{
     Machine, Phase,
-    alerts::{IDS_AGE_MS, IDS_MAX},
+    alerts::{IDS, ORIGINS},
     operate::{Moving, Old},
     state::Lane,
 };
@@ -92,14 +92,11 @@ pub(super) struct Pieces {
 impl Machine {
     /// Forgets some `id`s whose time is over; `false` if there may be more.
     pub(super) fn expire_ids(&mut self, left: &mut i64) -> bool {
-        let ids = &mut self.state.ids;
+        let state = &mut self.state;
         for _ in 0..ROWS / 8 {
-            let Some((at, oldest)) = ids.order.front().copied() else { return true };
-            if ids.order.len() < IDS_MAX && self.now.since(at) <= IDS_AGE_MS {
+            if !state.ids.expire_one(self.now, IDS) && !state.origins.expire_one(self.now, ORIGINS) {
                 return true;
             }
-            ids.known.remove(&oldest);
-            ids.order.pop_front();
         }
         *left -= ROWS_COST;
         false

@@ -252,6 +252,11 @@ impl Machine {
         self.state.wall_offset_ms
     }
 
+    /// Names the journal, the same for as long as it is kept: made from its seed, which it does not tell.
+    pub fn journal(&self) -> u64 {
+        self.keyed_hash([&b"journal"[..]].into_iter()) as u64
+    }
+
     /// The incarnation of the last start; 0 before the first.
     pub fn incarnation(&self) -> u64 {
         self.state.incarnation

@@ -1,5 +1,6 @@
 //! Deliveries that may be attempted, in the order of due time and number: four bytes each, for there may be a
-//! million of them. A row's due time stays what it is while the row stands here.
+//! million of them. A row's due time stays what it is while the row stands here. What is critical and goes to a server of
+//! ours stands in a list of its own, before all else: a day of small things must not hold up one that burns.
 
 use alloc::vec::Vec;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeSeq};
@@ -10,9 +11,16 @@ use crate::At;
 /// Rows of one leaf: what an insertion moves at most, a kilobyte.
 const LEAF_ROWS: usize = 256;
 
-/// A sorted list in leaves, none of them empty.
+/// Both lists.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
+    urgent: Sorted,
+    others: Sorted,
+}
+
+/// A sorted list in leaves, none of them empty.
+#[derive(Debug, Default)]
+struct Sorted {
     leaves: Vec<Vec<u32>>,
 }
 
@@ -26,7 +34,64 @@ fn key(rows: &Slab<Delivery>, delivery: u32) -> Key {
 
 impl Ready {
     /// Puts a delivery at its place, once.
-    pub fn insert(&mut self, rows: &Slab<Delivery>, delivery: u32) {
+    pub fn insert(&mut self, rows: &Slab<Delivery>, delivery: u32, urgent: bool) {
+        self.list(urgent).insert(rows, delivery);
+    }
+
+    /// Takes a delivery out, if it is there.
+    pub fn remove(&mut self, rows: &Slab<Delivery>, delivery: u32, urgent: bool) {
+        self.list(urgent).remove(rows, delivery);
+    }
+
+    fn list(&mut self, urgent: bool) -> &mut Sorted {
+        if urgent { &mut self.urgent } else { &mut self.others }
+    }
+
+    /// The one whose turn it is at this time, or comes first.
+    pub fn first(&self, rows: &Slab<Delivery>, now: At) -> Option<u32> {
+        match (self.urgent.first(), self.others.first()) {
+            (Some(urgent), Some(other)) if rows[urgent].due > now && rows[other].due < rows[urgent].due => {
+                Some(other)
+            }
+            (urgent, other) => urgent.or(other),
+        }
+    }
+
+    /// Those from this key on, the earliest first; of what is urgent none.
+    pub fn since(&self, rows: &Slab<Delivery>, from: Key) -> impl Iterator<Item = u32> {
+        self.others.since(rows, from)
+    }
+
+    /// All of them, the earliest of each list first.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.urgent.iter().chain(self.others.iter())
+    }
+
+    /// The row at a place, which moves on: for a walk in pieces, during which nothing is put in or taken out.
+    pub fn walk(&self, place: &mut (usize, usize)) -> Option<u32> {
+        let urgent = self.urgent.leaves.len();
+        if place.0 < urgent
+            && let Some(row) = self.urgent.walk(place)
+        {
+            return Some(row);
+        }
+        let mut behind = (place.0 - urgent, place.1);
+        let row = self.others.walk(&mut behind);
+        *place = (behind.0 + urgent, behind.1);
+        row
+    }
+
+    /// Puts what a snapshot had in one list into both.
+    pub fn part(&mut self, is_urgent: impl Fn(u32) -> bool) {
+        let all: Vec<u32> = self.iter().collect();
+        let (urgent, others): (Vec<u32>, Vec<u32>) = all.into_iter().partition(|row| is_urgent(*row));
+        (self.urgent, self.others) = (urgent.into_iter().collect(), others.into_iter().collect());
+    }
+}
+
+impl Sorted {
+    /// Puts a delivery at its place, once.
+    fn insert(&mut self, rows: &Slab<Delivery>, delivery: u32) {
         let new = key(rows, delivery);
         let (leaf, place) = match self.search(rows, new) {
             Ok(_) => return,
@@ -48,7 +113,7 @@ impl Ready {
     }
 
     /// Takes a delivery out, if it is there.
-    pub fn remove(&mut self, rows: &Slab<Delivery>, delivery: u32) {
+    fn remove(&mut self, rows: &Slab<Delivery>, delivery: u32) {
         if let Ok((leaf, place)) = self.search(rows, key(rows, delivery)) {
             self.leaves[leaf].remove(place);
             if self.leaves[leaf].is_empty() {
@@ -58,24 +123,24 @@ impl Ready {
     }
 
     /// The earliest.
-    pub fn first(&self) -> Option<u32> {
+    fn first(&self) -> Option<u32> {
         self.leaves.first()?.first().copied()
     }
 
     /// Those from this key on, the earliest first.
-    pub fn since(&self, rows: &Slab<Delivery>, from: Key) -> impl Iterator<Item = u32> {
+    fn since(&self, rows: &Slab<Delivery>, from: Key) -> impl Iterator<Item = u32> {
         let (Ok((leaf, place)) | Err((leaf, place))) = self.search(rows, from);
         let leaves = self.leaves.get(leaf..).unwrap_or_default();
         leaves.iter().flatten().skip(place).copied()
     }
 
     /// All of them, the earliest first.
-    pub fn iter(&self) -> impl Iterator<Item = u32> {
+    fn iter(&self) -> impl Iterator<Item = u32> {
         self.leaves.iter().flatten().copied()
     }
 
     /// The row at a place, which moves on: for a walk in pieces, during which nothing is put in or taken out.
-    pub fn walk(&self, place: &mut (usize, usize)) -> Option<u32> {
+    fn walk(&self, place: &mut (usize, usize)) -> Option<u32> {
         loop {
             let leaf = self.leaves.get(place.0)?;
             if let Some(row) = leaf.get(place.1) {
@@ -99,9 +164,9 @@ impl Ready {
 }
 
 /// From rows that are in order already.
-impl FromIterator<u32> for Ready {
-    fn from_iter<I: IntoIterator<Item = u32>>(rows: I) -> Ready {
-        let mut ready = Ready::default();
+impl FromIterator<u32> for Sorted {
+    fn from_iter<I: IntoIterator<Item = u32>>(rows: I) -> Sorted {
+        let mut ready = Sorted::default();
         for row in rows {
             match ready.leaves.last_mut() {
                 Some(last) if last.len() < LEAF_ROWS => last.push(row),
@@ -112,10 +177,10 @@ impl FromIterator<u32> for Ready {
     }
 }
 
-/// A plain list: how it stands in leaves is no part of the state.
+/// A plain list: how it stands in leaves is no part of the state, and what is urgent follows from it; see [`Ready::part`].
 impl Serialize for Ready {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.leaves.iter().map(Vec::len).sum()))?;
+        let mut list = serializer.serialize_seq(Some(self.iter().count()))?;
         for row in self.iter() {
             list.serialize_element(&row)?;
         }
@@ -125,6 +190,7 @@ impl Serialize for Ready {
 
 impl<'de> Deserialize<'de> for Ready {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Ready, D::Error> {
-        Ok(Vec::<u32>::deserialize(deserializer)?.into_iter().collect())
+        let others = Vec::<u32>::deserialize(deserializer)?.into_iter().collect();
+        Ok(Ready { urgent: Sorted::default(), others })
     }
 }

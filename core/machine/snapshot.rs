@@ -3,13 +3,11 @@
 use alloc::{collections::BTreeSet, string::ToString, sync::Arc, vec::Vec};
 use core::fmt;
 
-use super::{Machine, groups::hash_group, heartbeats::Heartbeats, routing::Routing, state::State};
+use super::{Machine, groups::hash_group, routing::Routing, state::State};
 use crate::effect::GroupName;
 
 /// The version that this program writes. A release that writes another migrates those of all releases before.
-const VERSION: u16 = 8;
-/// The oldest that it reads: it ends before heartbeats, and knew none.
-const VERSION_WITHOUT_HEARTBEATS: u16 = 7;
+const VERSION: u16 = 9;
 
 /// Why a snapshot cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +56,6 @@ impl Machine {
         let version = u16::from_le_bytes(*version);
         let state = match version {
             VERSION => postcard::from_bytes(body),
-            VERSION_WITHOUT_HEARTBEATS => postcard::from_bytes(&without_heartbeats(body)),
             version => return Err(SnapshotError::Unknown { version }),
         };
         let state: State = state.map_err(|error| damaged(&error.to_string()))?;
@@ -78,6 +75,10 @@ impl Machine {
         state.strings.rebuild();
         state.heartbeats.rebuild();
         state.detached.rebuild(&state.deliveries);
+        let State { actions, deliveries, .. } = state;
+        for action in actions.iter_mut().filter(|action| action.spec.patient) {
+            action.ready.part(|row| deliveries[row].critical);
+        }
         for (row, alert) in state.alerts.iter() {
             alert_table.insert(alert.identity, row);
         }
@@ -110,26 +111,9 @@ impl Machine {
     }
 }
 
-/// A state of before heartbeats as one that has none.
-fn without_heartbeats(body: &[u8]) -> Vec<u8> {
-    postcard::to_extend(&Heartbeats::default(), body.to_vec()).expect("plain data encodes")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_snapshot_of_before_heartbeats_is_read() {
-        let bytes = Machine::new().snapshot();
-        let none = postcard::to_allocvec(&Heartbeats::default()).expect("plain data encodes");
-        let (before, end) = bytes.split_at(bytes.len() - none.len());
-        assert_eq!(end, none);
-        let before = [&VERSION_WITHOUT_HEARTBEATS.to_le_bytes(), &before[2..]].concat();
-        assert_eq!(Machine::restore(&before).expect("it is read").snapshot(), bytes);
-        let error = Machine::restore(&before[..before.len() - 1]).expect_err("it is not whole");
-        assert!(error.to_string().contains("does not decode"), "{error}");
-    }
 
     #[test]
     fn what_is_no_snapshot_is_said_to_be_none() {

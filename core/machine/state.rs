@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 
 use super::{
     heartbeats::Heartbeats,
+    ids::Ids,
     interner::{Interner, Sym},
     lanes::Detached,
     log::Log,
@@ -61,7 +62,10 @@ pub(crate) struct State {
     pub detached: Detached,
     /// Which deliveries a digest carries.
     pub digests: BTreeMap<u32, Vec<u32>>,
-    pub ids: IdWindow,
+    /// The `id`s that clients gave.
+    pub ids: Ids,
+    /// Where alerts that other servers hand on were accepted first.
+    pub origins: Ids,
     /// Texts of own alerts, with how many rows need them.
     pub own_texts: BTreeMap<Position, OwnText>,
     /// Own alerts about an action's deliveries: that action does not tell them.
@@ -240,11 +244,11 @@ pub(crate) struct ActionState {
     pub next: At,
 }
 
-/// The `id`s that clients gave, newest last.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct IdWindow {
-    pub order: VecDeque<(At, u128)>,
-    pub known: BTreeSet<u128>,
+impl ActionState {
+    /// Whether a delivery of this action goes before others: what is critical, on its way to a server of ours.
+    pub fn is_urgent(&self, delivery: &Delivery) -> bool {
+        self.spec.patient && delivery.critical
+    }
 }
 
 /// The text of an own alert.

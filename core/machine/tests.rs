@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod effort;
+mod forwarded;
 mod groups;
 mod heartbeats;
 mod keys;

@@ -532,7 +532,7 @@ fn ids_whose_time_is_over_are_forgotten_in_pieces_before_an_own_alert() {
         steps += 1;
     }
     assert!(steps > 3_000 / 32, "{steps} steps");
-    assert!(world.machine.state.ids.order.len() < 10);
+    assert!(world.machine.state.ids.len() < 10);
 }
 
 #[test]
