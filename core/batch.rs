@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
-use crate::{Fingerprint, Wall};
+use crate::{Fingerprint, Wall, trail};
 
 /// Alerts of one request, checked and normalised: labels sorted by name, each name once, none empty, at least
 /// one label an alert. Built by [`BatchBuilder`]; the journal stores and gives back exactly this.
@@ -230,8 +230,15 @@ impl BatchBuilder {
         }
     }
 
-    /// Adds an annotation to the alert being built.
+    /// Adds an annotation to the alert being built. What only ams2 sets is left out.
     pub fn annotation(&mut self, name: &str, value: &str) {
+        if !trail::is_reserved(name) {
+            self.any_annotation(name, value);
+        }
+    }
+
+    /// Adds an annotation, also one that only ams2 sets.
+    pub fn any_annotation(&mut self, name: &str, value: &str) {
         let span = self.append(name, value);
         self.annotations.push(span);
     }
@@ -281,6 +288,18 @@ impl BatchBuilder {
         }
         self.labels.clear();
         self.annotations.clear();
+    }
+
+    /// The alert that was finished last.
+    pub fn last(&self) -> Option<AlertRef<'_>> {
+        self.batch.alert(self.batch.len().checked_sub(1)?)
+    }
+
+    /// Forgets the alert that was finished last; its text stays behind.
+    pub fn remove_last(&mut self) {
+        if let Some(span) = self.batch.alerts.pop() {
+            self.batch.pairs.truncate(span.pairs_start as usize);
+        }
     }
 
     /// The finished batch.

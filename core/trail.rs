@@ -8,7 +8,7 @@ use crate::input::Position;
 /// The annotation that names the place where a forwarded alert was accepted first: `server/journal/position`.
 pub const ORIGIN: &str = "ams2_origin";
 /// The annotation that names the servers on a forwarded alert's way, the first one first, each with the time at which it
-/// handed the alert on: `laptop-17 2026-12-01T10:00:00Z > branch 2026-12-01T10:00:02Z`.
+/// handed the alert on: `laptop-17/0123456789abcdef 2026-12-01T10:00:00Z > branch/89abcdef01234567 2026-12-01T10:00:02Z`.
 pub const TRAIL: &str = "ams2_trail";
 /// What parts two servers of a trail.
 pub const THEN: &str = " > ";
@@ -28,7 +28,24 @@ pub fn is_server_name(name: &str) -> bool {
 
 /// The value of [`ORIGIN`] for an alert that the server of this name and journal accepted at a position.
 pub fn origin(server: &str, journal: u64, position: Position) -> String {
-    format!("{server}/{journal:016x}/{position}")
+    place(server, journal, &format!("{position}"))
+}
+
+/// The same, of a position in words.
+pub fn place(server: &str, journal: u64, position: &str) -> String {
+    format!("{}/{position}", hop(server, journal))
+}
+
+/// A server on the way, by its name and that of its journal: no two servers have the same.
+pub fn hop(server: &str, journal: u64) -> String {
+    format!("{server}/{journal:016x}")
+}
+
+/// Whether a trail leads through the server with this journal.
+pub fn passes(trail: &str, journal: u64) -> bool {
+    let mark = format!("/{journal:016x}");
+    let hops = trail.split(THEN).map(|hop| hop.split(' ').next().unwrap_or_default());
+    hops.into_iter().any(|hop| hop.ends_with(&mark))
 }
 
 /// Who that is: an origin without the position.
@@ -46,6 +63,13 @@ mod tests {
         assert_eq!(first, "branch/laptop-17/0000000000000abc/17");
         assert_eq!(server_of(&first), "branch/laptop-17/0000000000000abc");
         assert_eq!(server_of(&origin("a", 1, Position::raised(17, 0))), "a/0000000000000001");
+    }
+
+    #[test]
+    fn a_trail_names_each_server_by_its_journal() {
+        let trail = format!("{} 2026-12-01T10:00:00Z{THEN}{} 2026-12-01T10:00:02Z", hop("a", 1), hop("b", 2));
+        assert!(passes(&trail, 1) && passes(&trail, 2) && !passes(&trail, 3));
+        assert!(!passes("a/0000000000000001/0000000000000003x", 3));
     }
 
     #[test]

@@ -165,6 +165,7 @@ async fn a_far_end_that_never_answers_is_given_up_at_the_deadline() {
         format!("event_log: {{ to: syslog, address: 'tcp://127.0.0.1:{port}' }}"),
         format!("event_log: {{ to: syslog, address: 'unix:{socket}' }}"),
         format!("event_log: {{ to: journald, socket: '{socket}' }}"),
+        format!("forward: {{ to: ['http://127.0.0.1:{port}', 'https://127.0.0.1:{port}'] }}"),
         "program: { command: [/bin/sleep, '90'] }".to_owned(),
         format!("webhook: {{ url: 'http://127.0.0.1:{port}/' }}"),
         format!("webhook: {{ url: 'https://127.0.0.1:{port}/' }}"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ams2_core::{
-    At, Fingerprint, Severity, Wall,
+    At, Fingerprint, Position, Severity, Wall,
     effect::NotifyReason,
     input::{DeliveryId, Recipient},
 };
@@ -33,6 +33,17 @@ pub struct Delivery {
     pub unfinished: Option<Vec<Recipient>>,
     /// What the far end gave back with the last delivery of this group and action.
     pub memo: Option<Vec<u8>>,
+    /// The server that tells it.
+    pub server: Server,
+}
+
+/// A server, to others of its kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Server {
+    /// Its name.
+    pub name: SmolStr,
+    /// Names its journal, the same for as long as that is kept.
+    pub journal: u64,
 }
 
 /// One group at one moment.
@@ -90,6 +101,10 @@ pub struct Alert {
     pub fingerprint: Fingerprint,
     /// The sequence number that it was accepted under.
     pub sequence: u64,
+    /// Where its text stands in the journal, which names it among all that this server accepted or raised.
+    pub position: Position,
+    /// The sender's name of this occurrence, where it merely happened and no end of it is told.
+    pub occurrence: Option<SmolStr>,
     /// Whether it fires; else it is resolved.
     pub firing: bool,
     /// Whether the action was not told of that before: it is what the notification is about.
@@ -223,6 +238,7 @@ impl Delivery {
             memo: self.memo.clone(),
             receiver: self.receiver.clone(),
             external_url: self.external_url.clone(),
+            server: self.server.clone(),
             ..*self
         }
     }

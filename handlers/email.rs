@@ -47,6 +47,7 @@ pub const KIND: Kind = Kind {
         batch_max: 1,
         timeout: units::Duration::from_seconds(60),
         max_alerts: 100,
+        patient: false,
     },
 };
 

@@ -52,6 +52,7 @@ pub const KIND: Kind = Kind {
         batch_max: BATCH_MAX,
         timeout: units::Duration::from_seconds(10),
         max_alerts: 0,
+        patient: false,
     },
 };
 

@@ -24,15 +24,18 @@ pub mod units;
 
 pub mod email;
 pub mod event_log;
+pub mod forward;
 pub mod program;
 pub mod snmp_trap;
 pub mod webhook;
 
 pub use ams2_core::input::{Failure, FailureKind, Receipt, Recipient};
-pub use delivery::{Alert, Delivery, Digest, Group, Overview};
+pub use delivery::{Alert, Delivery, Digest, Group, Overview, Server};
 pub use json::notification;
 pub use secret::Secret;
-pub use settings::{BuildContext, Clock, Common, Defaults, FileSetting, Kind, Limits, SettingsError};
+pub use settings::{
+    BuildContext, Clock, Common, Defaults, FileSetting, Kind, Limits, SettingsError, hostname,
+};
 
 use std::{
     fmt,
@@ -223,6 +226,7 @@ macro_rules! actions {
 actions! {
     Email = email,
     EventLog = event_log,
+    Forward = forward,
     Program = program,
     SnmpTrap = snmp_trap,
     Webhook = webhook,

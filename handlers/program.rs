@@ -72,6 +72,7 @@ pub const KIND: Kind = Kind {
         batch_max: 1,
         timeout: units::Duration::from_seconds(30),
         max_alerts: 0,
+        patient: false,
     },
 };
 

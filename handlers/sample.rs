@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ams2_core::{At, Fingerprint, Severity, Wall, effect::NotifyReason, input::DeliveryId};
+use ams2_core::{At, Fingerprint, Position, Severity, Wall, effect::NotifyReason, input::DeliveryId};
 use smol_str::SmolStr;
 
-use crate::{Alert, Delivery, Digest, Group};
+use crate::{Alert, Delivery, Digest, Group, Server};
 
 /// 2026-11-24T10:15:02Z.
 const DECIDED: Wall = Wall(1_795_515_302_000);
@@ -27,6 +27,8 @@ pub(crate) fn alert_of(labels: &[(&str, &str)], annotations: &[(&str, &str)]) ->
     Alert {
         fingerprint: Fingerprint::of(labels.iter().copied()),
         sequence: 17,
+        position: Position::arrived(17),
+        occurrence: None,
         firing: true,
         new: false,
         labels: pairs(labels),
@@ -68,6 +70,7 @@ pub(crate) fn delivery_of(id: u128, alerts: Vec<Alert>) -> Delivery {
         digest: None,
         unfinished: None,
         memo: None,
+        server: Server::default(),
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Defaults {
     pub timeout: units::Duration,
     /// Most alerts that a message shows; 0 means all.
     pub max_alerts: u32,
+    /// Whether it is never given up for its age, and what is critical goes first: the far end is a server of ours.
+    pub patient: bool,
 }
 
 /// The settings that every action takes. `None` means the kind's default.
@@ -99,6 +101,8 @@ pub struct Limits {
     pub batch_max: u32,
     /// Most alerts that a message shows; 0 means all.
     pub max_alerts: u32,
+    /// Whether it is never given up for its age, and what is critical goes first.
+    pub patient: bool,
 }
 
 /// What is wrong with one setting.
@@ -139,15 +143,20 @@ const IN_FLIGHT_MAX: u32 = 1000;
 /// Longest name of an action, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
+/// This machine's name; empty where the system does not say it.
+pub fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 impl BuildContext {
     /// The usual context: this machine's name and clock; the running program is its own launcher.
     pub fn new(data_dir: impl Into<PathBuf>, severities: ams2_core::Severities) -> BuildContext {
-        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         BuildContext {
             data_dir: data_dir.into(),
             // Still the program that runs when an upgrade has put a new one in its place.
             launcher: "/proc/self/exe".into(),
-            hostname: hostname.trim().to_owned(),
+            hostname: hostname(),
             clock: Arc::new(system_clock),
             severities,
         }
@@ -186,6 +195,7 @@ impl Common {
             timeout_ms: self.timeout.unwrap_or(defaults.timeout).ms(),
             batch_max: defaults.batch_max,
             max_alerts: self.max_alerts.unwrap_or(defaults.max_alerts),
+            patient: defaults.patient,
         }
     }
 

@@ -59,6 +59,7 @@ pub const KIND: Kind = Kind {
         batch_max: 100,
         timeout: units::Duration::from_seconds(10),
         max_alerts: 0,
+        patient: false,
     },
 };
 

@@ -83,6 +83,7 @@ impl Target {
                 batch_max: 1,
                 timeout: units::Duration::from_seconds(30),
                 max_alerts: file.max_alerts,
+                patient: false,
             },
         };
         Target { file, kind, known: known.leak(), parts: OnceLock::new() }

@@ -31,7 +31,8 @@ use crate::{
     target::{escape::Escape, tree::Tree},
     units,
 };
-use client::{Client, ClientTls, Options, Request, place_of};
+pub use client::ClientTls;
+use client::{Client, Options, Request, place_of};
 use oauth::{OAuth, secret_header};
 use post::{Auth, Poster, secret_parts};
 use sign::Signer;
@@ -61,6 +62,7 @@ pub const KIND: Kind = Kind {
         batch_max: 1,
         timeout: units::Duration::from_seconds(30),
         max_alerts: 0,
+        patient: false,
     },
 };
 
@@ -198,22 +200,11 @@ enum Written {
 impl Warnings for Settings {
     fn warnings(&self) -> Vec<SettingsError> {
         let has_login = self.basic_auth.is_some() || self.bearer_token.is_some() || self.oauth2.is_some();
-        let host = Url::parse(self.url.expose()).ok().filter(|url| url.scheme() == "http");
-        let host = host.and_then(|url| url.host_str().map(str::to_owned));
-        let is_near = |host: &str| {
-            host == "localhost"
-                || host
-                    .trim_matches(['[', ']'])
-                    .parse()
-                    .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-        };
-        match host {
-            Some(host) if has_login && !is_near(&host) => {
-                let message = "the login goes over the network in the clear";
-                vec![SettingsError::new("url", message, "write https://, if the far end speaks it")]
-            }
-            _ => Vec::new(),
+        if !has_login || !client::is_far_in_the_clear(self.url.expose()) {
+            return Vec::new();
         }
+        let message = "the login goes over the network in the clear";
+        vec![SettingsError::new("url", message, "write https://, if the far end speaks it")]
     }
 }
 

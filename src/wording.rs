@@ -10,7 +10,7 @@ use std::{
 };
 
 use ams2_core::{Position, config::ActionId};
-use ams2_handlers::{Action, ActionSettings, BuildContext, Limits};
+use ams2_handlers::{Action, ActionSettings, BuildContext, Limits, Server};
 
 use crate::{
     config::{self, Loaded},
@@ -24,6 +24,8 @@ const VERSIONS_MAX: usize = 16;
 /// Builds actions when their config takes effect, and those of former configs when a delivery asks.
 pub struct Wording {
     reader: JournalReader,
+    /// Names the journal to other servers.
+    journal: u64,
     state: Mutex<State>,
 }
 
@@ -47,8 +49,13 @@ struct InForce {
 
 impl Wording {
     /// Nothing is in force yet.
-    pub fn new(reader: JournalReader) -> Wording {
-        Wording { reader, state: Mutex::default() }
+    pub fn new(reader: JournalReader, journal: u64) -> Wording {
+        Wording { reader, journal, state: Mutex::default() }
+    }
+
+    /// Names the journal to other servers.
+    pub fn journal(&self) -> u64 {
+        self.journal
     }
 
     /// Keeps a config until its record is folded.
@@ -85,8 +92,11 @@ impl Wording {
             let (slots, max_alerts) = (limits.max_in_flight.max(1) as usize, limits.max_alerts as usize);
             ready.push((id.clone(), Ready { action, slots, timeout, max_alerts }));
         }
-        let site =
-            Site { external_url: loaded.external_url.clone(), severities: loaded.core.severities.clone() };
+        let site = Site {
+            external_url: loaded.external_url.clone(),
+            severities: loaded.core.severities.clone(),
+            server: Server { name: loaded.server_name.clone(), journal: self.journal },
+        };
         let mut state = self.lock();
         state.former.clear();
         state.in_force = Some(InForce {
@@ -144,7 +154,7 @@ impl InForce {
         let former = config::former(text, &self.data_dir);
         let external_url =
             if self.is_url_overridden { self.site.external_url.clone() } else { former.external_url };
-        let site = Site { external_url, severities: former.severities };
+        let site = Site { external_url, severities: former.severities, server: self.site.server.clone() };
         let site = Arc::new(site);
         let context = BuildContext::new(&self.data_dir, site.severities.clone());
         let mut worded = HashMap::new();

@@ -1,6 +1,7 @@
 //! Questions: read-only looks at the state, for APIs, people and the shell.
 
 use alloc::{sync::Arc, vec::Vec};
+use siphasher::sip::SipHasher13;
 use smol_str::SmolStr;
 
 use super::{
@@ -93,6 +94,13 @@ pub struct SilenceView<'a> {
     pub silence: &'a Silence,
     /// Where it stands at the moment that was asked about.
     pub state: SilenceState,
+}
+
+/// Names the journal whose first start drew this seed, and does not tell the seed.
+pub fn journal_of(seed: [u64; 2]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
+    core::hash::Hasher::write(&mut hasher, b"journal");
+    core::hash::Hasher::finish(&hasher)
 }
 
 impl Machine {
@@ -254,7 +262,7 @@ impl Machine {
 
     /// Names the journal, the same for as long as it is kept: made from its seed, which it does not tell.
     pub fn journal(&self) -> u64 {
-        self.keyed_hash([&b"journal"[..]].into_iter()) as u64
+        journal_of(self.state.seed)
     }
 
     /// The incarnation of the last start; 0 before the first.

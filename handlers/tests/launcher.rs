@@ -3,9 +3,9 @@
 
 use std::{ffi::OsString, os::unix::fs::MetadataExt, process::ExitCode, sync::Arc, time::Duration};
 
-use ams2_core::{At, Severity, Wall, effect::NotifyReason, input::DeliveryId};
+use ams2_core::{At, Position, Severity, Wall, effect::NotifyReason, input::DeliveryId};
 use ams2_handlers::{
-    ActionSettings, Alert, BuildContext, Delivery, Failure, FailureKind, Group, Receipt, launch,
+    ActionSettings, Alert, BuildContext, Delivery, Failure, FailureKind, Group, Receipt, Server, launch,
 };
 
 fn main() -> ExitCode {
@@ -85,6 +85,8 @@ fn delivery() -> Delivery {
     let alert = Alert {
         fingerprint: ams2_core::Fingerprint::of([("event", "Virus Found")].into_iter()),
         sequence: 1,
+        position: Position::arrived(1),
+        occurrence: None,
         firing: true,
         new: true,
         labels: vec![label("event", "Virus Found")],
@@ -118,5 +120,6 @@ fn delivery() -> Delivery {
         digest: None,
         unfinished: None,
         memo: None,
+        server: Server::default(),
     }
 }

@@ -122,6 +122,15 @@ pub(crate) fn url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Whether what is sent to this URL goes over a network without TLS.
+pub(crate) fn is_far_in_the_clear(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    let is_near = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    url.scheme() == "http" && !host.is_empty() && !is_near
+}
+
 impl Client {
     pub(crate) fn new(options: Options<'_>, clock: Clock) -> Result<Client, Vec<SettingsError>> {
         let none = ClientTls::default();

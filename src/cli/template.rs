@@ -2,9 +2,9 @@
 
 use std::io::Read as _;
 
-use ams2_core::{At, DeliveryId, Fingerprint, Severities, Wall, effect::NotifyReason};
+use ams2_core::{At, DeliveryId, Fingerprint, Position, Severities, Wall, effect::NotifyReason};
 use ams2_handlers::{
-    Alert, Delivery, Group,
+    Alert, Delivery, Group, Server,
     render::{SOURCE_BYTES_MAX, Scope, Shared, Template, TemplateError},
 };
 use smol_str::SmolStr;
@@ -133,6 +133,8 @@ fn sample(render: &TemplateRender, severities: &Severities) -> Result<Alert, Cli
     Ok(Alert {
         fingerprint: Fingerprint::of(labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
         sequence: 17,
+        position: Position::arrived(17),
+        occurrence: None,
         firing: !render.resolved,
         new: true,
         labels,
@@ -164,6 +166,8 @@ fn real(row: &views::Alert, severities: &Severities) -> Result<Alert, CliError> 
     Ok(Alert {
         fingerprint: Fingerprint::of(labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
         sequence: row.sequence,
+        position: Position::arrived(row.sequence),
+        occurrence: None,
         firing,
         new: true,
         labels,
@@ -220,5 +224,6 @@ fn delivery(alerts: Vec<Alert>, group_by: &[String], external_url: SmolStr) -> D
         digest: None,
         unfinished: None,
         memo: None,
+        server: Server::default(),
     }
 }

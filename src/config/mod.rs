@@ -79,6 +79,8 @@ pub struct Loaded {
     pub removed: Vec<(ActionId, Removed)>,
     /// Where this server is seen from outside; may be empty.
     pub external_url: SmolStr,
+    /// What this server is called by others.
+    pub server_name: SmolStr,
     /// Whether the command line says it: then it holds for what former configs decided, too.
     pub is_url_overridden: bool,
     /// Templates that the texts of its actions share.

@@ -53,6 +53,17 @@ struct ConfigFile {
     notify_when_unmuted: Option<bool>,
     /// What is to be heard of again and again: silence becomes an alert.
     heartbeats: Option<Vec<Heartbeat>>,
+    /// What this server is to others.
+    server: Option<Server>,
+}
+
+/// What a server is to others.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Server {
+    /// Its name: letters, digits, `.`, `_`, `-` and `/`; this machine's unless set.
+    name: Option<String>,
 }
 
 /// Something that is to be heard of again and again, such as a nightly job, by pings.

@@ -68,6 +68,8 @@ pub struct Site {
     pub external_url: smol_str::SmolStr,
     /// Which severity words have which rank.
     pub severities: ams2_core::Severities,
+    /// What this server is to others.
+    pub server: ams2_handlers::Server,
 }
 
 /// An action as a former config worded it.
@@ -226,14 +228,14 @@ impl Handler {
             let worker = workers.get(id)?;
             (worker.ready.lock().unwrap_or_else(|e| e.into_inner()).clone(), worker.slots.clone())
         };
-        let url = self.shared.site.read().unwrap_or_else(|e| e.into_inner()).external_url.clone();
+        let site = self.shared.site.read().unwrap_or_else(|e| e.into_inner()).clone();
         let timeout = ready.timeout.min(TEST_TIME_MAX);
         let end = tokio::time::Instant::now() + timeout;
         let slot = tokio::time::timeout_at(end, slots.take()).await;
         let Ok(Some(_slot)) = slot else {
             return Some(Err(Failure::transient("every slot of the action is taken by other attempts")));
         };
-        let delivery = match texts::test_delivery(id, url) {
+        let delivery = match texts::test_delivery(id, &site) {
             Ok(delivery) => delivery,
             Err(error) => return Some(Err(Failure::transient(error.to_string()))),
         };

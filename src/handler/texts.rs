@@ -77,6 +77,7 @@ pub(crate) fn delivery(
         digest,
         unfinished: deliver.unfinished.clone(),
         memo: deliver.memo.clone(),
+        server: site.server.clone(),
     })
 }
 
@@ -205,6 +206,7 @@ fn alert(
     Ok(Alert {
         fingerprint: text.fingerprint(),
         sequence: position.seq(),
+        position,
         firing: noted.is_firing(),
         new: noted.is_new(),
         labels: own_pairs(&mut text.labels()),
@@ -213,6 +215,7 @@ fn alert(
         ends_at: noted.ended(told.decided_wall),
         generator_url: text.generator_url().unwrap_or("").into(),
         severity: severities.rank(text.label("severity")),
+        occurrence: text.id().filter(|_| text.times().ends_at.is_none()).map(SmolStr::new),
         client,
     })
 }
@@ -227,6 +230,8 @@ fn lost(noted: &Noted, told: &Notification) -> Alert {
             labels.iter().map(|(n, v): &(SmolStr, SmolStr)| (n.as_str(), v.as_str())),
         ),
         sequence: position.seq(),
+        position,
+        occurrence: None,
         firing: noted.is_firing(),
         new: noted.is_new(),
         labels,
@@ -240,10 +245,7 @@ fn lost(noted: &Noted, told: &Notification) -> Alert {
 }
 
 /// A made-up delivery for `ams2 action test`, marked as a test.
-pub(super) fn test_delivery(
-    id: &ams2_core::config::ActionId,
-    external_url: SmolStr,
-) -> Result<Delivery, TextError> {
+pub(super) fn test_delivery(id: &ams2_core::config::ActionId, site: &Site) -> Result<Delivery, TextError> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
         .map_err(|error| TextError::Unreadable(format!("no random bytes: {error}")))?;
@@ -254,6 +256,8 @@ pub(super) fn test_delivery(
     let alert = Alert {
         fingerprint: ams2_core::Fingerprint::of(labels.iter().map(|(n, v)| (n.as_str(), v.as_str()))),
         sequence: 0,
+        position: Position::default(),
+        occurrence: None,
         firing: true,
         new: true,
         labels,
@@ -270,7 +274,7 @@ pub(super) fn test_delivery(
         maybe_duplicate: false,
         test: true,
         receiver: id.receiver.clone(),
-        external_url,
+        external_url: site.external_url.clone(),
         groups: vec![Group {
             key: "test".into(),
             labels: Arc::from([]),
@@ -286,5 +290,6 @@ pub(super) fn test_delivery(
         digest: None,
         unfinished: None,
         memo: None,
+        server: site.server.clone(),
     })
 }

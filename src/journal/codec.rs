@@ -357,7 +357,7 @@ impl<'a> Decoder<'a> {
             url.push_str(source.text()?);
             for _ in 0..source.varint()? {
                 let (name, value) = (source.text()?, source.text()?);
-                builder.annotation(name, value);
+                builder.any_annotation(name, value);
             }
             Ok(())
         })?;

@@ -28,6 +28,8 @@ impl std::fmt::Debug for TokenHash {
 pub enum Right {
     /// Send alerts that match its `allow`.
     Send,
+    /// Hand on alerts that other servers accepted.
+    Relay,
     /// Ask what is: alerts, groups, deliveries, metrics.
     Read,
     /// Read, and acknowledge, retry, drop, test and reload.
@@ -36,12 +38,13 @@ pub enum Right {
 
 impl Right {
     /// Every right, in the order in which they grow.
-    pub const ALL: [Right; 3] = [Right::Send, Right::Read, Right::Operate];
+    pub const ALL: [Right; 4] = [Right::Send, Right::Relay, Right::Read, Right::Operate];
 
     /// Its name in the config.
     pub fn word(self) -> &'static str {
         match self {
             Right::Send => "send",
+            Right::Relay => "relay",
             Right::Read => "read",
             Right::Operate => "operate",
         }
@@ -51,6 +54,7 @@ impl Right {
     pub(super) fn what(self) -> &'static str {
         match self {
             Right::Send => "send alerts",
+            Right::Relay => "hand on alerts of other servers",
             Right::Read => "ask what is here",
             Right::Operate => "change anything here",
         }

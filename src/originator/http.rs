@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use ams2_handlers::Server;
 use hyper::{Request, StatusCode, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
@@ -66,6 +67,8 @@ pub struct Settings {
     pub inbound: Arc<Hooks>,
     /// What may be heard of by pings.
     pub heartbeats: Arc<Heartbeats>,
+    /// What this server is to others.
+    pub server: Server,
 }
 
 /// What every listener shares.
@@ -374,6 +377,7 @@ mod tests {
                 tls: None,
                 inbound: Arc::default(),
                 heartbeats: Arc::default(),
+                server: Server::default(),
             })),
             metrics: Arc::default(),
             on_denied: Box::new(|_, _| {}),

@@ -5,6 +5,7 @@ mod alerts;
 mod auth;
 mod body;
 mod drip;
+mod forward;
 mod http;
 pub mod inbound;
 mod json;

@@ -3,6 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use ams2_handlers::forward::wire::PATH as FORWARD;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version, body::Incoming, header};
@@ -14,6 +15,7 @@ use super::{
     alerts::{BODY_BYTES, Shape, take_alerts},
     auth::{Clients, KnownClient, Right, Sender},
     body::{Largest, read_body},
+    forward::take_forwarded,
     http::{ANSWER_TIMES, Peer, Serving, Settings},
     inbound,
     pings::{self, take_ping},
@@ -127,9 +129,10 @@ async fn answer_path<I: Intake>(
     }
     let sender = who(&request, peer, &settings.clients)?;
     let is_ping = path.starts_with(pings::PATHS);
+    let is_forwarded = request.method() == Method::POST && path == FORWARD;
     let right = match request.method() {
         _ if is_ping => Right::Send,
-        &Method::POST if path == ALERTS || path == alertmanager::ALERTS => Right::Send,
+        &Method::POST if path == ALERTS || path == alertmanager::ALERTS || is_forwarded => Right::Send,
         method if method.is_safe() => Right::Read,
         _ => Right::Operate,
     };
@@ -141,6 +144,11 @@ async fn answer_path<I: Intake>(
         check_origin(&request)?;
         let largest = largest_order(&settings.limits);
         return take_ping(request, sender, serving, settings, largest, room.flight()).await;
+    }
+    if is_forwarded {
+        let from = sender.name.clone();
+        let taken = take_forwarded(request, sender, serving, settings, room.flight()).await;
+        return taken.inspect_err(|problem| serving.refusals.all(&from, problem));
     }
     if right == Right::Send {
         let shape = if path == ALERTS { Shape::Native } else { Shape::Alertmanager };

@@ -11,6 +11,8 @@ use ams2_core::{
     input::OwnEvent,
 };
 
+use ams2_handlers::Server;
+
 use super::{Source, refuse_orphans, start::install};
 use crate::{
     config::{self, Loaded, Overrides},
@@ -84,7 +86,7 @@ impl Reloader {
         }
         // Whatever the file says, this process stays with its folder.
         let loaded = Loaded { data_dir: self.running.data_dir.clone(), ..loaded };
-        let settings = settings(&loaded, self.connections);
+        let settings = settings(&loaded, self.wording.journal(), self.connections);
         let syslog = self.syslog_settings(&loaded);
         let in_force = self.router.ask(|folded| {
             let rules = folded.machine.rule_version();
@@ -211,7 +213,7 @@ pub(super) fn within(mut settings: SyslogSettings, connections: usize) -> Syslog
 }
 
 /// What a config says of the ways in. A listener has at most `connections`, however many the config allows.
-pub(super) fn settings(loaded: &Loaded, connections: usize) -> Settings {
+pub(super) fn settings(loaded: &Loaded, journal: u64, connections: usize) -> Settings {
     let mut limits = loaded.http.as_ref().map(|http| http.limits.clone()).unwrap_or_default();
     if connections < limits.connections {
         tracing::warn!(connections, "fewer connections than configured: the limit of open files is low");
@@ -226,5 +228,6 @@ pub(super) fn settings(loaded: &Loaded, connections: usize) -> Settings {
         tls: loaded.http.as_ref().and_then(|http| http.tls.clone()),
         inbound: loaded.inbound.clone(),
         heartbeats: Arc::new(Heartbeats::of(&loaded.core)),
+        server: Server { name: loaded.server_name.clone(), journal },
     }
 }

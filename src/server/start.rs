@@ -115,6 +115,11 @@ impl Inner {
         let damaged = damage.len() as u64;
         let clock = Arc::new(SystemClock::from(folded.machine.at()));
         let started = started(damage, unix_ms().saturating_sub_unsigned(clock.now().0))?;
+        // A journal gets its name with its first start.
+        let journal_name = match folded.machine.incarnation() {
+            0 => ams2_core::machine::journal_of(started.seed),
+            _ => folded.machine.journal(),
+        };
         let first = upkeep::first_input(&folded, &reader, started, install(loaded, "start"));
         let router = Router::new();
         let (droppable, drops) = mpsc::sync_channel::<u64>(1);
@@ -132,7 +137,7 @@ impl Inner {
         journal.metrics().damaged.fetch_add(damaged, Ordering::Relaxed);
         journal.metrics().set_aside.store(panics.set_aside() as u64, Ordering::Relaxed);
 
-        let wording = Arc::new(Wording::new(reader.clone()));
+        let wording = Arc::new(Wording::new(reader.clone(), journal_name));
         let handler = Arc::new(handler(&journal, &reader, &wording)?);
         match (&first, folded.machine.config()) {
             (Input::Started(Started { install: None, .. }), Some((_, position))) => {
@@ -194,7 +199,11 @@ impl Inner {
         Ok(Arc::new(Serving {
             intake: journal.clone(),
             routes,
-            settings: RwLock::new(Arc::new(settings(&self.loaded, reloader.connections))),
+            settings: RwLock::new(Arc::new(settings(
+                &self.loaded,
+                self.wording.journal(),
+                reloader.connections,
+            ))),
             metrics,
             on_denied: Box::new(move |from, what| denied.note(from, what)),
             refusals: originator::Refusals::default(),

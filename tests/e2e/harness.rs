@@ -286,6 +286,13 @@ impl Site {
         command
     }
 
+    /// The same where the config alone says what it listens to.
+    pub fn serve_as_is(&self) -> Command {
+        let mut command = ams2();
+        command.arg("serve").arg("--config").arg(self.config()).arg("--data").arg(self.data());
+        command
+    }
+
     /// Starts the server and waits until it is ready.
     pub fn start(&self) -> Server {
         self.start_as(self.serve())

@@ -19,6 +19,7 @@ mod examples;
 mod fair;
 mod files;
 mod filesystems;
+mod forward;
 mod four_actions;
 mod harness;
 mod heartbeats;

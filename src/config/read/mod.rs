@@ -22,6 +22,7 @@ use std::{
 use ams2_core::{
     Config, Severities, Severity,
     config::{GiveUp, RESOLVE_TIMEOUT_MS},
+    trail,
 };
 use ams2_handlers::render::Shared;
 use smol_str::SmolStr;
@@ -171,6 +172,7 @@ impl Reader<'_> {
         let heartbeats = fields.take("heartbeats");
         let heartbeats = heartbeats.map(|node| self.heartbeats(node, &clients, &alert_limits));
         let heartbeats = heartbeats.unwrap_or_default();
+        let server_name = self.server_name(fields.take("server"));
         if let (Some(node), Some(route)) = (route_node, &route) {
             self.own_events_without_route(node, route, &own_labels, !heartbeats.is_empty());
         }
@@ -203,6 +205,7 @@ impl Reader<'_> {
             journal,
             actions,
             removed,
+            server_name,
             external_url,
             is_url_overridden: self.overrides.external_url.is_some(),
             templates: self.templates.clone(),
@@ -304,6 +307,28 @@ impl Reader<'_> {
         }
         fields.end(&mut self.found);
         give_up
+    }
+
+    /// What this server is called by others: this machine's name, unless the config has one.
+    fn server_name(&mut self, node: Option<&Node>) -> SmolStr {
+        let mut name = None;
+        if let Some(node) = node {
+            let mut fields = self.found.fields(node);
+            if let Some(node) = fields.take("name")
+                && let Some(text) = self.found.plain(node)
+            {
+                if trail::is_server_name(text) {
+                    name = Some(SmolStr::new(text));
+                } else {
+                    let mend = "use letters, digits, `.`, `_`, `-` and `/`, at most 128 of them";
+                    self.found.error(node.place, format!("{text:?} is no name of a server"), mend);
+                }
+            }
+            fields.end(&mut self.found);
+        }
+        let usual =
+            || Some(SmolStr::new(ams2_handlers::hostname())).filter(|name| trail::is_server_name(name));
+        name.or_else(usual).unwrap_or(SmolStr::new_static("ams2"))
     }
 
     fn tells_nobody(&self, receiver: &ams2_core::config::Receiver) -> bool {

@@ -69,7 +69,7 @@ impl Reader<'_> {
                     batch_max: limits.batch_max,
                     max_per_minute: limits.max_per_minute,
                     timeout_ms: limits.timeout_ms,
-                    patient: false,
+                    patient: limits.patient,
                 });
                 self.warn_of_one_file_for_two(item, &id, &settings, data_dir, &mut files);
                 all.push((id, settings, limits));

@@ -244,6 +244,7 @@ pub(super) mod tests {
             tls: None,
             inbound: Arc::new(Hooks::default()),
             heartbeats: Arc::default(),
+            server: Default::default(),
         }
     }
 
