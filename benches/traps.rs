@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ams2_core::{At, Fingerprint, Severity, Wall, effect::NotifyReason, input::DeliveryId};
-use ams2_handlers::{ActionSettings, Alert, BuildContext, Delivery, Group};
+use ams2_core::{At, Fingerprint, Position, Severity, Wall, effect::NotifyReason, input::DeliveryId};
+use ams2_handlers::{ActionSettings, Alert, BuildContext, Delivery, Group, Server};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Traps in one round.
@@ -127,6 +127,8 @@ fn delivery(number: usize) -> Delivery {
     let alert = Alert {
         fingerprint: Fingerprint::of(labels.into_iter()),
         sequence: number as u64,
+        position: Position::arrived(number as u64),
+        occurrence: None,
         firing: true,
         new: true,
         labels: labels.map(|(name, value)| (name.into(), value.into())).into(),
@@ -163,5 +165,6 @@ fn delivery(number: usize) -> Delivery {
         digest: None,
         unfinished: None,
         memo: None,
+        server: Server::default(),
     }
 }

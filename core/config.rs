@@ -179,8 +179,12 @@ pub struct ActionSpec {
     pub max_per_minute: Option<u32>,
     /// Longest time for one attempt, in milliseconds.
     pub timeout_ms: u64,
-    /// Whether it is never given up for its age.
+    /// Whether it goes to a server of ours: it is never given up for its age, what is critical goes first, and who took it is
+    /// kept.
     pub patient: bool,
+    /// Most deliveries that may wait for it; of more the oldest go, the least severe first. `None` means no limit.
+    #[serde(default)]
+    pub pending_max: Option<u32>,
 }
 
 /// One node of the routing tree. `None` means the parent's value; the root's `None` is Alertmanager's default.

@@ -480,6 +480,25 @@ pub enum Decided {
         /// Why, in words.
         why: String,
     },
+    /// Another server of ours than before takes what an action sends, or the same one that forgot what it had: it is told
+    /// anew what fires.
+    FarEnd {
+        /// The action.
+        action: ActionId,
+        /// Who took it before: its name, and that of its journal.
+        before: SmolStr,
+        /// Who takes it now.
+        now: SmolStr,
+    },
+    /// Too many deliveries waited for an action: this one was let go.
+    Shed {
+        /// Which one.
+        delivery: DeliveryId,
+        /// The action.
+        action: ActionId,
+        /// How many were let go so far.
+        shed: u64,
+    },
 }
 
 /// What happened to a heartbeat. A success while all is well is none of these.

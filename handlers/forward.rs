@@ -67,6 +67,9 @@ settings! {
         pub bearer_token: Option<Secret>,
         /// Labels that alerts get on the way, where they have none of these names.
         pub labels: Option<BTreeMap<SmolStr, SmolStr>>,
+        /// Most alerts that wait here; of more the oldest are dropped, the least severe first, counted and said. No limit unless
+        /// set.
+        pub spool_max: Option<u32>,
         /// The proxy that is used, such as http://proxy.example.com:3128. None unless set, whatever the environment says.
         pub proxy: Option<String>,
         /// Whom TLS trusts, and who we are.
@@ -74,6 +77,8 @@ settings! {
     }
 }
 
+/// Fewest alerts that may wait: what two requests carry are on their way at once.
+const SPOOL_MIN: u32 = 2 * ALERTS_MAX as u32;
 /// Most parents of one action.
 const PARENTS_MAX: usize = 16;
 /// How long a parent may take to say that it is there.
@@ -124,6 +129,10 @@ impl Settings {
                 let message = format!("the label {name:?} cannot be given");
                 errors.push(SettingsError::new("labels", message, "use another name"));
             }
+        }
+        if self.spool_max.is_some_and(|most| most < SPOOL_MIN) {
+            let mend = format!("use {SPOOL_MIN} or more, or leave it out for no limit");
+            errors.push(SettingsError::new("spool_max", "less than two requests carry", mend));
         }
         if !errors.is_empty() {
             return Err(errors);

@@ -233,6 +233,14 @@ actions! {
 }
 
 impl ActionSettings {
+    /// Most deliveries that may wait for it; `None` means no limit.
+    pub fn pending_max(&self) -> Option<u32> {
+        match self {
+            ActionSettings::Forward(settings) => settings.spool_max,
+            _ => None,
+        }
+    }
+
     /// The file that this action writes to, links followed as far as they lead.
     pub fn file(&self, data_dir: &Path) -> Option<PathBuf> {
         match self {

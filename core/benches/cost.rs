@@ -75,6 +75,7 @@ fn config(scene: Scene) -> Config {
         max_per_minute: None,
         timeout_ms: 10_000,
         patient: false,
+        pending_max: None,
     };
     let routes = (0..scene.routes).map(|team| Route {
         matchers: vec![about("team", &format!("team{team}"), team)],

@@ -93,8 +93,12 @@ impl Machine {
         });
         self.state.stand_alone(delivery);
         self.delivery_table.insert(id.0 as u64, delivery);
+        let number = action;
         let action = &mut self.state.actions[action as usize];
         (action.pending, action.deliveries) = (action.pending + 1, action.deliveries + 1);
+        if self.has_too_many(number) {
+            self.works.push_back(Work::Shed { action: number });
+        }
         delivery
     }
 
@@ -461,9 +465,13 @@ impl Machine {
         };
         let result = result_of(receipt);
         if unfinished.is_empty() {
+            let action = self.state.deliveries[delivery].action;
             self.record_attempt(delivery, result, took_ms, Next::Done);
             self.state.totals.delivered += 1;
             self.conclude(delivery, memo);
+            if let Some(memo) = memo {
+                self.note_far_end(action, memo);
+            }
         } else {
             self.state.deliveries[delivery].rare().unfinished = Some(unfinished);
             let failure = Failure::transient("some recipients were refused for now");

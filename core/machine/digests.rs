@@ -47,6 +47,10 @@ pub(super) enum Work {
     Split(Split),
     /// Alerts that a group let go leave it.
     Sweep { group: u32, gone: alloc::vec::IntoIter<u32> },
+    /// What fires is told to an action once more, from this row of alerts on.
+    TellAnew { action: u32, row: u32 },
+    /// What waits for an action is let go, until no more waits than may.
+    Shed { action: u32 },
 }
 
 /// A digest that was refused as a whole, and how far what it carries is in its halves.
@@ -143,6 +147,8 @@ impl Machine {
                 None
             }
             Work::Split(split) => self.split(split, left),
+            Work::TellAnew { action, row } => self.tell_anew(action, row, left),
+            Work::Shed { action } => self.shed(action, left),
             Work::Sweep { group, mut gone } => {
                 for row in gone.by_ref().take(PIECE) {
                     *left -= CHANGE_COST;

@@ -228,7 +228,7 @@ impl Machine {
         self.add_notification(name, number, reason, told, lane_key)
     }
 
-    fn add_notification(
+    pub(super) fn add_notification(
         &mut self,
         group: Arc<GroupName>,
         number: u64,

@@ -8,6 +8,7 @@
 mod alerts;
 mod deliveries;
 mod digests;
+mod far_ends;
 mod groups;
 mod heartbeats;
 mod ids;

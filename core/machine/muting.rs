@@ -117,6 +117,11 @@ impl Machine {
             .or_else(|| self.silenced_counting(alert, wall, tried))
     }
 
+    /// Whether anything holds an alert back now from those whom a route tells.
+    pub(super) fn is_muted_for(&self, row: u32, route: u32) -> bool {
+        !self.mutes_nothing() && self.mute_of(row, route, &mut 0).is_some()
+    }
+
     /// The silences that hold at this moment and match the alert.
     pub(super) fn silenced(&self, alert: &Alert, wall: Wall) -> Option<(HoldReason, Vec<Holder>)> {
         self.silenced_counting(alert, wall, &mut 0)

@@ -644,6 +644,8 @@ fn new_action(spec: &ActionSpec) -> ActionState {
         pending: 0,
         deliveries: 0,
         told_half: false,
+        far_end: None,
+        shed: 0,
         armed: never(),
         next: never(),
     }

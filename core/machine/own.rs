@@ -35,7 +35,7 @@ pub const OWN_CLIENT: &str = "ams2";
 pub const OWN_LABEL: &str = "source";
 
 /// Every kind of own alert: its event, its number in the AMS² event table if it has one there, its severity.
-pub const OWN_EVENTS: [(&str, &str, Severity); 12] = [
+pub const OWN_EVENTS: [(&str, &str, Severity); 13] = [
     ("Access Denied", "33", Severity::Minor),
     (ACTION_FAILING, "", Severity::Major),
     ("Clock Jumped", "", Severity::Warning),
@@ -46,6 +46,7 @@ pub const OWN_EVENTS: [(&str, &str, Severity); 12] = [
     (DISK_NEARLY_FULL, "", Severity::Major),
     (HEARTBEAT_MISSING, "", Severity::Major),
     ("Journal Damaged", "", Severity::Critical),
+    (LOG_FORWARDING_ERROR, "34", Severity::Major),
     (SHUTDOWN, "13", Severity::Minor),
     ("Startup", "14", Severity::Info),
 ];
@@ -57,6 +58,8 @@ const ACTION_FAILING: &str = "Action Failing";
 const FAILING_KEPT_MS: u64 = 600_000;
 /// The event of deliveries that are dead letters. Neither may cause itself or the other.
 const DELIVERY_FAILED: &str = "Delivery Failed";
+/// The event of alerts that did not reach another server of ours.
+pub(super) const LOG_FORWARDING_ERROR: &str = "Log Forwarding Error";
 /// The event that lasts until the shell says otherwise.
 const DISK_NEARLY_FULL: &str = "Disk Nearly Full";
 /// The event that a start ends: number 14 clears number 13.

@@ -67,6 +67,11 @@ impl Ready {
         self.urgent.iter().chain(self.others.iter())
     }
 
+    /// What is not urgent before what is, the earliest first.
+    pub fn least_urgent(&self) -> impl Iterator<Item = u32> {
+        self.others.iter().chain(self.urgent.iter())
+    }
+
     /// The row at a place, which moves on: for a walk in pieces, during which nothing is put in or taken out.
     pub fn walk(&self, place: &mut (usize, usize)) -> Option<u32> {
         let urgent = self.urgent.leaves.len();

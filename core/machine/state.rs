@@ -238,6 +238,10 @@ pub(crate) struct ActionState {
     /// Whether the last attempt told a part of a digest that was refused as a whole: where the limit is one attempt, the next is
     /// another's.
     pub told_half: bool,
+    /// Which server of ours took what it sent last.
+    pub far_end: Option<SmolStr>,
+    /// Deliveries that were let go because too many waited.
+    pub shed: u64,
     #[serde(skip, default = "never")]
     pub armed: At,
     #[serde(skip, default = "never")]

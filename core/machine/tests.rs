@@ -39,6 +39,7 @@ pub(super) fn action(receiver: &str, kind: &str) -> ActionSpec {
         max_per_minute: None,
         timeout_ms: 10_000,
         patient: false,
+        pending_max: None,
     }
 }
 

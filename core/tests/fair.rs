@@ -26,6 +26,7 @@ fn config(notify: Notify, group_by: GroupBy, actions: usize) -> Config {
         max_per_minute: None,
         timeout_ms: 10_000,
         patient: false,
+        pending_max: None,
     };
     let actions = (0..actions).map(action).collect();
     let route = Route { notify: Some(notify), group_by: Some(group_by), ..Route::default() };

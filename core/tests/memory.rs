@@ -27,6 +27,7 @@ fn config(notify: Notify, group_by: GroupBy) -> Config {
         max_per_minute: None,
         timeout_ms: 10_000,
         patient: false,
+        pending_max: None,
     };
     let route = Route {
         notify: Some(notify),

@@ -170,6 +170,7 @@ fn settings_that_lead_nowhere_are_named() {
         ("{ to: ['https://a', 'https://a/'] }", "to[1]"),
         ("{ to: ['https://a'], bearer_token: 'Bearer x' }", "bearer_token"),
         ("{ to: ['https://a'], labels: { source: x } }", "labels"),
+        ("{ to: ['https://a'], spool_max: 10 }", "spool_max"),
     ];
     for (settings, field) in rows {
         let settings: ActionSettings =

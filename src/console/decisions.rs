@@ -174,6 +174,17 @@ impl Decision {
             Decided::SilenceRefused { error, by } => {
                 Decision { reason: Some(format!("{error}; wanted by {by}")), ..said("silence_refused") }
             }
+            Decided::FarEnd { action, before, now } => Decision {
+                reason: Some(format!("{now} takes it, not {before}: it is told anew what fires")),
+                action: Some(action.to_string()),
+                ..said("far_end")
+            },
+            Decided::Shed { delivery, action, shed } => Decision {
+                reason: Some(format!("more waits than may; {shed} were dropped so far")),
+                action: Some(action.to_string()),
+                delivery: Some(delivery.to_string()),
+                ..said("dropped")
+            },
             Decided::Heartbeat { name, alert, change, by, why } => Decision {
                 reason: Some(if by.is_empty() { why.clone() } else { format!("{why} (by {by})") }),
                 alerts: vec![alert.to_string()],

@@ -349,5 +349,6 @@ fn spec(action: &PlanAction) -> ActionSpec {
         max_per_minute: action.max_per_minute,
         timeout_ms: 10 * SECOND,
         patient: false,
+        pending_max: None,
     }
 }

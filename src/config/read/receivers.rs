@@ -70,6 +70,7 @@ impl Reader<'_> {
                     max_per_minute: limits.max_per_minute,
                     timeout_ms: limits.timeout_ms,
                     patient: limits.patient,
+                    pending_max: settings.pending_max(),
                 });
                 self.warn_of_one_file_for_two(item, &id, &settings, data_dir, &mut files);
                 all.push((id, settings, limits));
