@@ -35,6 +35,7 @@ use crate::{
     units,
 };
 pub use access::{Authentication, Privacy, SnmpVersion};
+pub use engine::{OwnEngine, own_engine};
 use mib::ENTERPRISE_DEFAULT;
 use sender::{MESSAGE_BYTES_MAX, Sender, Trouble};
 use varbinds::{Notification, Notifications, Trap};

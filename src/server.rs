@@ -36,7 +36,7 @@ use crate::{
         storage::{Folder, Storage},
     },
     originator::{
-        self, Listener,
+        self, Listener, snmp,
         syslog::{self, Transport},
     },
     router::Router,
@@ -147,6 +147,9 @@ pub enum ServerError {
         "{0} stopped by a fault of its own: the router ended in order, so that the next start has it again; please report what the log says"
     )]
     PartStopped(&'static str),
+    /// SNMP's engine could not be started.
+    #[error("{0}")]
+    SnmpEngine(String),
     /// The journal could not be written any more.
     #[error("the journal cannot be written: nothing more was accepted; what was accepted is kept")]
     JournalFailed,
@@ -163,6 +166,8 @@ pub struct Announced {
     pub socket: Option<PathBuf>,
     /// Where syslog listens, by its transport.
     pub syslog: Vec<(Transport, SocketAddr)>,
+    /// Where SNMP listens.
+    pub snmp: Option<SocketAddr>,
     /// The data folder.
     pub data_dir: PathBuf,
 }
@@ -171,6 +176,7 @@ pub struct Announced {
 struct Bound {
     listeners: Vec<Listener>,
     syslog: Vec<syslog::Bound>,
+    snmp: Option<snmp::Bound>,
 }
 
 impl Bound {
@@ -185,8 +191,8 @@ impl Bound {
 async fn bind(loaded: &Loaded) -> Result<(Announced, Bound), ServerError> {
     let prefix = loaded.http.as_ref().map(|http| http.prefix.clone()).unwrap_or_default();
     let data_dir = loaded.data_dir.clone();
-    let mut ready = Announced { http: None, prefix, socket: None, syslog: Vec::new(), data_dir };
-    let mut bound = Bound { listeners: Vec::new(), syslog: Vec::new() };
+    let mut ready = Announced { http: None, prefix, socket: None, syslog: Vec::new(), snmp: None, data_dir };
+    let mut bound = Bound { listeners: Vec::new(), syslog: Vec::new(), snmp: None };
     if let Some(http) = &loaded.http {
         let listen = |error| ServerError::Listen { address: http.listen, error };
         let listener = tokio::net::TcpListener::bind(http.listen).await.map_err(listen)?;
@@ -204,6 +210,12 @@ async fn bind(loaded: &Loaded) -> Result<(Announced, Bound), ServerError> {
         let taken = syslog::Bound::bind(transport, address, receive_bytes).await.map_err(listen)?;
         ready.syslog.push((transport, taken.address().map_err(listen)?));
         bound.syslog.push(taken);
+    }
+    if let Some(config) = &loaded.snmp {
+        let listen = |error| ServerError::Listen { address: config.listen, error };
+        let taken = snmp::Bound::bind(config.listen, config.settings.limits.receive_bytes).map_err(listen)?;
+        ready.snmp = Some(taken.address().map_err(listen)?);
+        bound.snmp = Some(taken);
     }
     Ok((ready, bound))
 }
@@ -258,6 +270,7 @@ pub async fn run(
         handler: inner.handler.clone(),
         serving: RwLock::new(None),
         syslog: OnceLock::new(),
+        snmp: OnceLock::new(),
         running: loaded.clone(),
         bound: ready.http.map(|(address, _)| address),
         connections: connections_max(descriptors, bound.with_connections()),
@@ -275,6 +288,10 @@ pub async fn run(
             listeners.spawn(syslog::serve(bound, syslog.clone(), stopped.clone()));
         }
         drop(reloader.syslog.set(syslog));
+    }
+    if let (Some(bound), Some(snmp)) = (bound.snmp, inner.snmp()?) {
+        listeners.spawn(snmp::serve(bound, snmp.clone(), stopped.clone()));
+        drop(reloader.snmp.set(snmp));
     }
     let snapshot_thread = snapshot_thread(inner.beside(), inner.covered, tokio::runtime::Handle::current())?;
     let Inner { router, journal, reader, .. } = &inner;

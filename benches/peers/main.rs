@@ -8,6 +8,7 @@
 mod api;
 mod mail;
 mod parts;
+mod snmp;
 mod syslog;
 
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ const ALERTS: usize = 100_000;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
-    let sections: [(&str, fn()); 13] = [
+    let sections: [(&str, fn()); 14] = [
         ("size", size),
         ("ingest", ingest),
         ("memory", memory),
@@ -36,6 +37,7 @@ fn main() {
         ("mail", mail::mail),
         ("mail_outage", mail::outage),
         ("syslog", syslog::syslog),
+        ("snmp", snmp::snmp),
     ];
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
     if sections[..9].iter().any(|(name, _)| chosen(name)) {
@@ -43,6 +45,9 @@ fn main() {
     }
     if chosen("syslog") {
         tools(&[("rsyslogd", "rsyslog")]);
+    }
+    if chosen("snmp") {
+        tools(&[("snmptrapd", "snmptrapd")]);
     }
     if sections[10..12].iter().any(|(name, _)| chosen(name)) {
         tools(&[("postfix", "postfix"), ("smtp-source", "postfix"), ("smtp-sink", "postfix")]);

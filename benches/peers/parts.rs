@@ -51,11 +51,7 @@ pub trait Running {
 
     /// Processor time so far, in seconds.
     fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        // Behind the name, which may hold spaces: state, ten others, user and system time in hundredths.
-        let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
-        let ticks = |field: &str| field.parse::<f64>().expect("ticks");
-        (ticks(fields[11]) + ticks(fields[12])) / 100.0
+        cpu_seconds(self.pid())
     }
 
     /// Posts `count` alerts again and again for a while.
@@ -81,6 +77,15 @@ fn memory_mb(pid: u32, which: &str) -> f64 {
     let line = status.lines().find(|line| line.starts_with(which)).expect("a size");
     let kb: f64 = line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number");
     kb * 1024.0 / 1e6
+}
+
+/// Processor time of a process so far, in seconds.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    // Behind the name, which may hold spaces: state, ten others, user and system time in hundredths.
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+    let ticks = |field: &str| field.parse::<f64>().expect("ticks");
+    (ticks(fields[11]) + ticks(fields[12])) / 100.0
 }
 
 /// A process that ends with this.

@@ -11,6 +11,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 use async_snmp::v3::{AuthoritativeEngine, PersistedAuthoritativeEngine, generate_engine_id};
@@ -23,16 +24,39 @@ const HEAD: &str =
 /// Random bytes in an engine id.
 const ID_BYTES: usize = 12;
 
-/// The engines that run in this process, by data folder: a reload makes new actions and starts no engine anew.
-static RUNNING: Mutex<BTreeMap<PathBuf, AuthoritativeEngine>> = Mutex::new(BTreeMap::new());
+/// The engines that run in this process, by data folder, with their starts: a reload makes new actions and starts no engine
+/// anew.
+static RUNNING: Mutex<BTreeMap<PathBuf, (AuthoritativeEngine, Instant)>> = Mutex::new(BTreeMap::new());
+
+/// The engine of a data folder as a receiver of informs needs it.
+#[derive(Clone, Debug)]
+pub struct OwnEngine {
+    /// Its id.
+    pub id: Vec<u8>,
+    /// How often it started, with this time.
+    pub boots: u32,
+    /// When it started this time.
+    pub started: Instant,
+}
+
+/// The engine of a data folder, which informs are sent to; started when it is asked for the first time. The error says which
+/// file is wrong.
+pub fn own_engine(data_dir: &Path) -> Result<OwnEngine, String> {
+    let (engine, started) = running(data_dir, super::ENTERPRISE_DEFAULT)?;
+    Ok(OwnEngine { id: engine.engine_id().to_vec(), boots: engine.engine_boots(), started })
+}
 
 /// The engine of this data folder; started when it is asked for the first time. The error says which file is wrong.
 pub(super) fn of(data_dir: &Path, enterprise: u32) -> Result<AuthoritativeEngine, String> {
+    running(data_dir, enterprise).map(|(engine, _)| engine)
+}
+
+fn running(data_dir: &Path, enterprise: u32) -> Result<(AuthoritativeEngine, Instant), String> {
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(engine) = running.get(data_dir) {
         return Ok(engine.clone());
     }
-    let engine = start(data_dir, enterprise)?;
+    let engine = (start(data_dir, enterprise)?, Instant::now());
     running.insert(data_dir.to_owned(), engine.clone());
     Ok(engine)
 }

@@ -156,6 +156,9 @@ fn announce(ready: &Announced, is_default: bool) {
     for (transport, address) in &ready.syslog {
         say(format_args!("listening on syslog+{}://{address}", transport.word()));
     }
+    if let Some(address) = &ready.snmp {
+        say(format_args!("listening on snmp+udp://{address}"));
+    }
     say(format_args!("data in {}", ready.data_dir.display()));
     if is_default {
         let log = ready.data_dir.join("events.log");

@@ -34,6 +34,8 @@ use crate::{
     originator::{
         Clients, HttpLimits, Limits, SocketSettings,
         inbound::{Hook, Hooks},
+        mapping::Mapping,
+        snmp::SnmpSettings,
         syslog::{SyslogSettings, Transport},
     },
 };
@@ -63,6 +65,8 @@ pub struct Loaded {
     pub socket: Option<SocketSettings>,
     /// Syslog; `None` when the config has none.
     pub syslog: Option<Syslog>,
+    /// SNMP; `None` when the config has none.
+    pub snmp: Option<Snmp>,
     /// Who may come.
     pub clients: Arc<Clients>,
     /// Limits of alerts.
@@ -113,6 +117,15 @@ pub struct Syslog {
     pub listen: Vec<(Transport, SocketAddr)>,
     /// What they share.
     pub settings: SyslogSettings,
+}
+
+/// The listener of SNMP.
+#[derive(Clone)]
+pub struct Snmp {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What it goes by.
+    pub settings: SnmpSettings,
 }
 
 /// What the command line says over the file.
@@ -188,6 +201,13 @@ pub(crate) fn hook(name: &str, text: &str) -> Result<Hook, String> {
     let tree = tree::parse(text, 0).map_err(|mistake| lines(&[mistake]))?;
     let (hook, found) = read::hook(name, &tree);
     if found.is_empty() { Ok(hook) } else { Err(lines(&found)) }
+}
+
+/// Rules that come with ams2; every mistake a line.
+pub(crate) fn rules(text: &str) -> Result<Mapping, String> {
+    let tree = tree::parse(text, 0).map_err(|mistake| lines(&[mistake]))?;
+    let (mapping, found) = read::rules(&tree);
+    if found.is_empty() { Ok(mapping) } else { Err(lines(&found)) }
 }
 
 /// What a former config says of how things are told.

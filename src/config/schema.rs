@@ -295,6 +295,8 @@ struct Originator {
     socket: Option<Socket>,
     /// Syslog: messages of devices and daemons.
     syslog: Option<Syslog>,
+    /// SNMP: traps and informs of devices.
+    snmp: Option<Snmp>,
     /// Who may come. Without any, everybody on this machine may do everything.
     clients: Option<Vec<Client>>,
     /// Limits of alerts.
@@ -413,6 +415,62 @@ struct SyslogLimits {
     connections_per_address: Option<u32>,
     connects_per_second: Option<u32>,
     receive_bytes: Option<units::Bytes>,
+}
+
+/// The listener of SNMP.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Snmp {
+    /// Address and port; 162 is the usual one. Other than loopback needs `insecure` unless every client is a user with a password.
+    listen: String,
+    /// Allows communities, and users without a password, on a listener that others reach.
+    insecure: Option<bool>,
+    /// Who may send: at least one.
+    clients: Vec<SnmpClient>,
+    /// Names of objects and notifications: each with its OID, for rules and texts.
+    names: Option<BTreeMap<String, String>>,
+    /// Limits.
+    limits: Option<SnmpLimits>,
+    /// Rules that make alerts of notifications: the first that takes one counts. What none takes is an alert all the same.
+    mapping: Option<Vec<inbound::Rule>>,
+}
+
+/// A client of SNMP: known by its community (v1, v2c) or as a user (v3).
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct SnmpClient {
+    /// Its name.
+    name: String,
+    /// Where it comes from: addresses and networks such as `192.0.2.0/24`.
+    addresses: Option<Vec<String>>,
+    /// It may send only alerts that match all of these.
+    allow: Option<Vec<String>>,
+    /// A file with its community, not readable by others.
+    community_file: Option<String>,
+    /// Allows the communities that everybody tries first: `public` and `private`.
+    insecure: Option<bool>,
+    /// v3: the user.
+    user: Option<String>,
+    /// v3: how it authenticates: `sha1`, `sha224`, `sha256`, `sha384` or `sha512`; `sha256` unless set.
+    auth: Option<ams2_handlers::snmp_trap::Authentication>,
+    /// v3: a file with its password for that. It must use it.
+    auth_password_file: Option<String>,
+    /// v3: how it encrypts: `aes128`, `aes192` or `aes256`; `aes128` unless set.
+    #[schemars(rename = "priv")]
+    privacy: Option<ams2_handlers::snmp_trap::Privacy>,
+    /// v3: a file with its password for that. It must use it.
+    priv_password_file: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct SnmpLimits {
+    receive_bytes: Option<units::Bytes>,
+    inform_time: Option<units::Duration>,
+    messages_per_second: Option<u32>,
 }
 
 #[derive(JsonSchema)]
@@ -634,6 +692,9 @@ mod tests {
             ("SyslogTls", "originator: {syslog: {tls: {qqqqqq: 1}}}"),
             ("SyslogClient", "originator: {syslog: {clients: [{qqqqqq: 1}]}}"),
             ("SyslogLimits", "originator: {syslog: {limits: {qqqqqq: 1}}}"),
+            ("Snmp", "originator: {snmp: {qqqqqq: 1}}"),
+            ("SnmpClient", "originator: {snmp: {clients: [{qqqqqq: 1}]}}"),
+            ("SnmpLimits", "originator: {snmp: {limits: {qqqqqq: 1}}}"),
             ("Client", "originator: {clients: [{qqqqqq: 1}]}"),
             ("Hook", "originator: {inbound: {own: {qqqqqq: 1}}}"),
             ("TokenPlace", "originator: {inbound: {own: {token: {qqqqqq: 1}}}}"),

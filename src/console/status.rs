@@ -17,7 +17,7 @@ use axum::{
 use crate::{
     flight::Flights,
     journal::{Health, Journal},
-    originator::{OriginatorMetrics, syslog::SyslogMetrics},
+    originator::{OriginatorMetrics, snmp::SnmpMetrics, syslog::SyslogMetrics},
     router::Router,
     server::Counts,
 };
@@ -33,6 +33,8 @@ pub struct Status {
     pub originator: Arc<OriginatorMetrics>,
     /// What came as syslog, where that is listened for.
     pub syslog: Option<Arc<SyslogMetrics>>,
+    /// What came as SNMP, likewise.
+    pub snmp: Option<Arc<SnmpMetrics>>,
     /// What was decided.
     pub counts: Arc<Counts>,
     /// Bodies and answers in memory.
@@ -118,6 +120,9 @@ async fn metrics(State(status): State<Status>) -> Response {
     if let Some(came) = &status.syslog {
         syslog(&mut text, came);
     }
+    if let Some(came) = &status.snmp {
+        snmp(&mut text, came);
+    }
     text.counter("ams2_journal_flushes", "Flushes of the journal.", load(&journal.flushes));
     text.counter("ams2_journal_flush_microseconds", "Time spent in flushes.", load(&journal.flush_micros));
     text.counter("ams2_journal_inputs", "Inputs kept.", load(&journal.inputs));
@@ -199,6 +204,40 @@ fn syslog(text: &mut Text, came: &SyslogMetrics) {
     text.gauge("ams2_syslog_connections", "Open connections.", came.connections.load(Ordering::Relaxed));
     text.counter(
         "ams2_syslog_udp_drops",
+        "Datagrams that the system dropped because they were not read in time.",
+        came.udp_drops(),
+    );
+}
+
+fn snmp(text: &mut Text, came: &SnmpMetrics) {
+    text.family("ams2_snmp_messages", "counter", "Notifications of SNMP that were taken, by version.");
+    for (version, messages) in came.messages() {
+        text.sample("ams2_snmp_messages_total", &[("version", version)], messages);
+    }
+    text.counter("ams2_snmp_bytes", "Bytes of those notifications.", came.bytes.load(Ordering::Relaxed));
+    text.family(
+        "ams2_snmp_parse_errors",
+        "counter",
+        "Those of which something could not be read, and which are kept as they came.",
+    );
+    for (reason, count) in came.parse_errors() {
+        text.sample("ams2_snmp_parse_errors_total", &[("reason", reason)], count);
+    }
+    text.family("ams2_snmp_dropped", "counter", "Datagrams that became no alert, by reason.");
+    for (reason, count) in came.dropped() {
+        text.sample("ams2_snmp_dropped_total", &[("reason", reason)], count);
+    }
+    text.family("ams2_snmp_informs", "counter", "Informs that are alerts, by what became of their answers.");
+    for (result, count) in came.informs() {
+        text.sample("ams2_snmp_informs_total", &[("result", result)], count);
+    }
+    text.counter(
+        "ams2_snmp_replies",
+        "Reports about our engine, and answers to informs that came before.",
+        came.replies.load(Ordering::Relaxed),
+    );
+    text.counter(
+        "ams2_snmp_udp_drops",
         "Datagrams that the system dropped because they were not read in time.",
         came.udp_drops(),
     );

@@ -21,6 +21,7 @@ use crate::{
     journal::Journal,
     originator::{
         Heartbeats, Serving, Settings,
+        snmp::Snmp,
         syslog::{Syslog, SyslogSettings},
     },
     router::{Router, Unanswered},
@@ -38,6 +39,7 @@ pub(super) struct Reloader {
     pub handler: Arc<Handler>,
     pub serving: RwLock<Option<Arc<Serving<Journal>>>>,
     pub syslog: OnceLock<Arc<Syslog<Journal>>>,
+    pub snmp: OnceLock<Arc<Snmp<Journal>>>,
     /// What the process was started with: some of it cannot change while it runs.
     pub running: Loaded,
     /// Where HTTP is listened on until the process ends, whatever a config says.
@@ -88,6 +90,8 @@ impl Reloader {
         let loaded = Loaded { data_dir: self.running.data_dir.clone(), ..loaded };
         let settings = settings(&loaded, self.wording.journal(), self.connections);
         let syslog = self.syslog_settings(&loaded);
+        let snmp = loaded.snmp.as_ref().filter(|snmp| snmp_listen(&self.running) == Some(snmp.listen));
+        let snmp = snmp.map(|snmp| snmp.settings.clone());
         let in_force = self.router.ask(|folded| {
             let rules = folded.machine.rule_version();
             let in_force = folded.machine.config().map(|(core, at)| (core.clone(), at, rules));
@@ -121,6 +125,9 @@ impl Reloader {
         }
         if let (Some(syslog), Some(settings)) = (self.syslog.get(), syslog) {
             syslog.install(settings);
+        }
+        if let (Some(snmp), Some(settings)) = (self.snmp.get(), snmp) {
+            snmp.install(settings);
         }
         Ok(warnings)
     }
@@ -191,6 +198,8 @@ impl Reloader {
         let listen = |loaded: &Loaded| loaded.http.as_ref().map(|http| http.listen);
         let connections = |loaded: &Loaded| loaded.http.as_ref().map(|http| http.limits.connections);
         let listen_syslog = |loaded: &Loaded| loaded.syslog.as_ref().map(|syslog| syslog.listen.clone());
+        let receive_snmp =
+            |loaded: &Loaded| loaded.snmp.as_ref().map(|snmp| snmp.settings.limits.receive_bytes);
         let receive =
             |loaded: &Loaded| loaded.syslog.as_ref().map(|syslog| syslog.settings.limits.receive_bytes);
         let changed = [
@@ -201,9 +210,16 @@ impl Reloader {
             ("originator.socket", old.socket != loaded.socket),
             ("originator.syslog", listen_syslog(old) != listen_syslog(loaded)),
             ("originator.syslog.limits.receive_bytes", receive(old) != receive(loaded)),
+            ("originator.snmp", snmp_listen(old) != snmp_listen(loaded)),
+            ("originator.snmp.limits.receive_bytes", receive_snmp(old) != receive_snmp(loaded)),
         ];
         changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
     }
+}
+
+/// Where SNMP is listened for: who may come is written for that address.
+fn snmp_listen(loaded: &Loaded) -> Option<SocketAddr> {
+    loaded.snmp.as_ref().map(|snmp| snmp.listen)
 }
 
 /// What a config says of syslog, with at most `connections`, however many the config allows.

@@ -31,6 +31,7 @@ use crate::{
     },
     originator::{
         self, OriginatorMetrics, Serving,
+        snmp::{Snmp, SnmpMetrics},
         syslog::{Syslog, SyslogMetrics},
     },
     poison::Panics,
@@ -97,6 +98,7 @@ pub(super) struct Inner {
     panics: Panics,
     counts: Arc<Counts>,
     syslog_metrics: Arc<SyslogMetrics>,
+    snmp_metrics: Arc<SnmpMetrics>,
     denied: Arc<Denied>,
     loaded: Loaded,
     journal_thread: JoinHandle<()>,
@@ -166,6 +168,7 @@ impl Inner {
             panics,
             counts,
             syslog_metrics,
+            snmp_metrics: Arc::default(),
             denied,
             loaded,
             journal_thread,
@@ -184,6 +187,7 @@ impl Inner {
             journal: journal.clone(),
             originator: metrics.clone(),
             syslog: self.loaded.syslog.is_some().then(|| self.syslog_metrics.clone()),
+            snmp: self.loaded.snmp.is_some().then(|| self.snmp_metrics.clone()),
             counts: self.counts.clone(),
             flights: in_flight.clone(),
         };
@@ -223,6 +227,26 @@ impl Inner {
             self.syslog_metrics.clone(),
             Box::new(move |from, what| denied.note(from, what)),
             random,
+        ))))
+    }
+
+    /// What the listener of SNMP goes by; `None` where the config has none.
+    pub fn snmp(&self) -> Result<Option<Arc<Snmp<Journal>>>, ServerError> {
+        let Some(config) = &self.loaded.snmp else { return Ok(None) };
+        if config.settings.clients.has_users() {
+            // Boots grow with each start, before anything is answered.
+            ams2_handlers::snmp_trap::own_engine(&self.loaded.data_dir).map_err(ServerError::SnmpEngine)?;
+        }
+        let denied = self.denied.clone();
+        let [random, ..] = random()?;
+        Ok(Some(Arc::new(Snmp::new(
+            self.journal.clone(),
+            config.settings.clone(),
+            self.snmp_metrics.clone(),
+            Box::new(move |from, what| denied.note(from, what)),
+            random,
+            self.loaded.data_dir.clone(),
+            !config.listen.ip().is_loopback(),
         ))))
     }
 

@@ -346,7 +346,7 @@ impl Starting {
 
     /// Waits for the announcement, or for the end.
     pub fn try_ready(mut self) -> Result<Server, ExitStatus> {
-        let (mut http, mut socket, mut syslog) = (None, None, Vec::new());
+        let (mut http, mut socket, mut syslog, mut snmp) = (None, None, Vec::new(), None);
         loop {
             match self.said.recv_timeout(DEADLINE) {
                 Ok(line) => {
@@ -355,6 +355,7 @@ impl Starting {
                             Some((scheme, to)) if scheme.starts_with("syslog+") => {
                                 syslog.push((scheme.to_owned(), to.parse().expect("an address")));
                             }
+                            Some(("snmp+udp", to)) => snmp = to.parse().ok(),
                             // A prefix of its paths may follow.
                             Some((_, to)) => http = to.split('/').next().and_then(|at| at.parse().ok()),
                             None => socket = Some(PathBuf::from(to)),
@@ -362,7 +363,7 @@ impl Starting {
                     } else if line.starts_with("data in ") {
                         let child = self.child.take().expect("not ended");
                         let said = std::mem::replace(&mut self.said, mpsc::channel().1);
-                        return Ok(Server { child, http, socket, syslog, said, ended: None });
+                        return Ok(Server { child, http, socket, syslog, snmp, said, ended: None });
                     }
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => panic!("not ready after {DEADLINE:?}"),
@@ -398,6 +399,7 @@ pub struct Server {
     pub socket: Option<PathBuf>,
     /// Where syslog listens, by `syslog+udp` and the like.
     pub syslog: Vec<(String, SocketAddr)>,
+    snmp: Option<SocketAddr>,
     /// What it says on its standard output after the announcement.
     pub said: mpsc::Receiver<String>,
     ended: Option<ExitStatus>,
@@ -417,6 +419,11 @@ impl Server {
     pub fn syslog(&self, transport: &str) -> SocketAddr {
         let scheme = format!("syslog+{transport}");
         self.syslog.iter().find(|(known, _)| *known == scheme).expect("it listens there").1
+    }
+
+    /// The address of SNMP.
+    pub fn snmp(&self) -> SocketAddr {
+        self.snmp.expect("it listens for SNMP")
     }
 
     pub fn url(&self) -> String {

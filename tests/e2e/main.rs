@@ -38,6 +38,7 @@ mod reload;
 mod rsyslog;
 mod schema;
 mod snmp;
+mod snmp_in;
 mod snmptrapd;
 mod sns;
 mod syscalls;

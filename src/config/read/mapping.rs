@@ -30,7 +30,7 @@ impl Reader<'_> {
     /// A list of rules.
     pub(super) fn mapping(&mut self, node: &Node) -> Mapping {
         let rules = self.found.list(node).iter().map(|item| self.rule(item)).collect();
-        Mapping { rules }
+        Mapping::new(rules)
     }
 
     fn rule(&mut self, node: &Node) -> Rule {

@@ -8,6 +8,7 @@ mod originator;
 mod receivers;
 mod routes;
 mod secrets;
+mod snmp;
 mod syslog;
 
 pub(crate) use receivers::{is_login_of_proxy, is_secret_header};
@@ -34,7 +35,7 @@ use super::{
 };
 use crate::{
     journal,
-    originator::{Limits, inbound::Hook},
+    originator::{Limits, inbound::Hook, mapping::Mapping},
 };
 
 /// Labels that ams2 sets on every own alert.
@@ -114,6 +115,14 @@ pub(super) fn hook(name: &str, tree: &Node) -> (Hook, Vec<Diagnostic>) {
     (hook, reader.found.hidden())
 }
 
+/// See [`super::rules`].
+pub(super) fn rules(tree: &Node) -> (Mapping, Vec<Diagnostic>) {
+    let overrides = Overrides::default();
+    let mut reader = Reader::new(Found::default(), Path::new("."), &overrides);
+    let mapping = reader.mapping(tree);
+    (mapping, reader.found.hidden())
+}
+
 impl<'a> Reader<'a> {
     fn new(found: Found, folder: &'a Path, overrides: &'a Overrides) -> Reader<'a> {
         Reader {
@@ -165,7 +174,7 @@ impl Reader<'_> {
             fields.take("external_url").and_then(|node| self.external_url(node)).unwrap_or_default();
         let external_url = self.overrides.external_url.clone().unwrap_or(external_url);
         let removed = fields.take("removed").map(|node| self.removed(node, &names)).unwrap_or_default();
-        let originator::WaysIn { http, socket, syslog, clients, limits: alert_limits, inbound } =
+        let originator::WaysIn { http, socket, syslog, snmp, clients, limits: alert_limits, inbound } =
             self.originator(originator, &data_dir);
         let own_labels = fields.take("own_labels");
         let own_labels = own_labels.map(|node| self.own_labels(node, &alert_limits)).unwrap_or_default();
@@ -198,6 +207,7 @@ impl Reader<'_> {
             http,
             socket,
             syslog,
+            snmp,
             clients: Arc::new(clients),
             alert_limits,
             inbound: Arc::new(inbound),

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use super::Reader;
 use crate::{
     config::{
-        Gravity, Http, Syslog,
+        Gravity, Http, Snmp, Syslog,
         tree::{Node, Value},
     },
     originator::{
@@ -27,6 +27,7 @@ pub(super) struct WaysIn {
     pub http: Option<Http>,
     pub socket: Option<SocketSettings>,
     pub syslog: Option<Syslog>,
+    pub snmp: Option<Snmp>,
     pub clients: Clients,
     pub limits: Limits,
     pub inbound: Hooks,
@@ -46,6 +47,7 @@ impl Reader<'_> {
         let http = fields.take("http");
         let socket = fields.take("socket");
         let syslog = fields.take("syslog");
+        let snmp = fields.take("snmp");
         fields.end(&mut self.found);
         let http = match http {
             Some(Node { value: Value::Bool(false), .. }) => None,
@@ -58,7 +60,8 @@ impl Reader<'_> {
             None => self.socket(&empty, data_dir),
         };
         let syslog = syslog.and_then(|node| self.syslog(node, &limits));
-        WaysIn { http, socket, syslog, clients, limits, inbound }
+        let snmp = snmp.and_then(|node| self.snmp(node, &limits));
+        WaysIn { http, socket, syslog, snmp, clients, limits, inbound }
     }
 
     pub(super) fn http(&mut self, node: &Node, clients: &Clients, clients_are_wrong: bool) -> Option<Http> {

@@ -79,14 +79,30 @@ impl Reader<'_> {
         (!listen.is_empty()).then_some(Syslog { listen, settings })
     }
 
-    /// Rules; what none takes is an alert all the same.
     fn syslog_mapping(&mut self, node: &Node) -> Mapping {
+        self.mapping_of_messages(
+            node,
+            [
+                "no message of syslog says who takes charge of an alert",
+                "no message of syslog is a ping",
+                "a sender of syslog hears no answer",
+            ],
+        )
+    }
+
+    /// Rules for messages of a protocol whose senders neither acknowledge, ping nor hear an answer, and why not; what none
+    /// takes is an alert all the same.
+    pub(super) fn mapping_of_messages(
+        &mut self,
+        node: &Node,
+        [acknowledge, ping, refuse]: [&str; 3],
+    ) -> Mapping {
         let mapping = self.mapping(node);
         for (node, rule) in self.found.list(node).iter().zip(&mapping.rules) {
             let why = match rule.does {
-                Does::Acknowledge => "no message of syslog says who takes charge of an alert",
-                Does::Ping => "no message of syslog is a ping",
-                Does::Refuse => "a sender of syslog hears no answer",
+                Does::Acknowledge => acknowledge,
+                Does::Ping => ping,
+                Does::Refuse => refuse,
                 Does::Alert | Does::Resolve | Does::Drop => continue,
             };
             self.found.error(node.place, why, "use `does: alert`, `resolve` or `drop`");
@@ -216,7 +232,7 @@ impl Reader<'_> {
         senders
     }
 
-    fn network(&mut self, node: &Node) -> Option<Network> {
+    pub(super) fn network(&mut self, node: &Node) -> Option<Network> {
         let text = self.found.expanded(node)?;
         let network = Network::parse(&text);
         if network.is_none() {

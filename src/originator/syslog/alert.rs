@@ -18,28 +18,6 @@ const NOTE_BYTES_MAX: usize = 1 << 10;
 /// What an alert has beside its text, in bytes, names and all: eight labels and as many notes at their longest.
 const BESIDE_BYTES: usize = 12 << 10;
 
-/// Ids of occurrences: none comes twice, whatever the machine's clock says, over restarts too.
-#[derive(Debug)]
-pub struct Ids {
-    start: u64,
-    next: std::sync::atomic::AtomicU64,
-}
-
-impl Ids {
-    /// Those of one process. `start` is random.
-    pub fn new(start: u64) -> Ids {
-        Ids { start, next: std::sync::atomic::AtomicU64::default() }
-    }
-
-    /// The next one, written into `id`.
-    pub fn write(&self, id: &mut String) {
-        id.clear();
-        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        // Writing to a string cannot fail.
-        let _ = write!(id, "{:x}-{number:x}", self.start);
-    }
-}
-
 /// Adds the alert of a message to a batch, with at most `bytes_max` bytes of names and values. It happened once, and has no
 /// end: its time is that of its arrival.
 pub fn default_alert(message: &Message<'_>, bytes_max: usize, id: &str, batch: &mut BatchBuilder) {
@@ -251,17 +229,6 @@ mod tests {
                     .sum();
                 assert!(bytes <= most, "{bytes} of {most}: {:.40}", text);
             }
-        }
-    }
-
-    #[test]
-    fn no_id_is_given_twice() {
-        let (one, other) = (Ids::new(1), Ids::new(2));
-        let mut seen = std::collections::BTreeSet::new();
-        let mut id = String::new();
-        for ids in [&one, &other, &one] {
-            ids.write(&mut id);
-            assert!(seen.insert(id.clone()), "{id}");
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     message::{Came, Message},
     metrics::Dropped,
 };
-use crate::originator::mapping::{Bounds, Mapped};
+use crate::originator::mapping::{Bounds, Mapped, copy};
 
 /// Messages in one arrival: enough for one flush to carry many, few enough that none is large.
 pub const MESSAGES_MAX: usize = 1000;
@@ -197,17 +197,6 @@ fn sealed(alert: AlertRef<'_>, message: &Message<'_>, bytes_max: usize, id: &str
         // The only label that it had is ours to say.
         default_alert(message, bytes_max, id, batch);
     }
-}
-
-/// Adds an alert as it is.
-fn copy(alert: AlertRef<'_>, batch: &mut BatchBuilder) {
-    alert.labels().for_each(|(name, value)| batch.label(name, value));
-    alert.annotations().for_each(|(name, value)| batch.annotation(name, value));
-    if let Some(key) = alert.key() {
-        batch.key(key);
-    }
-    let finished = batch.finish_alert(alert.times(), alert.id(), alert.generator_url());
-    finished.expect("it was right before");
 }
 
 /// Why a client may not send these.

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use super::message::ParseError;
+use crate::originator::drops::udp_drops;
 
 /// A way that messages come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -158,12 +159,7 @@ impl SyslogMetrics {
 
     /// Datagrams that the system dropped because we did not read them in time. Reads files of `/proc`.
     pub fn udp_drops(&self) -> u64 {
-        let sockets = self.udp_sockets.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if sockets.is_empty() {
-            return 0;
-        }
-        let tables = ["/proc/self/net/udp", "/proc/self/net/udp6"].map(std::fs::read_to_string);
-        tables.iter().flatten().map(|table| drops_in(table, &sockets)).sum()
+        udp_drops(&self.udp_sockets.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 
@@ -173,31 +169,9 @@ fn count(counters: &[AtomicU64], at: Option<usize>) {
     }
 }
 
-/// What a table of the system's sockets says was dropped of these: the tenth field is the inode, the last the count (proc(5)).
-fn drops_in(table: &str, inodes: &[u64]) -> u64 {
-    let drops = table.lines().skip(1).filter_map(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let inode: u64 = fields.nth(9)?.parse().ok()?;
-        let drops: u64 = fields.last()?.parse().ok()?;
-        inodes.contains(&inode).then_some(drops)
-    });
-    drops.sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn drops_are_those_of_our_sockets() {
-        let table = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
-             118: 0100007F:14E9 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4711 2 0000000000000000 17\n\
-             119: 0100007F:14EA 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4712 2 0000000000000000 5\n\
-             broken\n";
-        for (inodes, drops) in [(&[4711][..], 17), (&[4711, 4712], 22), (&[17], 0), (&[], 0)] {
-            assert_eq!(drops_in(table, inodes), drops, "{inodes:?}");
-        }
-    }
 
     #[test]
     fn what_is_counted_is_shown_by_its_name() {

@@ -2,7 +2,7 @@
 //!
 //! A sender of syslog hears nothing of what becomes of its message, so we say only this: what was read is kept. Over TCP the reading
 //! stops while the journal takes nothing, and then the sender waits; over UDP the system drops what comes then, and counts it.
-//! `message` reads one, `making` and `alert` make an alert of it, `frames` cuts them out of a stream, `listen` has the sockets, `keep` the way into the journal.
+//! `message` reads one, `making` and `alert` make an alert of it, `frames` cuts them out of a stream, `listen` has the sockets.
 
 mod alert;
 mod certificate;
@@ -11,7 +11,6 @@ mod data;
 mod fields;
 mod frames;
 mod guests;
-mod keep;
 mod listen;
 mod making;
 mod message;
@@ -27,16 +26,15 @@ use std::{
 
 use smol_str::{SmolStr, format_smolstr};
 
+pub use alert::AUTHENTICATED;
 pub use certificate::{Fingerprint, Verifier};
 pub use clients::{KnownSender, Network, Senders};
 pub use listen::{Bound, serve};
 pub use metrics::{SyslogMetrics, Transport};
 
-use super::{Limits, Tls, mapping::Mapping};
+use super::{Limits, Tls, ids::Ids, keep::Places, mapping::Mapping};
 use crate::denied::Budget;
-use alert::Ids;
 use guests::Guests;
-use keep::Places;
 
 /// Limits of syslog. Every one is there so that a hostile client costs little.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,12 +23,14 @@ use super::{
     clients::Sender,
     frames::{Frames, Lost, Step},
     guests::Guest,
-    keep::{Keeper, Place},
     listen::{DRAIN, peer, told},
     making::{Making, Peer},
     metrics::{Dropped, Ended},
 };
-use crate::originator::{Intake, Tls};
+use crate::originator::{
+    Intake, Tls,
+    keep::{Keeper, Place},
+};
 
 /// Most bytes that are read at once; with a message that is not whole a connection holds a message more.
 const PIECE_BYTES: usize = 64 << 10;

@@ -10,12 +10,11 @@ use super::{
     Syslog, SyslogSettings, Transport,
     clients::Sender,
     frames::{Frame, cut, trimmed},
-    keep::Keeper,
     listen::{DRAIN, peer, told},
     making::{MESSAGES_MAX, Making, Peer},
     metrics::Dropped,
 };
-use crate::originator::Intake;
+use crate::originator::{Intake, keep::Keeper};
 
 /// No datagram has as many bytes: none is cut by the system.
 const DATAGRAM_BYTES: usize = 64 << 10;
