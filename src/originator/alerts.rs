@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use ams2_core::{AlertBatch, input::Arrival};
+use ams2_core::{AlertBatch, AlertRef, input::Arrival};
 use axum::body::Body;
 use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, header};
 
@@ -59,7 +59,7 @@ pub(super) async fn take_alerts<I: Intake>(
         });
     }
     if let Some(client) = sender.known {
-        check_allowed(client, &batch, settings)?;
+        check_allowed(client, &batch, settings, |_| false)?;
     }
     let count = batch.len() as u64;
     let arrival = Arrival { client: sender.name.clone(), batch: Arc::new(batch) };
@@ -80,14 +80,15 @@ pub(super) async fn take_alerts<I: Intake>(
     Ok(response)
 }
 
-/// Whether a client may send each of these alerts.
+/// Whether a client may send each of these alerts, but for some that are not its matchers' concern.
 pub(super) fn check_allowed(
     client: &KnownClient,
     batch: &AlertBatch,
     settings: &Settings,
+    is_none: impl Fn(&AlertRef<'_>) -> bool,
 ) -> Result<(), Problem> {
     let refused = Mistakes::one_each(batch.iter().enumerate().filter_map(|(index, alert)| {
-        let matcher = settings.clients.refuses(client, &alert)?;
+        let matcher = settings.clients.refuses(client, &alert).filter(|_| !is_none(&alert))?;
         let detail = format!("the client `{}` may only send alerts with {}", client.name, matcher.matcher);
         Some(AlertProblem { index, pointer: "/labels".into(), detail })
     }));

@@ -159,7 +159,7 @@ fn one_a_line(body: &str, sink: &mut Sink<'_>) -> Result<(), serde_json::Error> 
 }
 
 /// Longest `generator_url`, in bytes: what browsers take.
-const GENERATOR_URL_BYTES_MAX: usize = 8 << 10;
+pub(super) const GENERATOR_URL_BYTES_MAX: usize = 8 << 10;
 
 struct Sink<'l> {
     builder: BatchBuilder,

@@ -127,6 +127,11 @@ async fn answer_path<I: Intake>(
     if let Some(problem) = settings.inbound.other_method(request.method(), path) {
         return Err(problem);
     }
+    if let Some(hook) = settings.inbound.beside(path)
+        && let Some(problem) = inbound::no_such(&request, hook, peer, &settings.clients)
+    {
+        return Err(problem);
+    }
     let sender = who(&request, peer, &settings.clients)?;
     let is_ping = path.starts_with(pings::PATHS);
     let is_forwarded = request.method() == Method::POST && path == FORWARD;

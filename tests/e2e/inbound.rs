@@ -33,6 +33,9 @@ originator:
               severity: '{{ nseverity }}'
               severity_words: { "5": critical, "4": major }
           answer: { status: 201, body: { id: '{{ id }}', kept: true } }
+    quiet:
+      token: { body: auth.secret }
+      requests: [{ path: /in/quiet, mapping: [{ when: ['a = 1'], labels: { event: E } }] }]
 heartbeats:
   - { name: nightly-backup, period: 1h, grace: 1m }
 receivers:
@@ -178,12 +181,28 @@ fn an_opsgenie_script_works_with_another_host_and_key() {
     let request = answer["requestId"].as_str().expect("an id").to_owned();
     let (status, body) = curl(&server, &["-H", &key], &format!("/v2/alerts/requests/{request}"));
     assert_eq!((status, body.contains(r#""alias":"backup of web-1""#)), (200, true), "{body}");
-    until_line(&site, &["state=firing", "Backup failed", "severity=critical", "tags=nightly"]);
+    until_line(
+        &site,
+        &["state=firing", "Opsgenie Alert", "Backup failed", "severity=critical", "tags=nightly"],
+    );
     let about = |what: &str, body: &str| {
         post(&server, &key, body, &format!("/v2/alerts/backup%20of%20web-1/{what}?identifierType=alias"))
     };
     assert_eq!(about("acknowledge", r#"{"user":"ann","note":"on it"}"#).0, 202);
-    until_true("it is taken", || firing(&server, "Backup failed") == [true]);
+    until_true("it is taken", || firing(&server, "Opsgenie Alert") == [true]);
+    // The message of one that is taken changes, and it stays taken.
+    assert_eq!(
+        post(&server, &key, &create.replace("Backup failed", "Backup failed twice"), "/v2/alerts").0,
+        202
+    );
+    let other = |alias: &str| {
+        assert_eq!(post(&server, &key, &create.replace("backup of web-1", alias), "/v2/alerts").0, 202);
+    };
+    other("backup of web-2");
+    let mut taken =
+        until("both fire", || Some(firing(&server, "Opsgenie Alert")).filter(|all| all.len() == 2));
+    taken.sort();
+    assert_eq!(taken, [false, true]);
     assert_eq!(about("close", r#"{"user":"ann"}"#).0, 202);
     until_line(&site, &["state=resolved", "Backup failed"]);
     let (status, body) = curl(&server, &["-H", &key], "/v2/heartbeats/nightly-backup/ping");
@@ -194,6 +213,15 @@ fn an_opsgenie_script_works_with_another_host_and_key() {
     });
     assert_eq!(curl(&server, &["-H", &key], "/v2/heartbeats/another/ping").0, 422);
     assert_eq!(post(&server, &key, "{}", "/v2/alerts").0, 422);
+    // What of their API is not here.
+    assert_eq!(post(&server, &key, "{}", "/v2/alerts/a/notes").0, 404);
+    assert_eq!(post(&server, "Authorization: GenieKey wrong", "{}", "/v2/alerts/a/notes").0, 403);
+    // The same key by another tool of this client is another alert's.
+    let theirs =
+        format!(r#"{{"routing_key":"{TOKEN}","event_action":"resolve","dedup_key":"backup of web-2"}}"#);
+    assert_eq!(post(&server, "X-Nothing: 1", &theirs, "/v2/enqueue").0, 202);
+    other("backup of web-3");
+    until_true("both fire", || firing(&server, "Opsgenie Alert").len() == 2);
     let (status, body) = post(&server, "Authorization: GenieKey wrong", create, "/v2/alerts");
     assert_eq!((status, body.contains("\"message\"")), (403, true), "{body}");
 }
@@ -217,8 +245,8 @@ fn hooks_of_ones_own_and_what_is_wrong_with_requests() {
         ("[1]", "/in/zabbix/a", 201),
         ("", "/in/zabbix/a", 201),
         (r#"{"id":1,"name":"Secret plans"}"#, "/in/zabbix/a", 403),
-        // Nobody takes it there, and whoever may only send may not look further.
-        ("{}", "/in/zabbix/a/b", 403),
+        // Nobody takes it there.
+        ("{}", "/in/zabbix/a/b", 404),
     ];
     for (body, path, expected) in rows {
         let file = site.path().join("body");
@@ -239,6 +267,13 @@ fn hooks_of_ones_own_and_what_is_wrong_with_requests() {
     }
     // What no rule takes is kept as it came.
     until_line(&site, &["Unknown Message", "no rule of zabbix takes it"]);
+    // But without the token that its sender shows in it.
+    let body = format!(r#"{{"auth":{{"secret":"{TOKEN}","user":"ann"}},"b":1}}"#);
+    assert_eq!(post(&server, "X-Nothing: 1", &body, "/in/quiet").0, 200);
+    until_line(&site, &["Unknown Message", "no rule of quiet takes it"]);
+    let alerts = curl(&server, &["-H", "Authorization: Bearer a-token-that-reads"], "/api/v1/alerts").1;
+    assert!(alerts.contains(r#"{\"auth\":{\"secret\":null,\"user\":\"ann\"},\"b\":1}"#), "{alerts}");
+    assert!(!alerts.contains(TOKEN), "{alerts}");
     let reader = ["-X", "POST", "-H", "X-Api-Key: a-token-that-reads", "-d", r#"{"name":"a"}"#];
     assert_eq!(curl(&server, &reader, "/in/zabbix/a").0, 403);
     assert_eq!(curl(&server, &["-X", "POST", "-d", "{}"], "/in/zabbix/a").0, 401);

@@ -1,5 +1,7 @@
 //! Web hooks of other tools: `originator.inbound`, and the files of `config/inbound`.
 
+use std::sync::Arc;
+
 use hyper::{Method, StatusCode};
 
 use super::Reader;
@@ -74,7 +76,9 @@ impl Reader<'_> {
         let token = fields.take("token").and_then(|node| self.token_place(node)).unwrap_or_default();
         let mut requests = Vec::new();
         if let Some(node) = fields.demand("requests", &mut self.found) {
-            requests.extend(self.found.list(node).iter().filter_map(|node| self.hook_request(node)));
+            requests.extend(
+                self.found.list(node).iter().filter_map(|node| self.hook_request(name, node).map(Arc::new)),
+            );
         }
         let answers = fields.take("answers").map(|node| self.answers(node)).unwrap_or_default();
         fields.end(&mut self.found);
@@ -114,11 +118,11 @@ impl Reader<'_> {
         }
     }
 
-    fn hook_request(&mut self, node: &Node) -> Option<HookRequest> {
+    fn hook_request(&mut self, name: &str, node: &Node) -> Option<HookRequest> {
         let mut fields = self.found.fields(node);
         let methods = fields.take("methods").map(|node| self.methods(node));
         let path = fields.demand("path", &mut self.found).and_then(|node| self.hook_path(node));
-        let mapping = fields.demand("mapping", &mut self.found).map(|node| self.mapping(node));
+        let mapping = fields.demand("mapping", &mut self.found).map(|node| self.mapping(node).of(name));
         let answer = fields.take("answer").and_then(|node| self.hook_answer(node));
         fields.end(&mut self.found);
         Some(HookRequest {

@@ -86,7 +86,7 @@ impl Reader<'_> {
             "no notification of SNMP is a ping",
             "a sender of SNMP hears no reason",
         ];
-        let mapping = self.mapping_of_messages(node, why);
+        let mapping = self.mapping_of_messages(node, "snmp", why);
         for (node, rule) in self.found.list(node).iter().zip(&mapping.rules) {
             let asked = rule.when.iter().filter(|(of, _)| *of == path).map(|(_, matcher)| &matcher.matcher);
             for matcher in asked.filter(|matcher| matches!(matcher.op, Op::Equal | Op::NotEqual)) {

@@ -82,6 +82,7 @@ impl Reader<'_> {
     fn syslog_mapping(&mut self, node: &Node) -> Mapping {
         self.mapping_of_messages(
             node,
+            "syslog",
             [
                 "no message of syslog says who takes charge of an alert",
                 "no message of syslog is a ping",
@@ -95,9 +96,10 @@ impl Reader<'_> {
     pub(super) fn mapping_of_messages(
         &mut self,
         node: &Node,
+        source: &str,
         [acknowledge, ping, refuse]: [&str; 3],
     ) -> Mapping {
-        let mapping = self.mapping(node);
+        let mapping = self.mapping(node).of(source);
         for (node, rule) in self.found.list(node).iter().zip(&mapping.rules) {
             let why = match rule.does {
                 Does::Acknowledge => acknowledge,

@@ -81,6 +81,11 @@ impl Answers {
             _ => &self.invalid,
         };
         let node = fields(Node::String(problem.detail.clone()));
-        Some(Box::new(answer.as_ref()?.to(&Json(&node))))
+        let mut answer = answer.as_ref()?.to(&Json(&node));
+        if problem.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // Every sender knows that word.
+            *answer.status_mut() = problem.status;
+        }
+        Some(Box::new(answer))
     }
 }

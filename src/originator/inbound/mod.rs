@@ -5,12 +5,16 @@
 
 mod answer;
 mod builtin;
+mod digits;
 mod request;
 mod take;
+mod work;
 
 pub use answer::{Answer, Answers, Tree};
 pub use builtin::{NAMES, builtin};
-pub(super) use take::take;
+pub(super) use take::{no_such, take};
+
+use std::sync::Arc;
 
 use hyper::Method;
 use smol_str::SmolStr;
@@ -32,7 +36,7 @@ pub struct Hook {
     /// Where its sender's token stands beside `Authorization: Bearer`, and as the password of `Basic`.
     pub token: Token,
     /// Its requests.
-    pub requests: Vec<HookRequest>,
+    pub requests: Vec<Arc<HookRequest>>,
     /// What is answered when something is wrong.
     pub answers: Answers,
 }
@@ -109,6 +113,36 @@ impl Pattern {
         parts.next().is_none().then_some(found)
     }
 
+    /// Whether it begins with a part that may be anything.
+    pub fn begins_with_any(&self) -> bool {
+        matches!(self.0.first(), Some(Part::Any(_)))
+    }
+
+    /// A name that stands twice in it.
+    pub fn twice(&self) -> Option<&str> {
+        let names = self.0.iter().enumerate().filter(|(_, part)| matches!(part, Part::Any(_)));
+        names.filter(|(at, part)| self.0[..*at].contains(part)).find_map(|(_, part)| match part {
+            Part::Any(name) => Some(name.as_str()),
+            Part::Word(_) => None,
+        })
+    }
+
+    /// Whether a path begins with the words that this begins with.
+    fn is_before(&self, path: &str) -> bool {
+        let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
+        let mut words = self.0.iter().map_while(|part| match part {
+            Part::Word(word) => Some(word),
+            Part::Any(_) => None,
+        });
+        words.all(|word| parts.next() == Some(word))
+    }
+
+    /// Whether all paths of the one are paths of the other, whatever their parts are called.
+    pub fn is_like(&self, other: &Pattern) -> bool {
+        let same = |(a, b): (&Part, &Part)| matches!((a, b), (Part::Any(_), Part::Any(_))) || a == b;
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
+    }
+
     /// Whether some path has both forms.
     pub fn meets(&self, other: &Pattern) -> bool {
         let same = |(a, b): (&Part, &Part)| matches!((a, b), (Part::Any(_), _) | (_, Part::Any(_))) || a == b;
@@ -119,7 +153,7 @@ impl Pattern {
 /// A request that a hook takes.
 pub(super) struct Meant<'h> {
     pub hook: &'h Hook,
-    pub request: &'h HookRequest,
+    pub request: &'h Arc<HookRequest>,
     /// What stands where its path has names.
     pub path: Vec<(SmolStr, String)>,
 }
@@ -133,6 +167,11 @@ impl Hooks {
                 Some(Meant { hook, request, path })
             })
         })
+    }
+
+    /// The hook beside one of whose paths a path is.
+    pub(super) fn beside(&self, path: &str) -> Option<&Hook> {
+        self.0.iter().find(|hook| hook.requests.iter().any(|request| request.path.is_before(path)))
     }
 
     /// What is wrong with a request whose path is a hook's, and whose method is not.

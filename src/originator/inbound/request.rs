@@ -76,6 +76,11 @@ impl Fields for RequestFields<'_> {
         json.into_below(path)
     }
 
+    fn some_below(&self, path: &[SmolStr], most: usize) -> (Vec<(SmolStr, Cow<'_, str>)>, usize) {
+        let (json, path) = self.place(path);
+        json.into_some_below(path, most)
+    }
+
     fn items(&self, path: &[SmolStr]) -> Option<usize> {
         Json(self.body).items(path)
     }

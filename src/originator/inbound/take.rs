@@ -1,10 +1,9 @@
-//! One request of a hook: who sends it, what alerts it is, and what is answered once they are kept.
+//! One request of a hook: who sends it, and what is answered once its alerts are kept. Which alerts it is says `work`.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use ams2_core::{
-    AlertBatch, BatchBuilder, Input, Wall,
-    batch::AlertTimes,
+    Input, Wall,
     input::{Acknowledge, AlertKey, Arrival, Ping, PingKind},
 };
 use axum::body::Body;
@@ -15,18 +14,20 @@ use serde_json::Value as Node;
 use smol_str::SmolStr;
 
 use super::{
-    Meant, Token,
-    request::{REQUEST, RequestFields, beside},
+    Hook, Meant, Token,
+    digits::with_digits,
+    request::{REQUEST, beside},
+    work::{Done, More, Work},
 };
 use crate::{
     flight::{Flight, Room},
     originator::{
         Intake,
-        alerts::{INLINE_BYTES_MAX, check_allowed, is_gzip, largest_of_alerts},
-        auth::{Right, Sender},
+        alerts::{is_gzip, largest_of_alerts},
+        auth::{Clients, Right, Sender},
         body::read_body,
         http::{Peer, Serving, Settings},
-        mapping::{Acknowledged, Bounds, Json, Mapped, raw_alert},
+        mapping::{Acknowledged, Json},
         problem::Problem,
         requests::{check_right, of_token, unnamed},
     },
@@ -34,6 +35,8 @@ use crate::{
 
 /// A tree of JSON takes some times as much memory as its text.
 const TREE_TIMES: usize = 6;
+/// Bodies of at most so many bytes are read, and their alerts made, where they arrive: a rule may compute for each of many items.
+const INLINE_BYTES_MAX: usize = 32 << 10;
 
 /// Answers a request that a hook takes.
 pub(in crate::originator) async fn take<I: Intake>(
@@ -72,11 +75,7 @@ async fn read_and_keep<I: Intake>(
     room: impl Fn(SmolStr) -> Room,
     seen: &mut Seen,
 ) -> Result<Response<Body>, Problem> {
-    let clients = &settings.clients;
-    let known = |token: Option<&str>| match token {
-        Some(token) if clients.need_names() => of_token(token, clients),
-        _ => unnamed(peer, clients),
-    };
+    let known = |token: Option<&str>| who(token, peer, &settings.clients);
     let given = token_in(request.headers(), &meant.hook.token);
     // Who stands in the body is known once it is read.
     let early = match (&given, &meant.hook.token) {
@@ -94,21 +93,33 @@ async fn read_and_keep<I: Intake>(
     let generated = random_id()?;
     seen.request = beside(&meant.path, &query, &generated, "");
     let text = read_body(request, largest_of_alerts(&settings.limits), &settings.limits, &mut flight).await?;
-    let (body, _flight) = parsed(text.clone(), serving, flight).await?;
+    let (mut body, flight) = parsed(text.clone(), serving, flight).await?;
     let sender = match (early, &meant.hook.token) {
         (Some(sender), _) => sender,
         (None, Token::Body(path)) => known(Json(&body).into_text(path.steps()).as_deref())?,
         (None, _) => known(None)?,
     };
     check_right(&sender, Right::Send)?;
+    let is_secret = matches!(&meant.hook.token, Token::Body(_));
+    if let Token::Body(path) = &meant.hook.token {
+        blank(&mut body, path.steps());
+    }
     seen.from = Some(sender.name.clone());
     seen.request["client"] = Node::String(sender.name.to_string());
-    let fields = RequestFields { body: &body, request: &seen.request };
-    let now = Wall(jiff::Timestamp::now().as_millisecond());
-    let (batch, more) = mapped(meant, &fields, &text, &generated, settings, now)?;
-    if let Some(client) = sender.known {
-        check_allowed(client, &batch, settings)?;
-    }
+    let bytes = text.len();
+    let work = Work {
+        name: meant.hook.name.clone(),
+        request: meant.request.clone(),
+        body,
+        beside: seen.request.clone(),
+        // As it came it has the token in it.
+        text: (!is_secret).then_some(text),
+        generated,
+        now: Wall(jiff::Timestamp::now().as_millisecond()),
+    };
+    let (done, _flight) =
+        made(work, bytes, sender.known.map(|client| client.name.clone()), serving, settings, flight).await?;
+    let Done { batch, more, answer } = done;
     let count = batch.len() as u64;
     if count > 0 {
         serving.intake.accept(Arrival { client: sender.name.clone(), batch: Arc::new(batch) }).await?;
@@ -119,7 +130,8 @@ async fn read_and_keep<I: Intake>(
             serving.intake.accept_other(acknowledge(acknowledged, &sender)).await?;
         }
         Some(More::Ping(name)) => {
-            let (name, client) = (settings.heartbeats.check(&name, &sender, clients)?, sender.name.clone());
+            let name = settings.heartbeats.check(&name, &sender, &settings.clients)?;
+            let client = sender.name.clone();
             let ping = Ping { name, kind: PingKind::Success, client, words: String::new() };
             serving.intake.accept_other(Input::Ping(ping)).await?;
             serving.metrics.pings.fetch_add(1, Ordering::Relaxed);
@@ -127,8 +139,58 @@ async fn read_and_keep<I: Intake>(
     }
     serving.metrics.requests.fetch_add(1, Ordering::Relaxed);
     serving.metrics.alerts.fetch_add(count, Ordering::Relaxed);
-    serving.metrics.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
-    Ok(meant.request.answer.to(&fields))
+    serving.metrics.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    Ok(answer)
+}
+
+/// Who shows this token, or none.
+fn who<'c>(token: Option<&str>, peer: Peer, clients: &'c Clients) -> Result<Sender<'c>, Problem> {
+    match token {
+        Some(token) if clients.need_names() => of_token(token, clients),
+        _ => unnamed(peer, clients),
+    }
+}
+
+/// What is wrong with a request to a path beside those of a hook, where a header shows the token that is the hook's: its sender takes
+/// us for more than we are.
+pub(in crate::originator) fn no_such(
+    request: &Request<Incoming>,
+    hook: &Hook,
+    peer: Peer,
+    clients: &Clients,
+) -> Option<Problem> {
+    if !matches!(hook.token, Token::Header { .. }) {
+        return None;
+    }
+    let token = token_in(request.headers(), &hook.token)?;
+    let path = request.uri().path();
+    let problem = who(Some(&token), peer, clients).err().unwrap_or_else(|| {
+        let detail = format!("the web hook `{}` has no {path}", hook.name);
+        Problem::new(StatusCode::NOT_FOUND, detail, "see docs/inbound.md for what is there")
+    });
+    let words = |text: Node| serde_json::json!({ "problem": text });
+    let mut answer = hook.answers.to(&problem, &words);
+    if let Some(answer) = &mut answer
+        && problem.status == StatusCode::NOT_FOUND
+    {
+        *answer.status_mut() = problem.status;
+    }
+    Some(Problem { answer, ..problem })
+}
+
+/// Takes what stands at a path out of a body: nothing that is kept or told may have it.
+fn blank(body: &mut Node, path: &[SmolStr]) {
+    let mut node = Some(body);
+    for step in path {
+        node = match node {
+            Some(Node::Object(entries)) => entries.get_mut(step.as_str()),
+            Some(Node::Array(items)) => step.parse().ok().and_then(|index: usize| items.get_mut(index)),
+            _ => None,
+        };
+    }
+    if let Some(node) = node {
+        *node = Node::Null;
+    }
 }
 
 /// The body as JSON; a large one is read where nobody else waits for it.
@@ -138,7 +200,7 @@ async fn parsed<I>(text: Bytes, serving: &Serving<I>, mut flight: Flight) -> Res
     }
     flight.add(text.len() * TREE_TIMES)?;
     let parse = |text: &[u8]| {
-        serde_json::from_slice::<Node>(text).map_err(|error| {
+        serde_json::from_slice::<Node>(&with_digits(text)).map_err(|error| {
             Problem::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {error}"), "send JSON")
         })
     };
@@ -150,42 +212,27 @@ async fn parsed<I>(text: Bytes, serving: &Serving<I>, mut flight: Flight) -> Res
     Ok((serving.body_readers.threads.run(move || parse(&text)).await.map_err(bug)??, flight))
 }
 
-/// What a request says that is no alert.
-#[derive(Debug)]
-pub(super) enum More {
-    Acknowledged(Acknowledged),
-    /// The heartbeat of this name is heard of.
-    Ping(String),
-}
-
-/// The alerts of a request. What no rule takes is kept as it came.
-fn mapped(
-    meant: &Meant<'_>,
-    fields: &RequestFields<'_>,
-    text: &[u8],
-    generated: &str,
-    settings: &Settings,
-    now: Wall,
-) -> Result<(AlertBatch, Option<More>), Problem> {
-    let bounds = Bounds { severities: &settings.clients.severities, limits: &settings.alert_limits, now };
-    let mut batch = BatchBuilder::with_capacity(text.len());
-    let why = match meant.request.mapping.map(fields, bounds, &mut batch) {
-        Mapped::Alerts(_) | Mapped::Dropped => return Ok((batch.finish(), None)),
-        Mapped::Acknowledged(acknowledged) => {
-            return Ok((batch.finish(), Some(More::Acknowledged(acknowledged))));
-        }
-        Mapped::Ping(name) => return Ok((batch.finish(), Some(More::Ping(name)))),
-        Mapped::Refused(why) => {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, why, "see the sender's documentation"));
-        }
-        Mapped::NoAlert => "there is no alert in it".to_owned(),
-        Mapped::NoRule => format!("no rule of {} takes it", meant.hook.name),
+/// The alerts of a request; those of a large one are made where nobody else waits for it.
+async fn made<I: Intake>(
+    work: Work,
+    bytes: usize,
+    client: Option<SmolStr>,
+    serving: &Serving<I>,
+    settings: &Arc<Settings>,
+    mut flight: Flight,
+) -> Result<(Done, Flight), Problem> {
+    let settings = settings.clone();
+    let run = move || {
+        let done = work.done(&settings, client.as_deref())?;
+        flight.add(done.batch.memory_bytes())?;
+        Ok::<_, Problem>((done, flight))
     };
-    let raw = String::from_utf8_lossy(text);
-    raw_alert(&mut batch, bounds, &[("event", "Unknown Message"), ("inbound", &meant.hook.name)], &raw, &why);
-    let times = AlertTimes::default();
-    batch.finish_alert(times, Some(generated), None).expect("it has labels of its own");
-    Ok((batch.finish(), None))
+    if bytes <= INLINE_BYTES_MAX {
+        return run();
+    }
+    let _turn = serving.body_readers.turns.acquire().await.expect("nobody closes it");
+    let bug = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug".into(), "");
+    serving.body_readers.threads.run(run).await.map_err(bug)?
 }
 
 fn acknowledge(acknowledged: Acknowledged, sender: &Sender<'_>) -> Input {
@@ -229,34 +276,26 @@ fn random_id() -> Result<String, Problem> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::originator::{Clients, HttpLimits, Limits, inbound::Hooks};
 
-    /// Settings of a listener for which nobody needs a name.
-    pub(in super::super) fn settings() -> Settings {
-        Settings {
-            clients: Arc::new(Clients::default()),
-            limits: HttpLimits::default(),
-            alert_limits: Limits::default(),
-            hosts: Vec::new(),
-            prefix: SmolStr::default(),
-            tls: None,
-            inbound: Arc::new(Hooks::default()),
-            heartbeats: Arc::default(),
-            server: Default::default(),
+    #[test]
+    fn a_token_is_taken_out_of_a_body_wherever_it_stands() {
+        let rows = [
+            (&["routing_key"][..], r#"{"a":1,"routing_key":null}"#),
+            (&["a"], r#"{"a":null,"routing_key":"t"}"#),
+            (&["a", "b"], r#"{"a":1,"routing_key":"t"}"#),
+            (&["missing"], r#"{"a":1,"routing_key":"t"}"#),
+        ];
+        for (path, expected) in rows {
+            let mut body = serde_json::json!({"routing_key": "t", "a": 1});
+            let path: Vec<SmolStr> = path.iter().map(|step| SmolStr::from(*step)).collect();
+            blank(&mut body, &path);
+            assert_eq!(body.to_string(), expected, "{path:?}");
         }
-    }
-
-    /// The alerts of a request that comes at `now`.
-    pub(in super::super) fn mapped_at(
-        meant: &Meant<'_>,
-        fields: &RequestFields<'_>,
-        text: &[u8],
-        settings: &Settings,
-        now: Wall,
-    ) -> Result<(AlertBatch, Option<More>), Problem> {
-        mapped(meant, fields, text, "generated", settings, now)
+        let mut body = serde_json::json!({"auth": [{"token": "t"}]});
+        blank(&mut body, &["auth".into(), "0".into(), "token".into()]);
+        assert_eq!(body.to_string(), r#"{"auth":[{"token":null}]}"#);
     }
 
     #[test]

@@ -13,6 +13,14 @@ pub trait Fields {
     /// The fields below a path with their texts, such as all of `sd.origin`.
     fn below(&self, path: &[SmolStr]) -> Vec<(SmolStr, Cow<'_, str>)>;
 
+    /// At most so many of those, and how many more there are.
+    fn some_below(&self, path: &[SmolStr], most: usize) -> (Vec<(SmolStr, Cow<'_, str>)>, usize) {
+        let mut all = self.below(path);
+        let more = all.len().saturating_sub(most);
+        all.truncate(most);
+        (all, more)
+    }
+
     /// How many items the list at a path has; `None` when there is no list.
     fn items(&self, _path: &[SmolStr]) -> Option<usize> {
         None

@@ -10,6 +10,7 @@
 mod fields;
 mod index;
 mod json;
+mod keys;
 mod rule;
 mod text;
 mod times;
@@ -20,7 +21,10 @@ pub use rule::{Does, Items, Lasts, Names, Rule};
 pub use text::{Text, TextError};
 pub use times::moment;
 
+use std::cell::OnceCell;
+
 use ams2_core::{AlertRef, BatchBuilder, Severities, Wall};
+use smol_str::SmolStr;
 
 use super::Limits;
 use index::Index;
@@ -36,7 +40,12 @@ pub struct Mapping {
     pub rules: Vec<Rule>,
     /// Which rules are looked at for a value of one field; all of them where there is none.
     index: Option<Index>,
+    /// What they are rules of: it stands before every key, so that one client's tools do not end each other's alerts. May be empty.
+    source: SmolStr,
 }
+
+/// Keeps an item of a list as it came: its number, and where to.
+pub type Raw<'f> = &'f mut dyn FnMut(usize, &dyn Fields, &mut BatchBuilder);
 
 /// What the rules were read by, and what holds for every alert.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +73,8 @@ pub enum Mapped {
     Dropped,
     /// A rule takes it, and no alert comes of it.
     NoAlert,
+    /// It is more than may come at once, in words: nothing of it is to be kept.
+    TooMuch(String),
     /// No rule takes it.
     NoRule,
 }
@@ -82,7 +93,7 @@ pub struct Acknowledged {
 impl Mapping {
     /// These rules, looked at in their order.
     pub fn new(rules: Vec<Rule>) -> Mapping {
-        Mapping { rules, index: None }
+        Mapping { rules, ..Mapping::default() }
     }
 
     /// The same rules, of which those that ask for another value of the field at `path` are not looked at: ten thousand cost as
@@ -92,8 +103,25 @@ impl Mapping {
         Mapping { index, ..self }
     }
 
+    /// The same rules, of this source.
+    pub fn of(self, source: impl Into<SmolStr>) -> Mapping {
+        Mapping { source: source.into(), ..self }
+    }
+
     /// Adds the alerts of a record to a batch.
     pub fn map(&self, record: &dyn Fields, bounds: Bounds<'_>, batch: &mut BatchBuilder) -> Mapped {
+        self.map_each(record, bounds, batch, &mut |_, _, _| {})
+    }
+
+    /// The same. `raw` keeps each item of a list of which no alert comes, where others give one.
+    pub fn map_each(
+        &self,
+        record: &dyn Fields,
+        bounds: Bounds<'_>,
+        batch: &mut BatchBuilder,
+        raw: Raw<'_>,
+    ) -> Mapped {
+        let root = OnceCell::new();
         let (mut chosen, mut all) = (None, None);
         match &self.index {
             Some(index) => chosen = Some(index.rules(record, &self.rules)),
@@ -101,19 +129,14 @@ impl Mapping {
         }
         for rule in chosen.into_iter().flatten().chain(all.into_iter().flatten()) {
             let Some(captured) = rule.matches(record, bounds.severities) else { continue };
-            let whole = Draft { rule, record, item: record, captured: &captured };
+            let source = &self.source;
+            let whole = Draft { rule, record, item: record, captured: &captured, source, root: &root };
             return match rule.does {
                 Does::Drop => Mapped::Dropped,
                 Does::Ping => Mapped::Ping(whole.heartbeat()),
                 Does::Refuse => Mapped::Refused(whole.why()),
                 Does::Acknowledge => whole.acknowledged(bounds).map_or(Mapped::NoAlert, Mapped::Acknowledged),
-                Does::Alert | Does::Resolve => {
-                    let mut alerts = 0;
-                    let items = rule.each(record, |item| {
-                        alerts += usize::from(Draft { item, ..whole }.add_to(batch, bounds));
-                    });
-                    if alerts == 0 && items != Some(0) { Mapped::NoAlert } else { Mapped::Alerts(alerts) }
-                }
+                Does::Alert | Does::Resolve => whole.add_all(batch, bounds, raw),
             };
         }
         Mapped::NoRule

@@ -1,6 +1,10 @@
 //! One rule, and the alert that it makes of one record.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use ams2_core::{
     BatchBuilder, Severities, Wall,
@@ -9,24 +13,33 @@ use ams2_core::{
     matcher::Compiled,
 };
 use ams2_handlers::text::cut;
+use minijinja::Value;
 use regex::Regex;
 use smol_str::SmolStr;
 
 use super::{
-    Acknowledged, Bounds, PARSE_ERROR,
+    Acknowledged, Bounds, Mapped, PARSE_ERROR, Raw,
     fields::{Fields, Path},
+    keys::{key_of, short},
     text::{Seen, Text},
     times::{NEVER, moment},
 };
+use crate::originator::json::{GENERATOR_URL_BYTES_MAX, Limits};
 
 /// Most items of a list that one record may become alerts of.
 const ITEMS_MAX: usize = 10_000;
+/// Most bytes of alerts that one record may become: less than the journal takes at once.
+const BATCH_BYTES_MAX: usize = 48 << 20;
+/// So many times as many fields are looked at as there may be labels or annotations: some are empty.
+const LOOKED_AT_TIMES: usize = 4;
 /// Longest name and comment of who takes charge, in bytes.
 const ACKNOWLEDGE_BYTES_MAX: usize = 1024;
 /// How long ago what is over by now has ended, in milliseconds.
 const OVER_AGO_MS: i64 = 1000;
 /// Bytes of an alert that what is said of its mistakes may take.
 const PROBLEMS_BYTES_MAX: usize = 512;
+/// Most mistakes of an alert that are said; the rest is counted.
+const PROBLEMS_MAX: usize = 10;
 
 /// What a rule does with what it takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,6 +124,33 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The first words of all fields that it names, but for those that it catches.
+    pub fn fields(&self) -> BTreeSet<SmolStr> {
+        let first = |path: &Path| path.steps().first().cloned();
+        let mut fields: BTreeSet<SmolStr> = self.when.iter().filter_map(|(path, _)| first(path)).collect();
+        let froms = self.labels.from.iter().chain(&self.annotations.from).chain(&self.each);
+        fields.extend(froms.chain(self.capture.iter().map(|(path, _)| path)).filter_map(first));
+        let named = self.labels.own.iter().chain(&self.annotations.own).map(|(_, text)| text);
+        let texts = [
+            &self.severity,
+            &self.state,
+            &self.key,
+            &self.id,
+            &self.starts_at,
+            &self.ends_at,
+            &self.generator_url,
+            &self.by,
+            &self.comment,
+            &self.heartbeat,
+            &self.why,
+        ];
+        let names = named.chain(texts.into_iter().flatten()).flat_map(Text::names);
+        let caught: BTreeSet<&str> =
+            self.capture.iter().flat_map(|(_, regex)| regex.capture_names().flatten()).collect();
+        fields.extend(names.filter(|name| !caught.contains(name.as_str())).map(SmolStr::from));
+        fields
+    }
+
     /// What its groups caught, if it takes the record.
     pub(super) fn matches(
         &self,
@@ -135,19 +175,6 @@ impl Rule {
         }
         Some(captured)
     }
-
-    /// Each item that is an alert; how many there are, where there is a list.
-    pub(super) fn each(&self, record: &dyn Fields, mut then: impl FnMut(&dyn Fields)) -> Option<usize> {
-        let Some(path) = &self.each else {
-            then(record);
-            return None;
-        };
-        let items = record.items(path.steps())?;
-        for item in (0..items.min(ITEMS_MAX)).filter_map(|index| record.item(path.steps(), index)) {
-            then(&*item);
-        }
-        Some(items)
-    }
 }
 
 /// An alert that a rule makes.
@@ -157,9 +184,50 @@ pub(super) struct Draft<'r> {
     pub(super) record: &'r dyn Fields,
     pub(super) item: &'r dyn Fields,
     pub(super) captured: &'r [(String, String)],
+    /// Before its key.
+    pub(super) source: &'r str,
+    /// All of the record, once an expression asks for it.
+    pub(super) root: &'r OnceCell<Value>,
 }
 
 impl Draft<'_> {
+    /// Adds its alert to a batch, or that of each item of its list. `raw` keeps an item of which none comes, where others give one.
+    pub(super) fn add_all(&self, batch: &mut BatchBuilder, bounds: Bounds<'_>, raw: Raw<'_>) -> Mapped {
+        let Some(path) = &self.rule.each else {
+            return self.add_to(batch, bounds).map_or(Mapped::NoAlert, |_| Mapped::Alerts(1));
+        };
+        let Some(items) = self.record.items(path.steps()) else { return Mapped::NoAlert };
+        if items > ITEMS_MAX {
+            return Mapped::TooMuch(format!(
+                "`{path:?}` has {items} items; at most {ITEMS_MAX} are taken at once"
+            ));
+        }
+        let (mut alerts, mut bytes, mut empty) = (0, 0, Vec::new());
+        for index in 0..items {
+            let Some(item) = self.record.item(path.steps(), index) else { continue };
+            match (Draft { item: &*item, ..*self }).add_to(batch, bounds) {
+                Some(more) => (alerts, bytes) = (alerts + 1, bytes + more),
+                None => empty.push(index),
+            }
+            if bytes > BATCH_BYTES_MAX {
+                let (alerts, most) = (index + 1, BATCH_BYTES_MAX >> 20);
+                return Mapped::TooMuch(format!(
+                    "its first {alerts} alerts have more than {most} MiB, which is the most"
+                ));
+            }
+        }
+        if alerts == 0 && items > 0 {
+            return Mapped::NoAlert;
+        }
+        for index in empty {
+            if let Some(item) = self.record.item(path.steps(), index) {
+                raw(index, &*item, batch);
+                alerts += 1;
+            }
+        }
+        Mapped::Alerts(alerts)
+    }
+
     /// Why its sender is refused.
     pub(super) fn why(&self) -> String {
         let why = self.rule.why.as_ref().map(|why| self.only(why)).unwrap_or_default();
@@ -174,13 +242,12 @@ impl Draft<'_> {
     /// Who takes charge of which alert, if it says which.
     pub(super) fn acknowledged(&self, bounds: Bounds<'_>) -> Option<Acknowledged> {
         let read = |text: &Option<Text>| text.as_ref().map(|text| self.only(text)).unwrap_or_default();
-        let short = |text: String| cut(&text, ACKNOWLEDGE_BYTES_MAX).into_owned();
+        let within = |text: String| cut(&text, ACKNOWLEDGE_BYTES_MAX).into_owned();
         let key = read(&self.rule.key);
-        let is_key = !key.is_empty() && key.len() <= bounds.limits.id_bytes;
-        is_key.then(|| Acknowledged {
-            key,
-            by: short(read(&self.rule.by)),
-            comment: short(read(&self.rule.comment)),
+        (!key.is_empty()).then(|| Acknowledged {
+            key: key_of(self.source, &key, bounds.limits.id_bytes),
+            by: within(read(&self.rule.by)),
+            comment: within(read(&self.rule.comment)),
         })
     }
 
@@ -188,32 +255,26 @@ impl Draft<'_> {
     fn only(&self, text: &Text) -> String {
         let captured: Vec<(&str, &str)> =
             self.captured.iter().map(|(name, text)| (&**name, &**text)).collect();
-        let seen = Seen { captured: &captured, item: self.item, root: self.record };
+        let seen = Seen::new(&captured, self.item, self.record, self.root);
         text.read(&seen).unwrap_or_default().into_owned()
     }
 
-    /// Adds it to a batch; `false` when nothing of it is an alert.
-    pub(super) fn add_to(&self, batch: &mut BatchBuilder, bounds: Bounds<'_>) -> bool {
+    /// Adds it to a batch, and says how many bytes of names and values it has; `None` when nothing of it is an alert.
+    fn add_to(&self, batch: &mut BatchBuilder, bounds: Bounds<'_>) -> Option<usize> {
         let captured: Vec<(&str, &str)> =
             self.captured.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        let seen = Seen { captured: &captured, item: self.item, root: self.record };
+        let seen = Seen::new(&captured, self.item, self.record, self.root);
         let mut room = Room::of(bounds);
         let labels = self.labels(&seen, &mut room);
         let annotations = named(&self.rule.annotations, &seen, &mut room);
         let times = self.times(&seen, bounds.now, &mut room);
         let id = self.rule.id.as_ref().map(|id| room.read(id, &seen)).filter(|id| !id.is_empty());
-        let id = id.map(|id| cut(&id, bounds.limits.id_bytes).into_owned());
-        let key = self.rule.key.as_ref().map(|key| room.read(key, &seen));
-        // A key that is cut would be another's.
-        if let Some(key) = &key
-            && key.len() > bounds.limits.id_bytes
-        {
-            room.say(format!("the key `{}` is too long", cut(key, 64)));
-        }
-        // One that is cut would be another's.
-        let key = key.filter(|key| key.len() <= bounds.limits.id_bytes);
+        let id = id.map(|id| short(&id, bounds.limits.id_bytes).into_owned());
+        let key = self.rule.key.as_ref().map(|key| room.read(key, &seen)).filter(|key| !key.is_empty());
+        let key = key.map(|key| key_of(self.source, &key, bounds.limits.id_bytes));
         let url = self.rule.generator_url.as_ref().map(|url| room.read(url, &seen));
-        let url = url.filter(|url| !url.is_empty()).map(|url| room.fitting(url));
+        let url = url.and_then(|url| room.link(url));
+        let bytes = bounds.limits.alert_bytes - room.bytes.min(bounds.limits.alert_bytes);
         for (name, value) in &labels {
             batch.label(name, value);
         }
@@ -228,7 +289,7 @@ impl Draft<'_> {
         if let Some(key) = key {
             batch.key(&key);
         }
-        batch.finish_alert(times, id.as_deref(), url.as_deref()).is_ok()
+        batch.finish_alert(times, id.as_deref(), url.as_deref()).ok().map(|()| bytes)
     }
 
     fn labels<'s>(&'s self, seen: &Seen<'s>, room: &mut Room<'_>) -> Vec<(SmolStr, Cow<'s, str>)> {
@@ -247,7 +308,7 @@ impl Draft<'_> {
         let mut time = |text: &Option<Text>| {
             let text = room.read(text.as_ref()?, seen);
             moment(&text).unwrap_or_else(|why| {
-                room.say(why);
+                room.say(|| why);
                 None
             })
         };
@@ -287,6 +348,17 @@ enum Kind {
     Annotation,
 }
 
+impl Kind {
+    /// How many there may be, and what they are called.
+    fn most(self, limits: &Limits) -> (usize, &'static str) {
+        match self {
+            Kind::Label => (limits.labels, "label"),
+            // One is left for what is said of mistakes.
+            Kind::Annotation => (limits.annotations.saturating_sub(1), "annotation"),
+        }
+    }
+}
+
 fn named<'s>(names: &'s Names, seen: &Seen<'s>, room: &mut Room<'_>) -> Vec<(SmolStr, Cow<'s, str>)> {
     let mut found = Vec::new();
     add_named(&mut found, names, seen, room, Kind::Annotation);
@@ -304,9 +376,14 @@ fn add_named<'s>(
         let value = room.read(text, seen);
         room.add(found, name.clone(), value, kind);
     }
+    let (most, what) = kind.most(room.bounds.limits);
     for path in &names.from {
-        for (name, value) in seen.below(path) {
+        let (some, more) = seen.below(path, LOOKED_AT_TIMES * most);
+        for (name, value) in some {
             room.add(found, name, value, kind);
+        }
+        if more > 0 {
+            room.say(|| format!("{more} more fields of `{path:?}` are no {what}s: there is no room"));
         }
     }
 }
@@ -316,17 +393,19 @@ struct Room<'b> {
     bounds: Bounds<'b>,
     bytes: usize,
     problems: Vec<String>,
+    /// Problems that are not said.
+    more: usize,
 }
 
 impl<'b> Room<'b> {
     fn of(bounds: Bounds<'b>) -> Room<'b> {
         let bytes = bounds.limits.alert_bytes.saturating_sub(PROBLEMS_BYTES_MAX + PARSE_ERROR.len());
-        Room { bounds, bytes, problems: Vec::new() }
+        Room { bounds, bytes, problems: Vec::new(), more: 0 }
     }
 
     fn read<'s>(&mut self, text: &'s Text, seen: &Seen<'s>) -> Cow<'s, str> {
         text.read(seen).unwrap_or_else(|why| {
-            self.say(why);
+            self.say(|| why);
             Cow::Borrowed("")
         })
     }
@@ -340,20 +419,16 @@ impl<'b> Room<'b> {
         kind: Kind,
     ) {
         let limits = self.bounds.limits;
-        let (most, what) = match kind {
-            Kind::Label => (limits.labels, "label"),
-            // One is left for what is said of mistakes.
-            Kind::Annotation => (limits.annotations.saturating_sub(1), "annotation"),
-        };
+        let (most, what) = kind.most(limits);
         if value.is_empty() || found.iter().any(|(known, _)| *known == name) {
             return;
         }
         let is_own = kind == Kind::Label && name == OWN_LABEL && value == OWN_CLIENT;
         if name.is_empty() || name.len() > limits.name_bytes || is_own {
-            return self.say(format!("the {what} `{}` was left out", cut(&name, 64)));
+            return self.say(|| format!("the {what} `{}` was left out", cut(&name, 64)));
         }
         if found.len() >= most || name.len() >= self.bytes {
-            return self.say(format!("no room for the {what} `{}`", cut(&name, 64)));
+            return self.say(|| format!("no room for the {what} `{}`", cut(&name, 64)));
         }
         self.bytes -= name.len();
         let value = self.fitting(value);
@@ -366,13 +441,28 @@ impl<'b> Room<'b> {
             self.bytes -= value.len();
             return value;
         }
-        self.say("cut: it was too long".into());
+        self.say(|| "cut: it was too long".into());
         let kept = cut(&value, self.bytes).into_owned();
         self.bytes -= kept.len();
         Cow::Owned(kept)
     }
 
-    fn say(&mut self, problem: String) {
+    /// A link, if there is room for all of it: one that is cut leads nowhere.
+    fn link<'s>(&mut self, url: Cow<'s, str>) -> Option<Cow<'s, str>> {
+        if url.len() > GENERATOR_URL_BYTES_MAX.min(self.bytes) {
+            self.say(|| format!("the generator_url was left out: it has {} bytes", url.len()));
+            return None;
+        }
+        self.bytes -= url.len();
+        Some(url).filter(|url| !url.is_empty())
+    }
+
+    fn say(&mut self, problem: impl FnOnce() -> String) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            self.more += 1;
+            return;
+        }
+        let problem = problem();
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
@@ -380,7 +470,9 @@ impl<'b> Room<'b> {
 
     /// What is wrong, in words.
     fn said(&self) -> Option<String> {
+        let more = if self.more > 0 { format!("; and {} more", self.more) } else { String::new() };
         let said = self.problems.join("; ");
-        (!said.is_empty()).then(|| cut(&said, PROBLEMS_BYTES_MAX).into_owned())
+        let said = cut(&said, PROBLEMS_BYTES_MAX.saturating_sub(more.len()));
+        (!said.is_empty()).then(|| format!("{said}{more}"))
     }
 }

@@ -93,12 +93,13 @@ fn keys_and_ends_are_as_the_rule_says() {
         (alert.key().map(str::to_owned), alert.times().ends_at.map(|Wall(ms)| ms))
     };
     let now = 1_795_515_300_000;
-    let key = Some("k-1".to_owned());
+    let key = Some("test/k-1".to_owned());
+    let hashed = "test/sha256:17b16d8ef494060fefa36a6a41567b8c32d213a17e02b7eeae86158cc4495461";
     let rows = [
         ("[{labels: {event: E}}]", None, None),
         ("[{labels: {event: E}, key: '{{ key }}'}]", key.clone(), None),
         ("[{labels: {event: E}, key: '{{ missing }}'}]", None, None),
-        ("[{labels: {event: E}, key: '{{ long }}'}]", None, None),
+        ("[{labels: {event: E}, key: '{{ long }}'}]", Some(hashed.to_owned()), None),
         ("[{labels: {event: E}, lasts: 4h}]", None, Some(now + 4 * 3_600_000)),
         ("[{labels: {event: E}, lasts: until resolved}]", None, Some(253_370_764_799_999)),
         ("[{labels: {event: E}, key: '{{ key }}', does: resolve, lasts: 4h}]", key, Some(now - 1000)),
@@ -178,4 +179,70 @@ fn mistakes_in_rules_are_named_with_their_place() {
         let found = mapping(rules).expect_err(rules);
         assert!(found.contains(part), "{rules}: {found}");
     }
+}
+
+/// However many names there are, what is said of them is bounded, and so is the time that it takes.
+#[test]
+fn a_hundred_thousand_names_that_do_not_fit_are_counted() {
+    let labels: serde_json::Map<_, _> = (0..100_000).map(|n| (format!("k{n:06}"), "1".into())).collect();
+    let record = json!({"labels": labels, "event": "E", "items": vec![json!({}); 10_000]});
+    let (_, batch) = mapped("[{labels: {event: '{{ event }}'}, labels_from: labels}]", &record);
+    let alert = batch.alert(0).expect("one");
+    let said = alert.annotation(PARSE_ERROR).expect("said");
+    assert_eq!(alert.labels().len(), 64);
+    assert!(said.contains("no room for the label `k000063`") && said.ends_with("; and 184 more"), "{said}");
+    // Of each of many items, too, and where a text names all that came in.
+    let rules = "[{each: items, labels: {event: '{{ root.event | upper }}', x: '{{ root.labels.k000001 | length }}'}, labels_from: root.labels}]";
+    let (how, batch) = mapped(rules, &record);
+    assert_eq!((how, batch.alert(9999).expect("the last").label("event")), (Mapped::Alerts(10_000), "E"));
+}
+
+/// An expression sees the whole of what came in, which is made once a record and no more.
+#[test]
+fn a_record_is_made_for_expressions_once() {
+    struct Counted<'a>(&'a std::cell::Cell<usize>);
+    impl Fields for Counted<'_> {
+        fn text(&self, _: &[SmolStr]) -> Option<std::borrow::Cow<'_, str>> {
+            None
+        }
+
+        fn below(&self, _: &[SmolStr]) -> Vec<(SmolStr, std::borrow::Cow<'_, str>)> {
+            Vec::new()
+        }
+
+        fn items(&self, _: &[SmolStr]) -> Option<usize> {
+            Some(100)
+        }
+
+        fn item(&self, _: &[SmolStr], _: usize) -> Option<Box<dyn Fields + '_>> {
+            Some(Box::new(Counted(self.0)))
+        }
+
+        fn whole(&self) -> minijinja::Value {
+            self.0.set(self.0.get() + 1);
+            minijinja::context! { a => "b" }
+        }
+    }
+    let count = |rules: &str| {
+        let (made, severities, limits) = (std::cell::Cell::new(0), Severities::default(), Limits::default());
+        let bounds = Bounds { severities: &severities, limits: &limits, now: Wall(0) };
+        let mut batch = BatchBuilder::default();
+        let how = mapping(rules).expect(rules).map(&Counted(&made), bounds, &mut batch);
+        assert_eq!(how, Mapped::Alerts(100), "{rules}");
+        made.get()
+    };
+    assert_eq!(count("[{each: a, labels: {event: '{{ root.a | upper }}', b: '{{ root.a | trim }}'}}]"), 1);
+    assert_eq!(count("[{each: a, labels: {event: '{{ a | upper }}', b: '{{ a | trim }}'}}]"), 100);
+    assert_eq!(count("[{each: a, labels: {event: '{{ \"x\" | upper }}'}}]"), 0);
+}
+
+#[test]
+fn a_link_is_whole_or_left_out() {
+    let url = |length: usize| {
+        let (_, batch) =
+            mapped("[{labels: {event: E}, generator_url: '{{ url }}'}]", &json!({"url": "x".repeat(length)}));
+        let alert = batch.alert(0).expect("one");
+        (alert.generator_url().map(str::len), alert.annotation(PARSE_ERROR).is_some())
+    };
+    assert_eq!((url(8192), url(8193)), ((Some(8192), false), (None, true)));
 }

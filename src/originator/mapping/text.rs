@@ -1,6 +1,12 @@
 //! What a setting of a rule says: text with fields in it.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use ams2_handlers::render::filters;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context, value::merge_maps};
@@ -14,6 +20,8 @@ const SOURCE_BYTES_MAX: usize = 8 << 10;
 /// Deepest nesting of an expression.
 const DEPTH_MAX: usize = 32;
 const NAME: &str = "text";
+/// The name of all that came in.
+const ROOT: &str = "root";
 
 /// Text with `{{ field }}` in it. Several fields joined by `or` stand for the first that has a text; where it has more than that
 /// in it, such as filters, it is an expression of a template. What is not there is empty.
@@ -25,7 +33,14 @@ enum Parts {
     /// Fields and words, which cost nothing to read.
     Plain(Vec<Part>),
     /// Expressions.
-    Template(Arc<Environment<'static>>),
+    Template(Arc<Expression>),
+}
+
+/// A text that computes.
+struct Expression {
+    environment: Environment<'static>,
+    /// The first words of the fields that it names.
+    names: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,14 +73,28 @@ impl Text {
         }
         match plain(source) {
             Some(parts) => Ok(Text(Parts::Plain(parts))),
-            None => template(source).map(|environment| Text(Parts::Template(Arc::new(environment)))),
+            None => template(source).map(|expression| Text(Parts::Template(Arc::new(expression)))),
         }
     }
 
     /// What it says of what came in; empty where that cannot be said.
     pub fn of(&self, fields: &dyn Fields) -> String {
-        let seen = Seen { captured: &[], item: fields, root: fields };
-        self.read(&seen).unwrap_or_default().into_owned()
+        let root = OnceCell::new();
+        self.read(&Seen::new(&[], fields, fields, &root)).unwrap_or_default().into_owned()
+    }
+
+    /// The first words of the fields that it names; none where it always says the same.
+    pub fn names(&self) -> BTreeSet<String> {
+        match &self.0 {
+            Parts::Plain(parts) => {
+                let paths = parts.iter().flat_map(|part| match part {
+                    Part::Words(_) => &[][..],
+                    Part::FirstOf(paths) => paths,
+                });
+                paths.filter_map(|path| path.steps().first().map(|step| step.to_string())).collect()
+            }
+            Parts::Template(expression) => expression.names.clone(),
+        }
     }
 
     /// What it says of a record.
@@ -85,9 +114,10 @@ impl Text {
                     text
                 }))),
             },
-            Parts::Template(environment) => environment
+            Parts::Template(expression) => expression
+                .environment
                 .get_template(NAME)
-                .and_then(|template| template.render(seen.context()))
+                .and_then(|template| template.render(seen.context(&expression.names)))
                 .map(Cow::Owned)
                 .map_err(|error| error.to_string()),
         }
@@ -99,8 +129,9 @@ impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Parts::Plain(parts) => f.debug_list().entries(parts).finish(),
-            Parts::Template(environment) => {
-                let source = environment.get_template(NAME).map(|template| template.source().to_owned());
+            Parts::Template(expression) => {
+                let source =
+                    expression.environment.get_template(NAME).map(|template| template.source().to_owned());
                 f.write_str(&source.unwrap_or_default())
             }
         }
@@ -112,9 +143,21 @@ pub(super) struct Seen<'r> {
     pub(super) captured: &'r [(&'r str, &'r str)],
     pub(super) item: &'r dyn Fields,
     pub(super) root: &'r dyn Fields,
+    /// The item, and all of the record, for expressions: made once, and only where one names something of it.
+    whole: OnceCell<Value>,
+    whole_root: &'r OnceCell<Value>,
 }
 
 impl<'r> Seen<'r> {
+    pub(super) fn new(
+        captured: &'r [(&'r str, &'r str)],
+        item: &'r dyn Fields,
+        root: &'r dyn Fields,
+        whole_root: &'r OnceCell<Value>,
+    ) -> Seen<'r> {
+        Seen { captured, item, root, whole: OnceCell::new(), whole_root }
+    }
+
     fn first_of(&self, paths: &[Path]) -> Cow<'r, str> {
         paths.iter().find_map(|path| self.field(path).filter(|text| !text.is_empty())).unwrap_or_default()
     }
@@ -124,23 +167,30 @@ impl<'r> Seen<'r> {
             [name] if let Some((_, text)) = self.captured.iter().find(|(known, _)| known == name) => {
                 Some(Cow::Borrowed(text))
             }
-            [first, rest @ ..] if first == "root" && !rest.is_empty() => self.root.text(rest),
+            [first, rest @ ..] if first == ROOT && !rest.is_empty() => self.root.text(rest),
             steps => self.item.text(steps),
         }
     }
 
-    pub(super) fn below(&self, path: &Path) -> Vec<(smol_str::SmolStr, Cow<'r, str>)> {
+    /// At most so many fields below a path, and how many more there are.
+    pub(super) fn below(&self, path: &Path, most: usize) -> (Vec<(smol_str::SmolStr, Cow<'r, str>)>, usize) {
         match path.steps() {
-            [first, rest @ ..] if first == "root" => self.root.below(rest),
-            steps => self.item.below(steps),
+            [first, rest @ ..] if first == ROOT => self.root.some_below(rest, most),
+            steps => self.item.some_below(steps, most),
         }
     }
 
-    fn context(&self) -> Value {
+    /// What an expression sees that names these.
+    fn context(&self, names: &BTreeSet<String>) -> Value {
         let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), Value::from(*text));
         let captured: BTreeMap<String, Value> = self.captured.iter().map(owned).collect();
+        let names_root = names.contains(ROOT);
+        let names_item = names.iter().any(|name| name != ROOT && !captured.contains_key(name));
+        let item = names_item.then(|| self.whole.get_or_init(|| self.item.whole()).clone());
+        let root = names_root.then(|| self.whole_root.get_or_init(|| self.root.whole()).clone());
         // Whoever stands last counts.
-        merge_maps([self.item.whole(), Value::from(captured), context! { root => self.root.whole() }])
+        let parts = [item, Some(Value::from(captured)), root.map(|root| context! { root => root })];
+        merge_maps(parts.into_iter().flatten())
     }
 }
 
@@ -178,15 +228,16 @@ fn first_of(expression: &str) -> Option<Vec<Path>> {
     }
 }
 
-/// A text as one part of a path (RFC 3986 section 2.3).
-fn percent_encoded(text: &str) -> String {
+/// A text, or a number, as one part of a path (RFC 3986 section 2.3).
+fn percent_encoded(value: &Value) -> String {
+    let text = if value.is_none() || value.is_undefined() { String::new() } else { value.to_string() };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes()
         .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
 }
 
-fn template(source: &str) -> Result<Environment<'static>, TextError> {
+fn template(source: &str) -> Result<Expression, TextError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -199,6 +250,9 @@ fn template(source: &str) -> Result<Environment<'static>, TextError> {
     environment
         .add_template_owned(NAME, source.to_owned())
         .map_err(|error| TextError(error.detail().unwrap_or("it is no template").to_owned()))?;
+    let names = environment.get_template(NAME).map(|template| template.undeclared_variables(false));
+    let names = names.unwrap_or_default().into_iter();
+    let names = names.filter(|name| !environment.globals().any(|(global, _)| global == name)).collect();
     // What there is not shows where it is used; that there is nothing to work on is no mistake.
     let tried = environment.get_template(NAME).and_then(|template| template.render(()));
     match tried {
@@ -210,6 +264,6 @@ fn template(source: &str) -> Result<Environment<'static>, TextError> {
         {
             Err(TextError(error.to_string()))
         }
-        _ => Ok(environment),
+        _ => Ok(Expression { environment, names }),
     }
 }
