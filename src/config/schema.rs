@@ -414,6 +414,7 @@ struct SyslogLimits {
     connections: Option<u32>,
     connections_per_address: Option<u32>,
     connects_per_second: Option<u32>,
+    alerts_per_address: Option<u32>,
     receive_bytes: Option<units::Bytes>,
 }
 

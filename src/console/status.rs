@@ -55,6 +55,11 @@ async fn ready(State(status): State<Status>) -> Response {
         let why = "the router stopped by a fault of its own; the process is about to end\n";
         return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     }
+    let ended = |syslog: &Arc<SyslogMetrics>| syslog.listeners_ended.load(Ordering::Relaxed) > 0;
+    if status.syslog.as_ref().is_some_and(ended) {
+        let why = "a listener of syslog has ended: see the log, and start ams2 again\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    }
     match status.journal.health() {
         Health::Well => "OK\n".into_response(),
         Health::DiskFull => {
@@ -201,6 +206,8 @@ fn syslog(text: &mut Text, came: &SyslogMetrics) {
     for (reason, count) in came.ended() {
         text.sample("ams2_syslog_refused_total", &[("reason", reason)], count);
     }
+    let crowded = came.crowded.load(Ordering::Relaxed);
+    text.counter("ams2_syslog_crowded", "Messages of senders that have too many different alerts.", crowded);
     text.gauge("ams2_syslog_connections", "Open connections.", came.connections.load(Ordering::Relaxed));
     text.counter(
         "ams2_syslog_udp_drops",

@@ -210,7 +210,7 @@ struct Place {
 impl Addresses {
     fn enter(self: &Arc<Self>, peer: Peer, most: usize) -> Option<Place> {
         let address = match peer {
-            Peer::Tcp { address, .. } => Some(address.ip()),
+            Peer::Tcp { address, .. } => Some(super::neighbours(address.ip())),
             Peer::Unix { .. } => None,
         };
         if let Some(address) = address {

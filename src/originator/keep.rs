@@ -3,15 +3,15 @@
 
 use std::{collections::VecDeque, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
-use ams2_core::input::Arrival;
+use ams2_core::{BatchBuilder, input::Arrival};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     journal::{Accepted, Refused},
-    originator::Intake,
+    originator::{Intake, mapping::copy},
 };
 
-/// Pieces under way of all listeners and connections, each of at most some hundred kilobytes.
+/// Pieces under way of all listeners and connections, each of about a megabyte at most.
 const PIECES_MAX: usize = 128;
 /// How long a full journal is left alone before it is asked again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -135,23 +135,43 @@ impl<I: Intake> Keeper<I> {
         Box::pin(async move { intake.accept(arrival).await })
     }
 
-    /// Gives an arrival again and again until it is kept.
+    /// Gives an arrival again and again until it is kept; in halves where the journal has no room for it at once.
     async fn insist(&mut self, arrival: &Arrival, refused: Refused) -> Result<(), Ended> {
-        let (mut refused, mut pause) = (refused, PAUSE);
-        loop {
-            match refused {
-                Refused::Busy { .. } | Refused::DiskFull { .. } | Refused::Stalled { .. } => {}
-                // Batches are far smaller than a record may be.
-                Refused::TooLarge { .. } | Refused::Failed | Refused::Stopping => return Err(Ended),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-            match self.give(arrival).await {
-                Ok(_) => return Ok(()),
-                Err(again) => refused = again,
+        let mut rest = VecDeque::from([(arrival.clone(), Some(refused))]);
+        let mut pause = PAUSE;
+        while let Some((arrival, refused)) = rest.pop_front() {
+            let answer = match refused {
+                Some(refused) => Err(refused),
+                None => self.give(&arrival).await.map(drop),
+            };
+            match answer {
+                Ok(()) => pause = PAUSE,
+                Err(Refused::Busy { .. } | Refused::DiskFull { .. } | Refused::Stalled { .. }) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                    rest.push_front((arrival, None));
+                }
+                Err(Refused::TooLarge { bytes }) => match halves(&arrival) {
+                    Some(halves) => halves.into_iter().rev().for_each(|half| rest.push_front((half, None))),
+                    // No limit of alerts lets one be as large.
+                    None => tracing::error!(bytes, "an alert is larger than the journal takes, and is lost"),
+                },
+                Err(Refused::Failed | Refused::Stopping) => return Err(Ended),
             }
         }
+        Ok(())
     }
+}
+
+/// The first half of an arrival's alerts, and the second; `None` where it has one alone.
+fn halves(arrival: &Arrival) -> Option<[Arrival; 2]> {
+    let middle = arrival.batch.len() / 2;
+    let half = |range: std::ops::Range<usize>| {
+        let mut batch = BatchBuilder::default();
+        range.filter_map(|index| arrival.batch.alert(index)).for_each(|alert| copy(alert, &mut batch));
+        Arrival { batch: Arc::new(batch.finish()), ..arrival.clone() }
+    };
+    (middle > 0).then(|| [half(0..middle), half(middle..arrival.batch.len())])
 }
 
 #[cfg(test)]
@@ -176,6 +196,8 @@ mod tests {
         waiting: VecDeque<(String, oneshot::Sender<Result<Accepted, Refused>>)>,
         /// How many of the next are refused at once.
         refusals: usize,
+        /// How many alerts an arrival may have, if that is a concern; what it takes then it keeps.
+        alerts_max: Option<usize>,
         kept: Vec<String>,
     }
 
@@ -201,6 +223,13 @@ mod tests {
                 if state.refusals > 0 {
                     state.refusals -= 1;
                     return Err(BUSY);
+                }
+                if let Some(most) = state.alerts_max {
+                    if arrival.batch.len() > most {
+                        return Err(Refused::TooLarge { bytes: 1 });
+                    }
+                    state.kept.extend(arrival.batch.iter().map(|alert| alert.label("n").to_owned()));
+                    return Ok(Accepted { first: 1, last: 1 });
                 }
                 let name = arrival.batch.alert(0).expect("one").label("n").to_owned();
                 let (reply, answer) = oneshot::channel();
@@ -294,6 +323,27 @@ mod tests {
         answers.await.expect("no panic");
         assert_eq!(journal.state().kept, numbers(0..2));
         assert_eq!(journal.state().refusals, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_large_is_given_in_pieces_and_what_comes_behind_it_goes_on() {
+        let (journal, places) = (Slow::default(), Places::default());
+        journal.state().alerts_max = Some(3);
+        let mut keeper = Keeper::new(journal.clone(), UNDER_WAY_MAX);
+        let mut batch = BatchBuilder::default();
+        arrivals(0..13).iter().for_each(|arrival| copy(arrival.batch.alert(0).expect("one"), &mut batch));
+        let large = Arrival { client: "a".into(), batch: Arc::new(batch.finish()) };
+        keeper.keep(large, places.one().await).await.expect("it goes on");
+        keeper.keep(arrival(13), places.one().await).await.expect("it goes on");
+        assert_eq!(journal.state().kept, numbers(0..14));
+        // One alert that is too large by itself ends nothing either.
+        journal.state().alerts_max = Some(0);
+        keeper.keep(arrival(14), places.one().await).await.expect("it goes on");
+        keeper.settle().await.expect("it goes on");
+    }
+
+    fn arrivals(range: std::ops::Range<usize>) -> Vec<Arrival> {
+        range.map(arrival).collect()
     }
 
     #[tokio::test(start_paused = true)]

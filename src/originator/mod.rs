@@ -31,7 +31,11 @@ pub use pings::Heartbeats;
 pub use refusals::Refusals;
 pub use socket::{PATH_BYTES_MAX as SOCKET_BYTES_MAX, SocketError, SocketSettings, listen};
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use ams2_core::{Input, input::Arrival};
 
@@ -39,6 +43,15 @@ use crate::journal::{Accepted, Journal, Refused};
 
 /// Clients may not call themselves what ams2 calls itself and this machine.
 pub const RESERVED_CLIENTS: [&str; 2] = [ams2_core::machine::OWN_CLIENT, "local"];
+
+/// Whom limits of an address count as one: an address of IPv4, and of IPv6 all of a network of 64 bits, since whoever has one of its
+/// addresses has as many as they like.
+fn neighbours(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
 
 /// What takes alerts and keeps them.
 pub trait Intake: Clone + Send + Sync + 'static {

@@ -119,6 +119,32 @@ fn what_logger_sends_in_each_of_its_ways_is_an_alert() {
     assert_eq!(server.metric("ams2_syslog_udp_drops_total"), Some(0));
 }
 
+/// It ends messages with a zero, and has nothing else between them.
+#[test]
+fn what_pythons_handler_sends_over_tcp_are_alerts() {
+    const SCRIPT: &str = "
+import logging, logging.handlers, socket, sys
+handler = logging.handlers.SysLogHandler(('127.0.0.1', int(sys.argv[1])), socktype=socket.SOCK_STREAM)
+handler.setFormatter(logging.Formatter('myapp: %(message)s'))
+logging.getLogger().addHandler(handler)
+for number in range(3): logging.error('message %d', number)
+sys.stdin.read()
+";
+    let site = listening(BOTH);
+    let server = site.start();
+    let mut command = Command::new("python3");
+    clean(&mut command);
+    command
+        .args(["-c", SCRIPT, &server.syslog("tcp").port().to_string()])
+        .stdin(std::process::Stdio::piped());
+    // While it is connected: each message is whole with its end, not with that of the connection.
+    let _python = Ward(command.spawn().expect("it runs (Debian package python3)"));
+    let told = until_told(&site, 3);
+    assert_eq!(summaries(&told), ["message 0", "message 1", "message 2"]);
+    assert!(told.iter().all(|alert| alert["labels"]["event"] == "myapp"), "{told:?}");
+    assert!(told.iter().all(|alert| alert["annotations"]["unterminated"].is_null()), "{told:?}");
+}
+
 #[test]
 fn each_message_is_an_occurrence_and_stays_one_over_a_restart() {
     let site = listening(BOTH);
@@ -213,7 +239,7 @@ fn a_stream_keeps_its_frames_or_is_closed_and_what_came_before_is_kept() {
     // No length: what came before is kept, the rest is not taken, and the connection is closed.
     for (number, lost) in ["0 ", "00012 <13>x", "99999999999 <13>x", "12a", "-5 <13>x"].iter().enumerate() {
         let mut stream = connect(&server);
-        stream.write_all(format!("<13>before {number}\n{lost}").as_bytes()).expect("sent");
+        stream.write_all(format!("12 <13>before {number}{lost}").as_bytes()).expect("sent");
         assert!(is_closed(&mut stream), "{lost}");
         assert_eq!(summaries(&until_told(&site, 6 + number))[5 + number], format!("before {number}"));
     }
@@ -262,10 +288,12 @@ fn connections_are_bounded_and_those_that_do_not_go_on_are_closed() {
     let reset = connect(&server);
     rustix::net::sockopt::set_socket_linger(&reset, Some(std::time::Duration::ZERO)).expect("settable");
     (&reset).write_all(b"<13>a: before\n<13>a: hal").expect("sent");
-    assert_eq!(summaries(&until_told(&site, 2)), ["whole", "before"]);
+    // What has no end is kept, and marked.
+    assert_eq!(summaries(&until_told(&site, 3)), ["whole", "beg", "before"]);
     drop(reset);
     until_true("it is counted", || server.metric("ams2_syslog_refused_total{reason=\"reset\"}") == Some(1));
-    assert_eq!(told(&site).len(), 2);
+    let all = until_told(&site, 4);
+    assert_eq!((summaries(&all)[3], &all[3]["annotations"]["unterminated"]), ("hal", &"true".into()));
 }
 
 #[test]

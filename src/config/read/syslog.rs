@@ -271,6 +271,7 @@ impl Reader<'_> {
                 ("connections", &mut limits.connections),
                 ("connections_per_address", &mut limits.connections_per_address),
                 ("connects_per_second", &mut limits.connects_per_second),
+                ("alerts_per_address", &mut limits.alerts_per_address),
             ],
         );
         fields.end(&mut self.found);

@@ -9,8 +9,13 @@ use super::message::Message;
 
 /// The event of what names no program.
 const EVENT: &str = "Syslog Message";
+/// The event of messages whose sender has too many alerts of its own.
+const SHARED_EVENT: &str = "Too Many Syslog Alerts";
 /// The label that says whether a certificate vouches for the sender. Nobody but us says it.
 pub const AUTHENTICATED: &str = "authenticated";
+/// Labels of the alert of a message without rules.
+pub const DEFAULT_LABELS: [&str; 6] =
+    [AUTHENTICATED, "computer", "event", "facility", "parse_error", "severity"];
 /// Longest value of a label, in bytes: who makes them up cannot make each a large alert.
 const LABEL_BYTES_MAX: usize = 255;
 /// Longest small annotation, in bytes.
@@ -18,9 +23,30 @@ const NOTE_BYTES_MAX: usize = 1 << 10;
 /// What an alert has beside its text, in bytes, names and all: eight labels and as many notes at their longest.
 const BESIDE_BYTES: usize = 12 << 10;
 
+/// Whose alert a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// That of its host and its program.
+    Own,
+    /// One that it shares with many, because its sender has too many of its own: host and program are annotations.
+    Shared,
+}
+
+/// The labels of the own alert of a message that a sender may make up.
+pub fn identity<'m>(message: &Message<'m>) -> [&'m str; 5] {
+    let error = message.parse_error.map_or("", |error| error.word());
+    [message.host, message.app, message.facility.word(), message.severity.word(), error]
+}
+
 /// Adds the alert of a message to a batch, with at most `bytes_max` bytes of names and values. It happened once, and has no
 /// end: its time is that of its arrival.
-pub fn default_alert(message: &Message<'_>, bytes_max: usize, id: &str, batch: &mut BatchBuilder) {
+pub fn default_alert(
+    message: &Message<'_>,
+    whose: Whose,
+    bytes_max: usize,
+    id: &str,
+    batch: &mut BatchBuilder,
+) {
     let label = |batch: &mut BatchBuilder, name, value: &str| {
         batch.label(name, &safe(value, LABEL_BYTES_MAX));
     };
@@ -28,8 +54,13 @@ pub fn default_alert(message: &Message<'_>, bytes_max: usize, id: &str, batch: &
     if let Some(is) = came.is_authenticated {
         batch.label(AUTHENTICATED, if is { "true" } else { "false" });
     }
-    label(batch, "computer", if message.host.is_empty() { came.peer } else { message.host });
-    label(batch, "event", if message.app.is_empty() { EVENT } else { message.app });
+    match whose {
+        Whose::Own => {
+            label(batch, "computer", if message.host.is_empty() { came.peer } else { message.host });
+            label(batch, "event", if message.app.is_empty() { EVENT } else { message.app });
+        }
+        Whose::Shared => batch.label("event", SHARED_EVENT),
+    }
     batch.label("facility", message.facility.word());
     if let Some(error) = message.parse_error {
         batch.label("parse_error", error.word());
@@ -41,11 +72,17 @@ pub fn default_alert(message: &Message<'_>, bytes_max: usize, id: &str, batch: &
             batch.annotation(name, &safe(value, NOTE_BYTES_MAX));
         }
     };
+    if whose == Whose::Shared {
+        note(batch, "host", message.host);
+    }
     note(batch, "message_id", message.id);
-    if !message.host.is_empty() {
+    if !message.host.is_empty() || whose == Whose::Shared {
         note(batch, "peer", came.peer);
     }
     note(batch, "process", message.process);
+    if whose == Whose::Shared {
+        note(batch, "program", message.app);
+    }
     note(batch, "sent_at", message.sent.text);
     let room = bytes_max.saturating_sub(BESIDE_BYTES).max(NOTE_BYTES_MAX);
     // All of it is in the raw text, where that is kept.
@@ -125,7 +162,7 @@ mod tests {
     fn alert_of(came: Came<'_>, bytes_max: usize) -> AlertBatch {
         let mut batch = BatchBuilder::default();
         let text = String::from_utf8_lossy(came.raw);
-        default_alert(&Message::read(&text, came.clone()), bytes_max, "id", &mut batch);
+        default_alert(&Message::read(&text, came.clone()), Whose::Own, bytes_max, "id", &mut batch);
         batch.finish()
     }
 
@@ -180,6 +217,17 @@ mod tests {
             assert_eq!(found, expected, "{}", raw.escape_ascii());
             assert_eq!(batch.alert(0).and_then(|alert| alert.id()), Some("id"));
         }
+    }
+
+    #[test]
+    fn one_of_too_many_keeps_its_names_as_annotations() {
+        let mut batch = BatchBuilder::default();
+        let message = Message::read("<34>1 - db su 17 - - failed", came(b"<34>1 - db su 17 - - failed"));
+        default_alert(&message, Whose::Shared, 64 << 10, "id", &mut batch);
+        assert_eq!(
+            shown(batch.finish().alert(0).expect("one")),
+            "event=Too Many Syslog Alerts facility=auth severity=major | host=db peer=192.0.2.7 process=17 program=su summary=failed"
+        );
     }
 
     #[test]

@@ -111,10 +111,20 @@ impl Senders {
         Some(Sender { name: known.name.clone(), known: Some(known) })
     }
 
-    /// The first matcher of a client's that an alert does not match.
-    pub fn refuses<'s>(&self, sender: &Sender<'s>, alert: &AlertRef<'_>) -> Option<&'s Compiled> {
+    /// The first matcher of a client's that an alert does not match. Where it lacks a label, that of the message counts: a rule need not
+    /// repeat what is known of its sender.
+    pub fn refuses<'s>(
+        &self,
+        sender: &Sender<'s>,
+        alert: &AlertRef<'_>,
+        message: &AlertRef<'_>,
+    ) -> Option<&'s Compiled> {
+        let value = |name: &str| match alert.label(name) {
+            "" => message.label(name).to_owned(),
+            own => own.to_owned(),
+        };
         let mut allow = sender.known?.allow.iter();
-        allow.find(|m| !m.matches(alert.label(&m.matcher.name), &self.severities))
+        allow.find(|m| !m.matches(&value(&m.matcher.name), &self.severities))
     }
 
     /// Whether a certificate with this fingerprint is a client's, whoever signed it.

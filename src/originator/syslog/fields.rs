@@ -11,7 +11,7 @@ use super::message::{Message, ParseError};
 use crate::originator::mapping::Fields;
 
 /// The names of fields that stand for themselves; beside them there is `sd`.
-const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 19] = [
     "facility",
     "facility_code",
     "severity",

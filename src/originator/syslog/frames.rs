@@ -1,5 +1,6 @@
-//! Messages out of a stream of bytes (RFC 6587): the length in octets and a space before each (section 3.4.1), or a line feed
-//! behind each (3.4.2), decided a frame. Whatever pieces the bytes come in, the frames are the same.
+//! Messages out of a stream of bytes (RFC 6587): the length in octets and a space before each (section 3.4.1), or a line feed or a
+//! zero behind each (3.4.2), decided a frame: behind a line a number is a length only where `<PRI>` follows, since a line may begin
+//! with one. Whatever pieces the bytes come in, the frames are the same.
 
 /// Most digits of a length in octets: more is no length of a message, whoever sends it.
 const DIGITS_MAX: usize = 10;
@@ -11,7 +12,7 @@ pub struct Frame<'b> {
     pub bytes: &'b [u8],
     /// Whether it was longer than the limit: the rest is passed over.
     pub is_truncated: bool,
-    /// Whether the stream ended where its line feed should be.
+    /// Whether the stream ended, or was left, where its line feed should be.
     pub is_unterminated: bool,
 }
 
@@ -37,7 +38,7 @@ pub enum Lost {
     /// No message is as long.
     #[error("a length has more than {DIGITS_MAX} digits")]
     TooManyDigits,
-    /// Or the message of a line begins with a digit; then `<PRI>` is missing.
+    /// RFC 6587 section 3.4.1 has one.
     #[error("no space stands behind a length")]
     NoSpace,
     /// No length has one.
@@ -55,11 +56,13 @@ pub enum Lost {
 #[derive(Debug)]
 pub struct Frames {
     state: State,
-    /// Bytes of the line at the start that are known to hold no line feed.
+    /// Bytes of the line at the start that are known to hold nothing that ends it.
     scanned: usize,
     is_first: bool,
-    /// Whether the last frame had its length before it: what ends lines may stand behind it all the same.
-    is_behind_octets: bool,
+    /// Whether the last frame had its length before it: whatever is none there is a mistake.
+    is_counted: bool,
+    /// Whether what ends lines may stand before the next frame all the same: behind a length, and behind a zero.
+    may_trail: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +71,13 @@ enum State {
     Between,
     /// In the rest of a frame that was cut: so many octets.
     SkipOctets(u64),
-    /// The same, up to a line feed.
+    /// The same, up to what ends the line.
     SkipLine,
 }
 
 impl Default for Frames {
     fn default() -> Frames {
-        Frames { state: State::Between, scanned: 0, is_first: true, is_behind_octets: false }
+        Frames { state: State::Between, scanned: 0, is_first: true, is_counted: false, may_trail: false }
     }
 }
 
@@ -95,15 +98,16 @@ impl Frames {
                     }
                     self.state = State::Between;
                 }
-                State::SkipLine => match memchr::memchr(b'\n', rest) {
+                State::SkipLine => match memchr::memchr2(b'\n', 0, rest) {
                     None => return Ok((bytes.len(), Step::More)),
                     Some(end) => {
+                        self.may_trail = rest[end] == 0;
                         at += end + 1;
                         self.state = State::Between;
                     }
                 },
                 State::Between => {
-                    if self.is_behind_octets && matches!(rest.first(), Some(b'\n' | b'\r' | b'\0')) {
+                    if self.may_trail && matches!(rest.first(), Some(b'\n' | b'\r' | b'\0')) {
                         at += 1;
                         continue;
                     }
@@ -129,9 +133,10 @@ impl Frames {
     /// The same at the end of the stream, with what [`Frames::next`] left.
     pub fn end<'b>(&self, bytes: &'b [u8]) -> Step<'b> {
         let is_begun = self.state == State::Between && !bytes.is_empty();
-        match bytes.first() {
-            Some(b'1'..=b'9') if is_begun => Step::Half,
-            _ if is_begun => match step(bytes, false) {
+        let is_counted = || self.is_counted && bytes[0].is_ascii_digit() || is_count(bytes) == Some(true);
+        match is_begun {
+            true if is_counted() => Step::Half,
+            true => match step(bytes, false) {
                 Step::Frame(frame) => Step::Frame(Frame { is_unterminated: true, ..frame }),
                 step => step,
             },
@@ -143,9 +148,14 @@ impl Frames {
     fn begins(&self, rest: &[u8]) -> Result<Begins, Lost> {
         match rest {
             [] => Ok(Begins::Nothing),
-            [b'0'..=b'9', ..] => Ok(Begins::Octets),
-            [b'-' | b'+'] => Ok(Begins::Nothing),
-            [b'-' | b'+', b'0'..=b'9', ..] => Err(Lost::Sign),
+            [b'0'..=b'9', ..] if self.is_counted => Ok(Begins::Octets),
+            [b'0'..=b'9', ..] => Ok(match is_count(rest) {
+                None => Begins::Nothing,
+                Some(true) => Begins::Octets,
+                Some(false) => Begins::Line,
+            }),
+            [b'-' | b'+'] if self.is_counted => Ok(Begins::Nothing),
+            [b'-' | b'+', b'0'..=b'9', ..] if self.is_counted => Err(Lost::Sign),
             [0x16] if self.is_first => Ok(Begins::Nothing),
             [0x16, 0x03, ..] if self.is_first => Err(Lost::Tls),
             _ => Ok(Begins::Line),
@@ -169,7 +179,7 @@ impl Frames {
         let kept = length.min(limit as u64) as usize;
         let Some(content) = content.get(..kept) else { return Ok((0, Step::More)) };
         let left = length - kept as u64;
-        self.is_behind_octets = true;
+        (self.is_counted, self.may_trail) = (true, true);
         if left > 0 {
             self.state = State::SkipOctets(left);
         }
@@ -178,7 +188,7 @@ impl Frames {
 
     fn line<'b>(&mut self, rest: &'b [u8], limit: usize) -> Result<(usize, Step<'b>), Lost> {
         let known = self.scanned.min(rest.len());
-        let found = memchr::memchr(b'\n', &rest[known..]).map(|end| known + end);
+        let found = memchr::memchr2(b'\n', 0, &rest[known..]).map(|end| known + end);
         let (line, taken) = match found {
             Some(end) if end <= limit => (&rest[..end], end + 1),
             Some(end) => (&rest[..limit], end + 1),
@@ -194,7 +204,8 @@ impl Frames {
         if self.is_first && is_http(line) {
             return Err(Lost::Http);
         }
-        self.is_behind_octets = false;
+        self.is_counted = false;
+        self.may_trail = found.is_some_and(|end| rest[end] == 0);
         Ok((taken, step(line, found.is_none_or(|end| end > limit))))
     }
 }
@@ -205,6 +216,18 @@ enum Begins {
     Nothing,
     Octets,
     Line,
+}
+
+/// Whether a digit that begins these bytes is the first of a length, with a space and `<PRI>` behind it; `None` where that cannot be
+/// said yet.
+fn is_count(bytes: &[u8]) -> Option<bool> {
+    let digits = bytes.iter().take(DIGITS_MAX + 1).take_while(|b| b.is_ascii_digit()).count();
+    match &bytes[digits..] {
+        _ if digits == 0 || digits > DIGITS_MAX => Some(false),
+        [] | [b' '] | [b' ', b'<'] => None,
+        [b' ', b'<', next, ..] => Some(next.is_ascii_digit()),
+        _ => Some(false),
+    }
 }
 
 /// A frame of these bytes.
@@ -313,25 +336,41 @@ mod tests {
         // What ends a message is none of it (61), also behind a count that does not count it.
         (b"<13>a\r\n<13>b\0\n<13>c\0\r\n7 <13>d\r\n", &["<13>a", "<13>b", "<13>c", "<13>d"]),
         (b"5 <13>a\n5 <13>b\r\n5 <13>c\0<13>d\n", &["<13>a", "<13>b", "<13>c", "<13>d"]),
+        // A zero ends a line as well (RFC 6587 section 3.4.2).
+        (b"<13>a\0<13>b\0", &["<13>a", "<13>b"]),
+        (b"<13>a\0\n6 <13>ab<13>b\0\r\n\0<13>c\0", &["<13>a", "<13>ab", "<13>b", "<13>c"]),
+        (b"<13>4567890123456789abcdefgh\0\n<13>b\0", &["<13>4567890123456789abcd truncated", "<13>b"]),
         // Nothing in it (48).
-        (b"\n  \n\r\n\0\n3    <13>a\n", &["empty", "empty", "empty", "empty", "empty", "<13>a"]),
+        (
+            b"\n  \n\r\n\0\n4 <13>4     <13>a\n",
+            &["empty", "empty", "empty", "empty", "<13>", "empty", "<13>a"],
+        ),
+        // A line that begins with a number is one, and swallows nothing.
+        (b"<13>a: begins\n60000 rows\n<11>b\n", &["<13>a: begins", "60000 rows", "<11>b"]),
+        (b"2026 <b>\n3 <x>\n4 <\n5 \n6\n", &["2026 <b>", "3 <x>", "4 <", "5 ", "6"]),
         // No `<PRI>` (49): it is a line all the same.
         (b"hello\n\xff\xfe\n-\n- a\n+x\n", &["hello", "\\xff\\xfe", "-", "- a", "+x"]),
         // No end (60).
         (b"<13>a\n<13>b", &["<13>a", "<13>b unterminated"]),
         (b"<13>a\n9 <13>b", &["<13>a", "half"]),
-        (b"<13>a\n9", &["<13>a", "half"]),
+        (b"<13>a\n9", &["<13>a", "9 unterminated"]),
+        (b"6 <13>ab9", &["<13>ab", "half"]),
         (b"<13>a\n-", &["<13>a", "- unterminated"]),
         (b"<13>a\n\r", &["<13>a", "empty"]),
         // Lengths that are none (57).
-        (b"0 ", &["lost: LeadingZero"]),
         (b"00012 <13>hello", &["lost: LeadingZero"]),
-        (b"99999999999 <13>a", &["lost: TooManyDigits"]),
-        (b"9999999999x", &["lost: NoSpace"]),
-        (b"12a", &["lost: NoSpace"]),
-        (b"<13>a\n12<13>b", &["<13>a", "lost: NoSpace"]),
-        (b"-5 <13>a", &["lost: Sign"]),
-        (b"+5 <13>a", &["lost: Sign"]),
+        (b"6 <13>ab0 ", &["<13>ab", "lost: LeadingZero"]),
+        (b"6 <13>ab99999999999 <13>a", &["<13>ab", "lost: TooManyDigits"]),
+        (b"6 <13>ab9999999999x", &["<13>ab", "lost: NoSpace"]),
+        (b"6 <13>ab12a", &["<13>ab", "lost: NoSpace"]),
+        (b"6 <13>ab-5 <13>a", &["<13>ab", "lost: Sign"]),
+        (b"6 <13>ab+5 <13>a", &["<13>ab", "lost: Sign"]),
+        (b"6 <13>ab2 hi", &["<13>ab", "hi"]),
+        // The same where nothing shows that lengths are meant.
+        (b"0 ", &["0  unterminated"]),
+        (b"99999999999 <13>a", &["99999999999 <13>a unterminated"]),
+        (b"<13>a\n12<13>b", &["<13>a", "12<13>b unterminated"]),
+        (b"-5 <13>a", &["-5 <13>a unterminated"]),
         // Other protocols (32); later on a line is a line.
         (b"\x16\x03\x01\x02\x00\x01", &["lost: Tls"]),
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &["lost: Http"]),

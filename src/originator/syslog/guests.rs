@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::SyslogLimits;
+use crate::originator::neighbours;
 
 /// Addresses are looked through for those that are gone when there are so many, and then at twice as many as are left.
 const ADDRESSES_MIN: usize = 4096;
@@ -59,6 +60,7 @@ pub struct Guest {
 impl Guests {
     /// Somebody connects.
     pub fn enter(&self, address: IpAddr, limits: &SyslogLimits, now: Instant) -> Result<Guest, Crowded> {
+        let address = neighbours(address);
         let mut here = self.lock();
         if here.addresses.len() >= here.look_at.max(ADDRESSES_MIN) {
             here.addresses.retain(|_, of| !of.is_gone(now));
@@ -131,6 +133,17 @@ mod tests {
         drop(here);
         assert_eq!(guests.count(), 0);
         enter(3, 1000).expect("room");
+    }
+
+    #[test]
+    fn of_ipv6_a_network_counts_as_one() {
+        let (guests, now) = (Guests::default(), Instant::now());
+        let enter = |text: &str| guests.enter(text.parse().expect("an address"), &LIMITS, now);
+        let _here: Vec<Guest> = ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3"]
+            .map(|text| enter(text).expect("room"))
+            .into();
+        assert_eq!(enter("2001:db8::4").expect_err("three are enough"), Crowded::Address);
+        enter("2001:db8:0:1::1").expect("another network");
     }
 
     #[test]

@@ -229,21 +229,30 @@ impl<'a> Message<'a> {
     /// RFC 3164 section 4.1, and what is sent under its name: anything goes, so nothing of it is a mistake.
     fn read_rfc3164(&mut self, rest: &'a str) {
         let rest = rest.trim_start_matches(' ');
-        let Some((before, sent, behind)) = find_time(rest) else {
-            self.read_tag(rest);
-            return;
-        };
-        self.sent = sent;
-        self.host = before;
-        if let Some(behind) = behind.strip_prefix(':') {
-            // Cisco: the time ends with a colon, and no host stands behind it.
-            self.read_tag(behind.trim_start_matches(' '));
+        if let Some(cisco) = Cisco::find(rest) {
+            (self.host, self.sent, self.id) = (cisco.host, cisco.sent, cisco.node);
+            self.read_tag(cisco.behind);
+            // IOS XR puts its program before what others have for one.
+            if let Some((name, text)) = mnemonic(self.text) {
+                (self.app, self.text) = (name, text);
+            }
             return;
         }
+        let (sent, behind) = time::take(rest).unwrap_or((Sent::default(), rest));
+        self.sent = sent;
         let behind = behind.trim_start_matches(' ');
+        if let Some((host, behind)) = relayed(behind) {
+            self.host = host;
+            self.read_tag(behind);
+            return;
+        }
+        if sent.text.is_empty() {
+            self.read_tag(behind);
+            return;
+        }
         let (first, others) = behind.split_once(' ').unwrap_or((behind, ""));
         let others = others.trim_start_matches(' ');
-        if !before.is_empty() || others.is_empty() || is_tag(first) || first.len() > FIELD_BYTES_MAX {
+        if others.is_empty() || is_tag(first) || first.len() > FIELD_BYTES_MAX {
             // What a program writes to its own machine's daemon has no host.
             self.read_tag(behind);
         } else {
@@ -277,6 +286,10 @@ impl<'a> Message<'a> {
             None if !process.is_empty() && (behind.is_empty() || behind.starts_with(' ')) => behind,
             None => return,
         };
+        if name.bytes().all(|b| b.is_ascii_digit()) {
+            // A number that Cisco counts by, or a part of a time.
+            return;
+        }
         (self.app, self.process) = (name, process);
         self.text = text.strip_prefix(' ').unwrap_or(text);
     }
@@ -298,22 +311,91 @@ fn is_tag(word: &str) -> bool {
         || word.find('[').is_some_and(|at| at > 0 && word[at..].contains(']'))
 }
 
-/// The time of a message of RFC 3164, the host where one stands before it, and what stands behind. Cisco puts a sequence
-/// number before it, or the host's name, or both, each with a colon: `<189>29: core-1: *Mar  1 18:46:11.103 UTC: …`.
-fn find_time(text: &str) -> Option<(&str, Sent<'_>, &str)> {
-    let (mut host, mut rest) = ("", text);
-    for _ in 0..3 {
-        if let Some((sent, behind)) = time::take(rest) {
-            return Some((host, sent, behind));
+/// What AIX puts before what it sends on, `Message forwarded from HOST: su: text`: the host, and what stands behind.
+fn relayed(text: &str) -> Option<(&str, &str)> {
+    let relayed = text.strip_prefix("Message forwarded from ").and_then(|rest| rest.split_once(": "));
+    relayed.filter(|(host, _)| is_name(host))
+}
+
+/// Whether a word may be the name of a host or of a program.
+fn is_name(word: &str) -> bool {
+    !word.is_empty() && word.len() <= FIELD_BYTES_MAX && !word.contains([' ', '['])
+}
+
+/// What stands before the text of a message of Cisco's IOS, IOS XE, NX-OS and IOS XR, each part with a colon behind it and many of them
+/// left out: a sequence number, the host, and a time, or for how long the device has been up:
+/// `29: core-1: *Mar  1 18:46:11.103 UTC: %LINK-3-UPDOWN: …`.
+struct Cisco<'a> {
+    host: &'a str,
+    /// The card of a router that speaks, as IOS XR has it: `RP/0/RSP0/CPU0`.
+    node: &'a str,
+    sent: Sent<'a>,
+    behind: &'a str,
+}
+
+impl<'a> Cisco<'a> {
+    /// Most parts before the time.
+    const PARTS_MAX: usize = 3;
+
+    fn find(text: &'a str) -> Option<Cisco<'a>> {
+        let (mut host, mut node, mut is_numbered) = ("", "", false);
+        // NX-OS has neither number nor host, and their colon.
+        let mut rest = text.strip_prefix(": ").map_or(text, |rest| rest.trim_start_matches(' '));
+        is_numbered |= rest.len() < text.len();
+        for _ in 0..=Cisco::PARTS_MAX {
+            if let Some((card, behind)) = rest.split_once(':')
+                && card.contains('/')
+                && is_name(card)
+                && time::take(behind).is_some()
+            {
+                (node, rest) = (card, behind);
+            }
+            if let Some((sent, behind)) = time::take(rest) {
+                // Others write a program there, and then a time: it has no colon behind it.
+                let behind =
+                    behind.trim_start_matches(' ').strip_prefix(':').filter(|rest| is_apart(rest))?;
+                return Some(Cisco { host, node, sent, behind: behind.trim_start_matches(' ') });
+            }
+            if is_numbered && mnemonic(rest).is_some() {
+                return Some(Cisco { host, node, sent: Sent::default(), behind: rest });
+            }
+            let (word, behind) = rest.split_once(": ")?;
+            let behind = behind.trim_start_matches(' ');
+            if is_uptime(word) && mnemonic(behind).is_some() {
+                return Some(Cisco { host, node, sent: Sent::new(word), behind });
+            }
+            match word.bytes().all(|b| b.is_ascii_digit()) {
+                true => is_numbered = true,
+                false if host.is_empty() && is_name(word) => host = word,
+                false => return None,
+            }
+            rest = behind;
         }
-        let (word, behind) =
-            rest.split_once(": ").filter(|(word, _)| !word.contains(' ') && host.is_empty())?;
-        if !word.bytes().all(|b| b.is_ascii_digit()) {
-            host = word;
-        }
-        rest = behind.trim_start_matches(' ');
+        None
     }
-    None
+}
+
+/// Whether nothing follows at once.
+fn is_apart(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with(' ')
+}
+
+/// `%LINK-3-UPDOWN` at the start of a text, and what stands behind its colon.
+fn mnemonic(text: &str) -> Option<(&str, &str)> {
+    let end = text.find([' ', ':'])?;
+    let (name, behind) = text.split_at(end);
+    let behind = behind.trim_start_matches(' ').strip_prefix(':').filter(|rest| is_apart(rest))?;
+    let level = |part: &str| part.len() == 1 && part.bytes().all(|b| b.is_ascii_digit());
+    let is_one = name.starts_with('%') && name.len() <= FIELD_BYTES_MAX && name.split('-').skip(1).any(level);
+    is_one.then(|| (name, behind.strip_prefix(' ').unwrap_or(behind)))
+}
+
+/// For how long a device has been up: `00:00:46`, `3d04h`, `1w2d`, `1y2w`.
+fn is_uptime(word: &str) -> bool {
+    let is_of_it = |b: u8| b.is_ascii_digit() || matches!(b, b':' | b'.' | b'y' | b'w' | b'd' | b'h');
+    word.starts_with(|c: char| c.is_ascii_digit())
+        && word.bytes().all(is_of_it)
+        && word.bytes().any(|b| !b.is_ascii_digit())
 }
 
 #[cfg(test)]

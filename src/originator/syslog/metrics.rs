@@ -97,6 +97,10 @@ pub struct SyslogMetrics {
     ended: [AtomicU64; ENDED.len()],
     /// Messages that were longer than they may be.
     pub truncated: AtomicU64,
+    /// Messages of senders that have too many different alerts.
+    pub crowded: AtomicU64,
+    /// Listeners that have ended before the process was told to.
+    pub listeners_ended: AtomicU64,
     /// Connections open now.
     pub connections: AtomicU64,
     /// Inodes of the UDP sockets: the system counts by them what it dropped.

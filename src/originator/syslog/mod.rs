@@ -11,6 +11,7 @@ mod data;
 mod fields;
 mod frames;
 mod guests;
+mod identities;
 mod listen;
 mod making;
 mod message;
@@ -26,15 +27,17 @@ use std::{
 
 use smol_str::{SmolStr, format_smolstr};
 
-pub use alert::AUTHENTICATED;
+pub use alert::{AUTHENTICATED, DEFAULT_LABELS};
 pub use certificate::{Fingerprint, Verifier};
 pub use clients::{KnownSender, Network, Senders};
+pub use fields::NAMES as FIELDS;
 pub use listen::{Bound, serve};
 pub use metrics::{SyslogMetrics, Transport};
 
 use super::{Limits, Tls, ids::Ids, keep::Places, mapping::Mapping};
 use crate::denied::Budget;
 use guests::Guests;
+use identities::Identities;
 
 /// Limits of syslog. Every one is there so that a hostile client costs little.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct SyslogLimits {
     pub connections_per_address: usize,
     /// Most connections that one address may make in a second.
     pub connects_per_second: usize,
+    /// Most different alerts of one address in ten minutes, where no certificate vouches for it.
+    pub alerts_per_address: usize,
     /// Bytes of datagrams that the system holds for us.
     pub receive_bytes: usize,
 }
@@ -67,6 +72,7 @@ impl SyslogLimits {
         connections: 2048,
         connections_per_address: 256,
         connects_per_second: 100,
+        alerts_per_address: 20_000,
         receive_bytes: 4 << 20,
     };
 }
@@ -102,6 +108,7 @@ pub struct Syslog<I> {
     ids: Ids,
     places: Places,
     guests: Guests,
+    identities: Identities,
     trouble: Mutex<Budget>,
 }
 
@@ -122,6 +129,7 @@ impl<I> Syslog<I> {
             ids: Ids::new(random),
             places: Places::default(),
             guests: Guests::default(),
+            identities: Identities::default(),
             trouble: Mutex::default(),
         }
     }

@@ -2,15 +2,17 @@
 //! as one arrival; then the next is read. While the journal takes nothing, nothing is read.
 
 use std::{
+    future::poll_fn,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::Duration,
 };
 
 use smol_str::ToSmolStr;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -41,6 +43,17 @@ const PIECE_BYTES_MIN: usize = 4 << 10;
 /// A peer that is silent is asked after so long whether it is there still.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// Most connections that are looked at at the end, of those that the system has taken for us.
+const LAST_CONNECTIONS_MAX: usize = 128;
+/// How long a connection is read at the end, whoever goes on sending: it takes some time to keep that, too.
+const LAST_TIME: Duration = Duration::from_millis(DRAIN.as_millis() as u64 / 2);
+/// And how long it may say nothing then.
+const LAST_QUIET: Duration = Duration::from_millis(100);
+
+/// What is read: with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 /// Accepts connections until `stop` says so, then waits a little until what they brought is kept.
 pub(super) async fn serve<I: Intake>(
     listener: TcpListener,
@@ -56,34 +69,53 @@ pub(super) async fn serve<I: Intake>(
             Some(_) = connections.join_next() => continue,
             () = told(&mut stop) => break,
         };
-        let (stream, address) = match accepted {
-            Ok((stream, address)) => (stream, peer(address)),
+        match accepted {
+            Ok(came) => admit(came, transport, is_from_outside, &syslog, &stop, &mut connections),
             Err(error) => {
                 // Out of descriptors, mostly: accepting again at once would spin.
                 tracing::warn!(%error, "cannot accept a connection for syslog");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
-        };
-        let settings = syslog.settings();
-        let guest = match syslog.guests.enter(address, &settings.limits, std::time::Instant::now()) {
-            Ok(guest) => guest,
-            Err(crowded) => {
-                syslog.metrics.end(Ended::Crowded);
-                syslog.note(transport, &address.to_string(), "connections", || {
-                    format!("a connection was closed at once, there are too many ({crowded:?}; originator.syslog.limits)")
-                });
-                continue;
-            }
-        };
-        let (syslog, stop) = (syslog.clone(), stop.clone());
-        connections.spawn(async move {
-            guest_served(stream, address, transport, is_from_outside, &syslog, guest, stop).await
-        });
+        }
     }
+    // What those have sent whom nobody looked at yet is in the system already.
+    for _ in 0..LAST_CONNECTIONS_MAX {
+        let waits = poll_fn(|cx| match listener.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+            Poll::Pending => Poll::Ready(None),
+        });
+        let Some(came) = waits.await else { break };
+        admit(came, transport, is_from_outside, &syslog, &stop, &mut connections);
+    }
+    drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
     // Who is not done by then is cut off.
     drop(timeout(DRAIN, all).await);
+}
+
+/// Serves a connection that came, if there is room.
+fn admit<I: Intake>(
+    (stream, address): (TcpStream, SocketAddr),
+    transport: Transport,
+    is_from_outside: bool,
+    syslog: &Arc<Syslog<I>>,
+    stop: &watch::Receiver<bool>,
+    connections: &mut JoinSet<()>,
+) {
+    let (address, settings) = (peer(address), syslog.settings());
+    let guest = match syslog.guests.enter(address, &settings.limits, std::time::Instant::now()) {
+        Ok(guest) => guest,
+        Err(crowded) => {
+            syslog.metrics.end(Ended::Crowded);
+            return syslog.note(transport, &address.to_string(), "connections", || {
+                format!("a connection was closed at once, there are too many ({crowded:?}; originator.syslog.limits)")
+            });
+        }
+    };
+    let (syslog, stop) = (syslog.clone(), stop.clone());
+    connections.spawn(async move {
+        guest_served(stream, address, transport, is_from_outside, &syslog, guest, stop).await
+    });
 }
 
 /// Serves one connection, and says how it ended.
@@ -231,8 +263,7 @@ fn refused(error: &io::Error) -> Why {
 
 /// One connection that is read.
 struct Reading<'s, I> {
-    /// With TLS or without: read by the same code.
-    stream: Box<dyn AsyncRead + Unpin + Send>,
+    stream: Box<dyn Stream>,
     peer: Peer,
     syslog: &'s Syslog<I>,
     frames: Frames,
@@ -252,7 +283,7 @@ enum Came {
 }
 
 impl<'s, I: Intake> Reading<'s, I> {
-    fn new(stream: Box<dyn AsyncRead + Unpin + Send>, peer: Peer, syslog: &'s Syslog<I>) -> Self {
+    fn new(stream: Box<dyn Stream>, peer: Peer, syslog: &'s Syslog<I>) -> Self {
         let keeper = Keeper::new(syslog.intake.clone(), UNDER_WAY_MAX);
         Reading { stream, peer, syslog, frames: Frames::default(), buffer: Vec::new(), keeper, begun: None }
     }
@@ -296,12 +327,17 @@ impl<'s, I: Intake> Reading<'s, I> {
                     };
                     self.keep_frames(&sender, &settings).await?
                 }
-                Came::End => return self.end(&sender, &settings).await,
-                Came::Stop => return Ok(()),
+                Came::End => {
+                    self.end(&sender, &settings).await;
+                    return Ok(());
+                }
+                Came::Stop => return self.last().await,
                 Came::Reset(error) => {
+                    self.end(&sender, &settings).await;
                     return Err(Why::new(Ended::Reset, format!("the connection broke: {error}")));
                 }
                 Came::Late => {
+                    self.end(&sender, &settings).await;
                     return Err(Why::new(
                         Ended::Idle,
                         match self.begun {
@@ -381,8 +417,39 @@ impl<'s, I: Intake> Reading<'s, I> {
         lost.map_or(Ok(true), |lost| Err(lost.into()))
     }
 
-    /// The peer has closed: what it left without an end.
-    async fn end(&mut self, sender: &Sender<'_>, settings: &SyslogSettings) -> Result<(), Why> {
+    /// We are about to end: what the system has for us is read, since its sender hears nothing of what becomes of it.
+    async fn last(&mut self) -> Result<(), Why> {
+        let end = Instant::now() + LAST_TIME;
+        // Who looks sees that nobody is here any more, and keeps the rest.
+        drop(timeout_at(end, self.stream.shutdown()).await);
+        loop {
+            self.buffer.reserve(PIECE_BYTES);
+            let now = Instant::now();
+            let quiet = end.min(now + LAST_QUIET);
+            let read = match now < end {
+                true => timeout_at(quiet, self.stream.read_buf(&mut self.buffer)).await.ok(),
+                // Who goes on sending would keep us for ever.
+                false => None,
+            };
+            let settings = self.syslog.settings();
+            let Some(sender) = settings.senders.who(self.peer.address, self.peer.certificate.as_ref()) else {
+                return Ok(());
+            };
+            let goes_on = match read {
+                Some(Ok(1..)) => self.keep_frames(&sender, &settings).await?,
+                _ => {
+                    self.end(&sender, &settings).await;
+                    false
+                }
+            };
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Nothing more comes, or is waited for: what is left without an end.
+    async fn end(&mut self, sender: &Sender<'_>, settings: &SyslogSettings) {
         match self.frames.end(&self.buffer) {
             Step::Frame(frame) => {
                 // Where the journal has ended it says so itself.
@@ -392,11 +459,19 @@ impl<'s, I: Intake> Reading<'s, I> {
                     give(&mut self.keeper, sender, making, place).await;
                 }
             }
-            Step::Half => self.syslog.metrics.left_out(Dropped::Half),
+            Step::Half => {
+                self.syslog.metrics.left_out(Dropped::Half);
+                self.syslog.note(self.peer.transport, &self.peer.name, "half", || {
+                    let shown =
+                        String::from_utf8_lossy(&self.buffer[..self.buffer.len().min(200)]).into_owned();
+                    format!(
+                        "a message ended before as much came as its length said, and is not taken: {shown}"
+                    )
+                });
+            }
             Step::Empty => self.syslog.metrics.left_out(Dropped::Empty),
             Step::More => {}
         }
-        Ok(())
     }
 }
 
@@ -405,5 +480,57 @@ async fn give<I: Intake>(keeper: &mut Keeper<I>, sender: &Sender<'_>, making: Ma
     match making.finish(&sender.name) {
         Some(arrival) => keeper.keep(arrival, place).await.is_ok(),
         None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use ams2_core::input::Arrival;
+
+    use super::*;
+    use crate::{
+        journal::{Accepted, Refused},
+        originator::{Limits, mapping::Mapping, syslog::SyslogLimits},
+    };
+
+    /// A journal that keeps everything.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<String>>>);
+
+    impl Intake for Kept {
+        async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refused> {
+            let summary = |alert: ams2_core::AlertRef<'_>| alert.annotation("summary").map(str::to_owned);
+            self.0.lock().expect("no panic").extend(arrival.batch.iter().filter_map(summary));
+            Ok(Accepted { first: 1, last: 1 })
+        }
+
+        async fn accept_other(&self, _: ams2_core::Input) -> Result<Accepted, Refused> {
+            Err(Refused::Stopping)
+        }
+    }
+
+    /// Nobody has looked at the connection yet when the word to stop comes: what was sent is in the system, and kept all the same.
+    #[tokio::test]
+    async fn what_the_system_has_received_before_the_end_is_kept() {
+        let settings = SyslogSettings {
+            senders: Arc::default(),
+            tls: None,
+            limits: SyslogLimits::default(),
+            alert_limits: Limits::default(),
+            mapping: Mapping::default(),
+        };
+        let kept = Kept::default();
+        let syslog = Syslog::new(kept.clone(), settings, Arc::default(), Box::new(|_, _| {}), 1);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let to = listener.local_addr().expect("bound");
+        let mut stream = TcpStream::connect(to).await.expect("it listens");
+        stream.write_all(b"<13>one\n7 <13>two<13>three\0<13>four").await.expect("sent");
+        let (_stop, stopped) = watch::channel(true);
+        serve(listener, Transport::Tcp, false, Arc::new(syslog), stopped).await;
+        assert_eq!(*kept.0.lock().expect("no panic"), ["one", "two", "three", "four"]);
+        assert_eq!(stream.read(&mut [0]).await.expect("an end"), 0);
+        assert!(TcpStream::connect(to).await.is_err(), "nobody listens any more");
     }
 }

@@ -9,6 +9,14 @@ const MONTHS: [&str; 12] =
 /// Longest name of a time zone behind a time, in bytes: `AEST`, `CHAST`.
 const ZONE_BYTES_MAX: usize = 5;
 
+/// Years behind, or before, a time: other numbers there are none.
+const YEARS: std::ops::Range<u32> = 1970..2100;
+
+/// Whether a time ends here, with Cisco's colon behind it, or at the end of all. In an address of IPv6 more follows.
+fn is_at_end(rest: &str) -> bool {
+    rest.is_empty() || rest == ":" || rest.starts_with(": ")
+}
+
 /// A time in the sender's words; empty if it says none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent<'a> {
@@ -98,7 +106,10 @@ impl Parts<'_> {
 fn parts(text: &str) -> Option<(Parts<'_>, usize)> {
     let mut cursor = Cursor(text);
     let parts = match text.as_bytes().first()? {
-        b'0'..=b'9' => cursor.rfc3339()?,
+        b'0'..=b'9' => match cursor.tried(Cursor::rfc3339) {
+            Some(parts) => parts,
+            None => cursor.year_first()?,
+        },
         _ => cursor.rfc3164()?,
     };
     Some((parts, text.len() - cursor.0.len()))
@@ -122,6 +133,14 @@ impl<'a> Cursor<'a> {
         Some(Parts { year, month, day, hour, minute, second, nanosecond, zone })
     }
 
+    /// `2026 Nov 24 10:15:02`, as Cisco's Nexus writes it.
+    fn year_first(&mut self) -> Option<Parts<'a>> {
+        let year = self.number(4, 4).filter(|year| YEARS.contains(year))?;
+        self.spaces()?;
+        let parts = self.rfc3164()?;
+        Some(Parts { year: Some(year as i16), ..parts })
+    }
+
     /// `Nov 24 10:15:02`; and, as it is found, with a fraction, with the year behind the day or behind the time, and with a
     /// zone where a colon shows that it is one: `Mar  1 2026 18:46:11.103 UTC:`.
     fn rfc3164(&mut self) -> Option<Parts<'a>> {
@@ -139,8 +158,8 @@ impl<'a> Cursor<'a> {
         if year.is_none() {
             year = self.tried(|cursor| {
                 cursor.spaces()?;
-                let year = cursor.number(4, 4).filter(|year| (1970..2100).contains(year))?;
-                (cursor.0.is_empty() || cursor.0.starts_with([' ', ':'])).then_some(year)
+                let year = cursor.number(4, 4).filter(|year| YEARS.contains(year))?;
+                (cursor.0.starts_with(' ') || is_at_end(cursor.0)).then_some(year)
             });
         }
         let zone = self.tried(|cursor| {
@@ -148,8 +167,7 @@ impl<'a> Cursor<'a> {
             let end = cursor.0.find(|c: char| !c.is_ascii_uppercase()).unwrap_or(cursor.0.len());
             let (zone, rest) = cursor.0.split_at(end);
             cursor.0 = rest;
-            let is_apart = rest.is_empty() || rest.starts_with(':');
-            ((2..=ZONE_BYTES_MAX).contains(&end) && is_apart).then_some(Zone::Named(zone))
+            ((2..=ZONE_BYTES_MAX).contains(&end) && is_at_end(rest)).then_some(Zone::Named(zone))
         });
         let (year, month, day) = (year.map(|year| year as i16), month as i8 + 1, day as i8);
         Some(Parts { year, month, day, hour, minute, second, nanosecond, zone: zone.unwrap_or(Zone::Unsaid) })
@@ -246,6 +264,17 @@ mod tests {
             ("Oct 11 22:14:15.103 host", " host", "2026-10-11T21:14:15.103Z"),
             ("*Mar  1 18:46:11.103 UTC: %SYS-5", ": %SYS-5", "2027-03-01T18:46:11.103Z"),
             (".Mar  1 18:46:11 CEST: %SYS-5", ": %SYS-5", ""),
+            (
+                "2026 Dec  1 10:00:00 UTC: %ETHPORT-5-IF_UP: x",
+                ": %ETHPORT-5-IF_UP: x",
+                "2026-12-01T10:00:00Z",
+            ),
+            ("2025 Dec  1 10:00:00.123 host", " host", "2025-12-01T09:00:00.123Z"),
+            // Addresses are no years, and no zones.
+            ("Dec  1 10:00:00 2003:de:1::1 tag: x", " 2003:de:1::1 tag: x", "2026-12-01T09:00:00Z"),
+            ("Dec  1 10:00:00 2001::1 tag: x", " 2001::1 tag: x", "2026-12-01T09:00:00Z"),
+            ("Dec  1 10:00:00 DEAD::1 tag: x", " DEAD::1 tag: x", "2026-12-01T09:00:00Z"),
+            ("Dec  1 10:00:00 2025: %SYS-5-X: x", ": %SYS-5-X: x", "2025-12-01T09:00:00Z"),
             ("Mar  1 18:46:11 UTC x", " UTC x", "2027-03-01T17:46:11Z"),
             ("2026-10-11T22:14:15.003Z host", " host", "2026-10-11T22:14:15.003Z"),
             ("2026-10-11T22:14:15.123456789+02:00 host", " host", "2026-10-11T20:14:15.123456789Z"),
@@ -291,6 +320,8 @@ mod tests {
             "2026-10-11 22:14:15",
             "22:14:15",
             "2026",
+            "1026 Dec  1 10:00:00",
+            "2026 Dec",
             "é",
             "2026-10-11T22:14:15+1",
             "2026-10-11T22:14:15Zulu",

@@ -1,7 +1,7 @@
 //! Datagrams (RFC 5426): a message each. What waits in the socket is read as one, so that one flush keeps many; while the
 //! journal takes nothing it stays there, and what the system has no room for it drops and counts.
 
-use std::{collections::HashMap, io, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, io, net::IpAddr, sync::Arc, time::Duration};
 
 use ams2_core::input::Arrival;
 use tokio::{net::UdpSocket, sync::watch};
@@ -11,7 +11,7 @@ use super::{
     clients::Sender,
     frames::{Frame, cut, trimmed},
     listen::{DRAIN, peer, told},
-    making::{MESSAGES_MAX, Making, Peer},
+    making::{ARRIVAL_BYTES_MAX, MESSAGES_MAX, Making, Peer},
     metrics::Dropped,
 };
 use crate::originator::{Intake, keep::Keeper};
@@ -22,6 +22,8 @@ const DATAGRAM_BYTES: usize = 64 << 10;
 const PIECE_BYTES_MAX: usize = 256 << 10;
 /// Arrivals that are on their way to the disk: each sender of a piece has one, and there may be many.
 const UNDER_WAY_MAX: usize = 2000;
+/// How long a socket that cannot be read is left alone.
+const PAUSE: Duration = Duration::from_millis(100);
 /// What still waits in the socket at the end is read in at most so many pieces: others may go on sending.
 const LAST_PIECES_MAX: usize = 64;
 
@@ -59,8 +61,10 @@ async fn receive<I: Intake>(
         tokio::select! {
             readable = socket.readable() => {
                 if let Err(error) = readable {
-                    tracing::error!(%error, "syslog over UDP is not read any more");
-                    break;
+                    syslog.note(Transport::Udp, "", "socket", || format!("the socket cannot be read: {error}"));
+                    // It may be well again; asking at once would spin.
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
                 }
             }
             () = keeper.answered() => {
@@ -114,8 +118,10 @@ fn read_piece<I>(
     buffer: &mut [u8],
 ) -> (Vec<Arrival>, bool) {
     let mut senders: HashMap<IpAddr, Known<'_>> = HashMap::new();
-    let (mut count, mut bytes) = (0, 0);
-    while count < MESSAGES_MAX && bytes < PIECE_BYTES_MAX {
+    let (mut count, mut bytes, mut made) = (0, 0, 0);
+    let is_full =
+        |count, bytes, made| count >= MESSAGES_MAX || bytes >= PIECE_BYTES_MAX || made >= ARRIVAL_BYTES_MAX;
+    while !is_full(count, bytes, made) {
         count += 1;
         let (length, address) = match socket.try_recv_from(buffer) {
             Ok((length, address)) => (length, peer(address)),
@@ -139,19 +145,20 @@ fn read_piece<I>(
         };
         let (bytes, is_truncated) = cut(content, settings.limits.message_bytes);
         let frame = Frame { bytes, is_truncated, is_unterminated: false };
+        let before = making.bytes();
         making.take(frame, peer, sender, syslog, settings);
+        made += making.bytes() - before;
     }
+    let may_be_more = is_full(count, bytes, made);
     let made = senders.into_values().filter_map(|(_, known)| {
         let (sender, making) = known?;
         making.finish(&sender.name)
     });
-    (made.collect(), count >= MESSAGES_MAX || bytes >= PIECE_BYTES_MAX)
+    (made.collect(), may_be_more)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::{super::SyslogLimits, *};
     use crate::journal::{Accepted, Refused};
 

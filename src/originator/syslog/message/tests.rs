@@ -123,7 +123,46 @@ fn messages_are_read_as_they_are_found() {
             "<166>Oct 11 2026 22:14:15 fw-1 : %ASA-6-302013: Built inbound",
             "local4.info fw-1 %ASA-6-302013 {Oct 11 2026 22:14:15} | Built inbound",
         ),
-        ("<189>29: 1: 2: no time", "local7.notice - 29 | 1: 2: no time"),
+        ("<189>29: 1: 2: no time", "local7.notice - - | 29: 1: 2: no time"),
+        // As it is without a clock, and without a number.
+        (
+            "<189>29: 00:00:46: %LINK-3-UPDOWN: Interface Gi0/1, changed state to down",
+            "local7.notice - %LINK-3-UPDOWN {00:00:46} | Interface Gi0/1, changed state to down",
+        ),
+        ("<189>31: 1w2d: %SYS-5-CONFIG_I: Configured", "local7.notice - %SYS-5-CONFIG_I {1w2d} | Configured"),
+        ("<189>32: sw1: 1w2d: %SYS-5-CONFIG_I: x", "local7.notice sw1 %SYS-5-CONFIG_I {1w2d} | x"),
+        ("<189>30: %SYS-5-CONFIG_I: Configured", "local7.notice - %SYS-5-CONFIG_I | Configured"),
+        ("<189>%SYS-5-CONFIG_I: Configured", "local7.notice - %SYS-5-CONFIG_I | Configured"),
+        (
+            "<189>: 2026 Dec  1 10:00:00 UTC: %ETHPORT-5-IF_UP: Interface Ethernet1/1 is up",
+            "local7.notice - %ETHPORT-5-IF_UP {2026 Dec  1 10:00:00 UTC} | Interface Ethernet1/1 is up",
+        ),
+        ("<190>: Dec  1 10:00:00 CET: %SYS-6-X: x", "local7.info - %SYS-6-X {Dec  1 10:00:00 CET} | x"),
+        (
+            "<189>33: *Dec  1 2026 10:00:00.123 CET: %SYS-5-X: x",
+            "local7.notice - %SYS-5-X {*Dec  1 2026 10:00:00.123 CET} | x",
+        ),
+        (
+            "<189>37: 10.0.0.1: Dec  1 10:00:00: %SYS-5-X: x",
+            "local7.notice 10.0.0.1 %SYS-5-X {Dec  1 10:00:00} | x",
+        ),
+        (
+            "<189>12: RP/0/RSP0/CPU0:Dec  1 10:00:00.123 : ifmgr[123]: %PKT_INFRA-LINK-3-UPDOWN : Interface x",
+            "local7.notice - %PKT_INFRA-LINK-3-UPDOWN[123] RP/0/RSP0/CPU0 {Dec  1 10:00:00.123} | Interface x",
+        ),
+        ("<189>00:00:46: it began", "local7.notice - - | 00:00:46: it began"),
+        // A program that writes a time of its own is no host.
+        ("<14>myapp: 2026-12-01T10:00:00Z failed", "user.info - myapp | 2026-12-01T10:00:00Z failed"),
+        ("<30>myapp[123]: 2026-12-01T10:00:00Z err", "daemon.info - myapp[123] | 2026-12-01T10:00:00Z err"),
+        ("<30>myapp[1]: Dec  1 10:00:00: err", "daemon.info - myapp[1] | Dec  1 10:00:00: err"),
+        // Hosts that are addresses.
+        ("<30>Dec  1 10:00:00 2003:de:1::1 tag: x", "daemon.info 2003:de:1::1 tag {Dec  1 10:00:00} | x"),
+        // What AIX sends on.
+        (
+            "<13>Dec  1 10:00:00 Message forwarded from aix1: sshd[1]: hi",
+            "user.notice aix1 sshd[1] {Dec  1 10:00:00} | hi",
+        ),
+        ("<13>Message forwarded from aix1: sshd[1]: hi", "user.notice aix1 sshd[1] | hi"),
         // Row 49 of the bad inputs: no `<PRI>`.
         ("Oct 11 22:14:15 host su: x", "user.notice - - | Oct 11 22:14:15 host su: x !pri"),
         ("<>x", "user.notice - - | <>x !pri"),
