@@ -1,6 +1,7 @@
 //! What the configuration says of each mistake: where, what, and how to mend it.
 
 mod heartbeats;
+mod inbound;
 mod muting;
 
 use super::*;

@@ -10,6 +10,7 @@ use ams2_core::{
     config::{ActionId, RULE_VERSION, Removed},
     input::OwnEvent,
 };
+use smol_str::SmolStr;
 
 use ams2_handlers::Server;
 
@@ -82,6 +83,9 @@ impl Reloader {
         let mut warnings = config::lines(&loaded.warnings);
         for setting in self.need_a_restart(&loaded) {
             warnings.push_str(&format!("{name}: {setting} takes effect at the next start\n"));
+        }
+        for gone in self.keys_without_owner(&loaded) {
+            warnings.push_str(&format!("{name}: {gone}\n"));
         }
         for warning in warnings.lines() {
             tracing::warn!("{warning}");
@@ -183,6 +187,26 @@ impl Reloader {
             let what = "what it was started with is listened on until the next start, and would be open to everybody on this machine";
             format!("{stays}: {what}: {mend}")
         })
+    }
+
+    /// Web hooks, and clients that may use them, which are there and are not in a new config: keys belong to them.
+    fn keys_without_owner(&self, loaded: &Loaded) -> Vec<String> {
+        let Some(serving) = self.serving.read().unwrap_or_else(|e| e.into_inner()).clone() else {
+            return Vec::new();
+        };
+        let old = serving.settings();
+        let hooks = old.inbound.0.iter().map(|hook| ("web hook", &hook.name));
+        let clients = old.clients.known.iter().map(|client| ("client", &client.name));
+        let clients = clients.filter(|_| !old.inbound.0.is_empty());
+        let is_there = |what: &str, name: &SmolStr| match what {
+            "client" => loaded.clients.known.iter().any(|client| client.name == *name),
+            _ => loaded.inbound.0.iter().any(|hook| hook.name == *name),
+        };
+        let gone = hooks.chain(clients).filter(|(what, name)| !is_there(what, name));
+        gone.map(|(what, name)| {
+            format!("the {what} `{name}` is gone: what fires by its keys is ended by no key any more")
+        })
+        .collect()
     }
 
     /// What the config says of syslog, if it is written for the sockets that are listened on: else who may come to them was

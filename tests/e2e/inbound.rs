@@ -284,6 +284,19 @@ fn hooks_of_ones_own_and_what_is_wrong_with_requests() {
 }
 
 #[test]
+fn a_hook_that_is_gone_takes_its_keys_with_it_and_a_reload_says_so() {
+    let config = |name: &str| {
+        format!(
+            "originator: {{inbound: {{{name}: {{requests: [{{path: /in/a, mapping: [{{key: '{{{{ id }}}}', labels: {{event: E}}}}]}}]}}}}}}\nreceivers: [{{name: n, actions: [{{event_log: {{to: file, path: e.log}}}}]}}]\nroute: {{receiver: n}}\n"
+        )
+    };
+    let site = Site::new(&config("one"));
+    let _server = site.start();
+    site.configure(&config("other"));
+    site.client(&["reload"]).ends(0).says("the web hook `one` is gone");
+}
+
+#[test]
 fn hooks_that_cannot_be_are_refused_by_check() {
     let rows = [
         ("{pagerdty: {}}", "did you mean `pagerduty`?"),
@@ -303,7 +316,7 @@ fn hooks_that_cannot_be_are_refused_by_check() {
         ("{own: {requests: [{path: /in/a, mapping: [{does: acknowledge}]}]}}", "nothing says which alert"),
         (
             "{own: {requests: [{path: /in/a, mapping: [{does: drop}], answer: {status: 99}}]}}",
-            "from 200 to 599",
+            "from 200 to 299",
         ),
     ];
     for (inbound, words) in rows {

@@ -1,6 +1,6 @@
 //! Web hooks of other tools: `originator.inbound`, and the files of `config/inbound`.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use hyper::{Method, StatusCode};
 
@@ -11,6 +11,7 @@ use crate::{
         tree::{Node, Value},
     },
     originator::{
+        Clients,
         inbound::{Answer, Answers, Hook, HookRequest, Hooks, NAMES, Pattern, Token, Tree, builtin},
         mapping::Path,
     },
@@ -23,7 +24,7 @@ const PATH_MEND: &str = "write it like `/in/zabbix` or `/v2/alerts/{alias}/close
 
 impl Reader<'_> {
     /// All that are switched on.
-    pub(super) fn inbound(&mut self, node: &Node) -> Hooks {
+    pub(super) fn inbound(&mut self, node: &Node, clients: &Clients) -> Hooks {
         let mut hooks: Vec<Hook> = Vec::new();
         for (key, value) in self.found.fields(node).entries {
             let name = key.text.as_str();
@@ -44,6 +45,7 @@ impl Reader<'_> {
                 }
                 _ => self.hook(name, value),
             };
+            self.rules_of_hook(value, &hook, clients);
             let requests = |hook: &Hook| {
                 hook.requests.iter().map(|one| (one.methods.clone(), one.path.clone())).collect::<Vec<_>>()
             };
@@ -76,13 +78,31 @@ impl Reader<'_> {
         let token = fields.take("token").and_then(|node| self.token_place(node)).unwrap_or_default();
         let mut requests = Vec::new();
         if let Some(node) = fields.demand("requests", &mut self.found) {
+            if self.found.list(node).is_empty() {
+                self.found.error(node.place, "there is no request in it", "add one: `- path: /in/…`");
+            }
             requests.extend(
                 self.found.list(node).iter().filter_map(|node| self.hook_request(name, node).map(Arc::new)),
             );
         }
+        self.same_requests(node, &requests);
         let answers = fields.take("answers").map(|node| self.answers(node)).unwrap_or_default();
         fields.end(&mut self.found);
         Hook { name: name.into(), token, requests, answers }
+    }
+
+    /// Requests of which one hides the other.
+    fn same_requests(&mut self, node: &Node, requests: &[Arc<HookRequest>]) {
+        for (at, request) in requests.iter().enumerate() {
+            let is_same = |other: &&Arc<HookRequest>| {
+                let methods = &request.methods;
+                other.path.is_like(&request.path) && other.methods.iter().any(|one| methods.contains(one))
+            };
+            if requests[..at].iter().find(is_same).is_some() {
+                let message = format!("request {} is the same as one before it: nothing comes there", at + 1);
+                self.found.error(node.place, message, "put their rules into one, or give it another path");
+            }
+        }
     }
 
     fn token_place(&mut self, node: &Node) -> Option<Token> {
@@ -123,7 +143,7 @@ impl Reader<'_> {
         let methods = fields.take("methods").map(|node| self.methods(node));
         let path = fields.demand("path", &mut self.found).and_then(|node| self.hook_path(node));
         let mapping = fields.demand("mapping", &mut self.found).map(|node| self.mapping(node).of(name));
-        let answer = fields.take("answer").and_then(|node| self.hook_answer(node));
+        let answer = fields.take("answer").and_then(|node| self.hook_answer(node, 200..=299));
         fields.end(&mut self.found);
         Some(HookRequest {
             methods: methods.unwrap_or_else(|| vec![Method::POST]),
@@ -135,6 +155,9 @@ impl Reader<'_> {
 
     fn methods(&mut self, node: &Node) -> Vec<Method> {
         let mut methods = Vec::new();
+        if self.found.list(node).is_empty() {
+            self.found.error(node.place, "there is no method in it", "leave it out for POST");
+        }
         for item in self.found.list(node) {
             let Some(text) = self.found.plain(item) else { continue };
             match METHODS.iter().find(|method| method.as_str() == text) {
@@ -158,25 +181,38 @@ impl Reader<'_> {
             self.found.error(node.place, format!("paths below {ours} are ams2's own"), PATH_MEND);
             return None;
         }
-        let pattern = Pattern::parse(text);
-        if pattern.is_none() {
+        let Some(pattern) = Pattern::parse(text) else {
             self.found.error(node.place, format!("`{text}` is no path"), PATH_MEND);
+            return None;
+        };
+        if pattern.begins_with_any() {
+            let message = format!("`{text}` takes paths that are ams2's own");
+            self.found.error(node.place, message, PATH_MEND);
+            return None;
         }
-        pattern
+        if let Some(name) = pattern.twice() {
+            let message = format!("`{{{name}}}` stands twice in the path");
+            self.found.error(node.place, message, "give one of them another name");
+        }
+        Some(pattern)
     }
 
     fn answers(&mut self, node: &Node) -> Answers {
         let mut fields = self.found.fields(node);
-        let mut answer = |name| fields.take(name).and_then(|node| self.hook_answer(node));
-        let answers = Answers { invalid: answer("invalid"), denied: answer("denied"), busy: answer("busy") };
+        // Some tools hear of mistakes by a body alone.
+        let mut answer = |name| fields.take(name).and_then(|node| self.hook_answer(node, 200..=599));
+        let (invalid, denied) = (answer("invalid"), answer("denied"));
+        // What is said to have been taken is not sent again.
+        let busy = fields.take("busy").and_then(|node| self.hook_answer(node, 400..=599));
+        let answers = Answers { invalid, denied, busy };
         fields.end(&mut self.found);
         answers
     }
 
-    fn hook_answer(&mut self, node: &Node) -> Option<Answer> {
+    fn hook_answer(&mut self, node: &Node, statuses: RangeInclusive<u64>) -> Option<Answer> {
         let mut fields = self.found.fields(node);
         let status = fields.demand("status", &mut self.found);
-        let status = status.and_then(|node| self.found.number(node, 200..=599));
+        let status = status.and_then(|node| self.found.number(node, statuses));
         let body = fields.take("body").and_then(|node| self.tree(node));
         fields.end(&mut self.found);
         let status = StatusCode::from_u16(u16::try_from(status?).ok()?).ok()?;

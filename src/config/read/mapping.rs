@@ -29,8 +29,14 @@ const DOES: [(&str, Does); 6] = [
 impl Reader<'_> {
     /// A list of rules.
     pub(super) fn mapping(&mut self, node: &Node) -> Mapping {
-        let rules = self.found.list(node).iter().map(|item| self.rule(item)).collect();
-        Mapping::new(rules)
+        let items = self.found.list(node);
+        if items.is_empty() && matches!(node.value, Value::List(_) | Value::Null) {
+            self.found.error(node.place, "there is no rule in it", "add one, or leave `mapping` out");
+        }
+        let rules = items.iter().map(|item| self.rule(item)).collect();
+        let mapping = Mapping::new(rules);
+        self.rules_behind_all(node, &mapping);
+        mapping
     }
 
     fn rule(&mut self, node: &Node) -> Rule {
@@ -39,23 +45,37 @@ impl Reader<'_> {
         let capture = fields.take("capture").map(|node| self.capture(node)).unwrap_or_default();
         let each = fields.take("each").and_then(|node| self.field_path(node));
         let does = fields.take("does").and_then(|node| self.does(node)).unwrap_or_default();
-        let labels = self.names(fields.take("labels"), fields.take("labels_from"));
+        let (own, from) = (fields.take("labels"), fields.take("labels_from"));
+        // What is wrong in them is said where it stands.
+        let is_some = |node: &Node| {
+            !matches!(&node.value, Value::Null) && !matches!(&node.value, Value::Map(of) if of.is_empty())
+        };
+        let says_labels = own.is_some_and(is_some) || from.is_some();
+        let labels = self.names(own, from);
         let annotations = self.names(fields.take("annotations"), fields.take("annotations_from"));
-        let severity = fields.take("severity").and_then(|node| self.mapped_text(node));
+        let severity_node = fields.take("severity");
+        let severity = severity_node.and_then(|node| self.mapped_text(node));
         let severities = fields.take("severity_words").map(|node| self.words(node)).unwrap_or_default();
+        let id_node = fields.take("id");
         let mut text = |name| fields.take(name).and_then(|node| self.mapped_text(node));
         let (state, id, key) = (text("state"), text("id"), text("key"));
         let (starts_at, ends_at, generator_url) = (text("starts_at"), text("ends_at"), text("generator_url"));
         let (by, comment, why) = (text("by"), text("comment"), text("why"));
         let heartbeat = text("heartbeat");
         let lasts = fields.take("lasts").and_then(|node| self.lasts(node));
-        if matches!(does, Does::Alert | Does::Resolve)
-            && labels.from.is_empty()
-            && labels.own.is_empty()
-            && severity.is_none()
-        {
+        if matches!(does, Does::Alert | Does::Resolve) && !says_labels && severity_node.is_none() {
             let mend = "add `labels: {event: …}`, or say `does: drop`";
             self.found.error(node.place, "a rule without labels: no alert comes of it", mend);
+        }
+        if let (Some(node), Some(id)) = (id_node, &id)
+            && id.names().is_empty()
+        {
+            let message = "this `id` is always the same: whatever comes again is taken for a repetition, and is no occurrence";
+            self.found.warning(
+                node.place,
+                message,
+                "name a field in it that is another each time, or leave it out",
+            );
         }
         if does == Does::Acknowledge && key.is_none() {
             self.found.error(node.place, "nothing says which alert is acknowledged", "add `key:`");
@@ -112,7 +132,7 @@ impl Reader<'_> {
     }
 
     fn capture(&mut self, node: &Node) -> Vec<(Path, regex::Regex)> {
-        let mut capture = Vec::new();
+        let mut capture: Vec<(Path, regex::Regex)> = Vec::new();
         for (key, value) in self.found.fields(node).entries {
             let Some(path) = Path::parse(&key.text) else {
                 self.found.error(key.place, format!("`{}` is no field", key.text), PATH_MEND);
@@ -131,11 +151,19 @@ impl Reader<'_> {
                         let mend = "name what it should catch, such as `(?P<user>\\S+)`, or use `when`";
                         self.found.warning(value.place, "this regex catches nothing", mend);
                     }
+                    let known = |name: &&str| {
+                        capture.iter().any(|(_, other)| other.capture_names().flatten().any(|of| of == *name))
+                    };
+                    if let Some(twice) = regex.capture_names().flatten().find(known) {
+                        let message = format!("`{twice}` is caught twice: the second is never seen");
+                        self.found.error(value.place, message, "give one of them another name");
+                    }
                     capture.push((path, regex));
                 }
                 Err(error) => {
                     let message = format!("the regex `{text}` is not valid: {error}");
-                    self.found.error(value.place, message, "");
+                    let mend = "write it like `user (?P<user>\\S+) from`; a character that means something has `\\` before it";
+                    self.found.error(value.place, message, mend);
                 }
             }
         }

@@ -7,6 +7,7 @@ mod muting;
 mod originator;
 mod receivers;
 mod routes;
+mod rules;
 mod secrets;
 mod snmp;
 mod syslog;

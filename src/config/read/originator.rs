@@ -43,7 +43,7 @@ impl Reader<'_> {
         let clients_are_wrong = self.found.list[before..].iter().any(|found| found.gravity == Gravity::Error);
         let clients = Clients { known: clients, severities: self.severities.clone() };
         let limits = fields.take("limits").map(|node| self.alert_limits(node)).unwrap_or_default();
-        let inbound = fields.take("inbound").map(|node| self.inbound(node)).unwrap_or_default();
+        let inbound = fields.take("inbound").map(|node| self.inbound(node, &clients)).unwrap_or_default();
         let http = fields.take("http");
         let socket = fields.take("socket");
         let syslog = fields.take("syslog");

@@ -45,7 +45,8 @@ impl Reader<'_> {
         let tls = tls_node.map(|node| self.syslog_tls(node, &senders));
         let insecure = fields.take("insecure").and_then(|node| self.found.flag(node)).unwrap_or(false);
         let limits = fields.take("limits").map(|node| self.syslog_limits(node)).unwrap_or_default();
-        let mapping = fields.take("mapping").map(|node| self.syslog_mapping(node)).unwrap_or_default();
+        let mapping =
+            fields.take("mapping").map(|node| self.syslog_mapping(node, &senders)).unwrap_or_default();
         let named = ["udp", "tcp", "tls"].map(|name| fields.take(name).is_some());
         fields.end(&mut self.found);
         if !named.contains(&true) {
@@ -79,8 +80,8 @@ impl Reader<'_> {
         (!listen.is_empty()).then_some(Syslog { listen, settings })
     }
 
-    fn syslog_mapping(&mut self, node: &Node) -> Mapping {
-        self.mapping_of_messages(
+    fn syslog_mapping(&mut self, node: &Node, senders: &Senders) -> Mapping {
+        let mapping = self.mapping_of_messages(
             node,
             "syslog",
             [
@@ -88,7 +89,9 @@ impl Reader<'_> {
                 "no message of syslog is a ping",
                 "a sender of syslog hears no answer",
             ],
-        )
+        );
+        self.rules_of_syslog(node, &mapping, senders);
+        mapping
     }
 
     /// Rules for messages of a protocol whose senders neither acknowledge, ping nor hear an answer, and why not; what none
