@@ -39,11 +39,45 @@ pub struct Config {
     pub muting: Muting,
     /// What is to be heard of again and again; names are unique. At most [`HEARTBEATS_MAX`].
     pub heartbeats: Vec<Heartbeat>,
+    /// How clients are waited for that check in.
+    pub check_ins: CheckIns,
 }
 
 /// Most heartbeats. A record has numbers for 65,534 own alerts, and one that installs a config may give two for each of
 /// them: the end of one, and another.
 pub const HEARTBEATS_MAX: usize = 30_000;
+
+/// Most clients that check in, whatever a config says: ten times what is advised. Past it somebody enrols without end.
+pub const CLIENTS_MAX: u32 = 50_000;
+
+/// How clients are waited for that check in. AMS²'s numbers: every 200 minutes, gone after more than 30 days, 5,000 of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CheckIns {
+    /// How often a client is to check in, in milliseconds; more than 0.
+    pub period_ms: u64,
+    /// How much later it may be, in milliseconds.
+    pub grace_ms: u64,
+    /// It leaves the list after more than so long, in milliseconds; more than period and grace.
+    pub remove_after_ms: u64,
+    /// How many are advised: more are said.
+    pub warn_above: u32,
+    /// Most of them; `None` for [`CLIENTS_MAX`].
+    pub most: Option<u32>,
+}
+
+impl Default for CheckIns {
+    fn default() -> CheckIns {
+        const MINUTE_MS: u64 = 60_000;
+        CheckIns {
+            period_ms: 200 * MINUTE_MS,
+            grace_ms: 15 * MINUTE_MS,
+            remove_after_ms: 30 * 24 * 60 * MINUTE_MS,
+            warn_above: 5_000,
+            most: None,
+        }
+    }
+}
 
 /// Something that is to be heard of again and again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -328,6 +362,7 @@ impl Config {
             silences: SilenceRules::default(),
             muting: Muting::default(),
             heartbeats: Vec::new(),
+            check_ins: CheckIns::default(),
         }
     }
 

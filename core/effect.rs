@@ -499,6 +499,68 @@ pub enum Decided {
         /// How many were let go so far.
         shed: u64,
     },
+    /// A client checked in, or did not, and that changes something.
+    Client {
+        /// Its name.
+        name: SmolStr,
+        /// The alert that says that it is missing, whether that fires or not.
+        alert: Fingerprint,
+        /// What it amounts to.
+        change: ClientChange,
+        /// Who said it; empty where time or a config did.
+        by: SmolStr,
+        /// Why, in words.
+        why: String,
+    },
+    /// There are more clients than advised, or not any more.
+    ClientCount {
+        /// How many.
+        count: u64,
+        /// How many are advised.
+        advised: u32,
+        /// Whether they are more than that.
+        is_over: bool,
+    },
+}
+
+/// What happened to a client. A check-in while all is well is none of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ClientChange {
+    /// It is in the list from now on.
+    Enrolled,
+    /// It came from another router.
+    Joined,
+    /// It did not check in in time.
+    Missing,
+    /// It checked in after that.
+    Returned,
+    /// Another client has its name.
+    Replaced,
+    /// A config gives it more time: it is not missing any more.
+    Awaited,
+    /// It was missing for so long that it left the list.
+    Removed,
+    /// It went to another router.
+    Left,
+    /// Somebody took it out of the list.
+    Forgotten,
+}
+
+impl ClientChange {
+    /// The word in JSON and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            ClientChange::Enrolled => "enrolled",
+            ClientChange::Joined => "joined",
+            ClientChange::Missing => "missing",
+            ClientChange::Returned => "returned",
+            ClientChange::Replaced => "replaced",
+            ClientChange::Awaited => "awaited",
+            ClientChange::Removed => "removed",
+            ClientChange::Left => "left",
+            ClientChange::Forgotten => "forgotten",
+        }
+    }
 }
 
 /// What happened to a heartbeat. A success while all is well is none of these.

@@ -42,6 +42,10 @@ pub enum Input {
     Silence(SilenceOrder),
     /// Something was heard of a heartbeat.
     Ping(Ping),
+    /// A client says how it is.
+    CheckIn(CheckIn),
+    /// Somebody takes a client out of the list.
+    ForgetClient(ForgetClient),
 }
 
 impl Input {
@@ -376,6 +380,51 @@ pub enum PingKind {
 
 /// Longest words of a ping that the journal keeps, in bytes.
 pub const PING_BYTES_MAX: usize = 10 * 1024;
+
+/// A client says how it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckIn {
+    /// Its name here: who was let in, with what it calls itself behind a `/` where many share one token.
+    pub client: SmolStr,
+    /// Where it came from: an address or a user.
+    pub address: SmolStr,
+    /// What it says.
+    pub said: ClientReport,
+}
+
+/// What a client says of itself. Texts are short, and bounded by whoever took them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientReport {
+    /// Version of its program.
+    pub version: SmolStr,
+    /// A hash of its configuration.
+    pub config: SmolStr,
+    /// Names its journal: whoever has another is another client.
+    pub incarnation: u64,
+    /// Deliveries that wait there to come here.
+    pub waiting: u64,
+    /// Alerts that it accepted and has no route for to here.
+    pub held_back: u64,
+    /// Alerts that came here only after a failure.
+    pub delayed: u64,
+    /// Alerts that it gave up.
+    pub dropped: u64,
+    /// How far its wall clock is ahead of this router's, in milliseconds, as far as it said.
+    pub ahead_ms: Option<i64>,
+    /// The router that it checked in at before, if that was another.
+    pub comes_from: Option<SmolStr>,
+    /// The router that it goes to: this was its last word here.
+    pub leaves_for: Option<SmolStr>,
+}
+
+/// Somebody takes a client out of the list, whoever comes under its name next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetClient {
+    /// Its name.
+    pub name: SmolStr,
+    /// Who says so.
+    pub by: SmolStr,
+}
 
 /// Texts written again so that their old segment may go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

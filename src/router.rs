@@ -489,6 +489,9 @@ pub fn log(record: &Record) {
         Decided::Process { started: true, unknown_outcomes } => {
             tracing::info!(deliveries_tried_again = unknown_outcomes, "started");
         }
+        Decided::ClientCount { count, advised, is_over: true } => {
+            tracing::warn!(count, advised, "more clients check in than advised");
+        }
         _ => {}
     }
 }

@@ -9,6 +9,7 @@ use super::{
     ids::Bounds,
     interner::{Interner, Sym},
     operate::RouteName,
+    own::OWN_CLIENT,
     routing::Labels,
     state::{Alert, Member},
     timers::Due,
@@ -372,8 +373,30 @@ impl Machine {
             self.forget_told(row);
             self.wait_no_longer(row);
         }
+        if matches!(change, AlertChange::Fired | AlertChange::Occurred) {
+            self.count_held_back(row);
+        }
         self.tell_each(row, change);
         self.forget_if_over(row);
+    }
+
+    /// Counts an alert that came in and that no route leads to another server, for each that there is a way to.
+    fn count_held_back(&mut self, row: u32) {
+        let alert = &self.state.alerts[row];
+        if self.routing.forwarders.is_empty() || self.state.strings.text(alert.client) == OWN_CLIENT {
+            return;
+        }
+        let route_of = |member: &Member| match member {
+            Member::Group(group) => self.state.groups[*group].route,
+            Member::Each(route) => *route,
+        };
+        let routes: Vec<u32> = alert.members.iter().map(route_of).collect();
+        for number in &self.routing.forwarders {
+            let leads_there = |route: &u32| self.routing.nodes[*route as usize].actions.contains(number);
+            if !routes.iter().any(leads_there) {
+                self.state.actions[*number as usize].tally.held_back += 1;
+            }
+        }
     }
 
     /// Tells routes with `notify: each`.

@@ -14,7 +14,7 @@ use super::{
     digests::{Failed, Fate, Work},
     pending::{Delivery, DeliveryState, LaneRef},
     pieces::{CHANGE, VISIT},
-    state::{ActionState, Entry, State},
+    state::{ActionState, Entry, State, Tally},
     timers::Due,
 };
 use crate::{
@@ -609,12 +609,24 @@ impl Machine {
         long && failures >= FAILURES_OPEN
     }
 
+    /// Counts the alerts of a delivery that was to go to another server.
+    fn tally(&mut self, delivery: u32, count: impl Fn(&mut Tally) -> &mut u64) {
+        let row = &self.state.deliveries[delivery];
+        let action = &mut self.state.actions[row.action as usize];
+        if action.spec.patient {
+            *count(&mut action.tally) += self.state.notifications[row.notification].count() as u64;
+        }
+    }
+
     /// A delivery ended well: what it told is written into its group's log, and its turn passes on.
     pub(super) fn conclude(&mut self, delivery: u32, memo: Option<&[u8]>) {
         self.end_with(delivery, Fate::Told(memo.map(Into::into)));
     }
 
     pub(super) fn conclude_one(&mut self, delivery: u32, memo: Option<&[u8]>) {
+        if self.state.deliveries[delivery].attempts > 1 {
+            self.tally(delivery, |tally| &mut tally.delayed);
+        }
         self.write_entry(delivery, memo);
         self.leave(delivery);
         self.drop_row(delivery);
@@ -627,6 +639,7 @@ impl Machine {
 
     pub(super) fn give_up_one(&mut self, delivery: u32, reason: &DeadReason) {
         self.state.totals.dead_lettered += 1;
+        self.tally(delivery, |tally| &mut tally.dropped);
         // What was given up counts as told: it is kept, and saying it again would be given up again.
         self.write_entry(delivery, None);
         self.leave(delivery);
@@ -900,6 +913,7 @@ impl Machine {
     }
 
     pub(super) fn let_delivery_go(&mut self, delivery: u32) {
+        self.tally(delivery, |tally| &mut tally.dropped);
         self.write_entry(delivery, None);
         self.leave(delivery);
         self.drop_row(delivery);

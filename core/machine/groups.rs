@@ -112,6 +112,9 @@ impl Machine {
     pub(super) fn number_actions(&mut self) {
         let mut routing = core::mem::take(&mut self.routing);
         routing.number_actions(|receiver| self.actions_of(receiver));
+        let actions = self.state.actions.iter().zip(0..);
+        let forwarders = actions.filter(|(action, _)| action.present && action.spec.patient);
+        routing.forwarders = forwarders.map(|(_, number)| number).collect();
         self.routing = routing;
     }
 

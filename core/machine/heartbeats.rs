@@ -2,24 +2,22 @@
 //! that fails or does not end; the next success ends it.
 //!
 //! Each has one row and one timer. A ping moves its due time later, which costs the timers nothing; see
-//! [`super::timers`]. Silence is measured on the journal's clock, which stands still while the router is down.
+//! [`super::timers`]. What silence is, [`super::absence`] says.
 
 use alloc::{
     collections::BTreeMap,
     format,
     string::{String, ToString},
-    vec::Vec,
 };
 use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, format_smolstr};
 
 use super::{
     Machine, Phase,
-    alerts::{RowLabels, Text},
-    own::OWN_CLIENT,
-    routing::Labels,
+    absence::{Patience, Pause, span},
+    own::RAISE_COST,
     slab::Slab,
-    state::{OwnAlert, never},
+    state::{OwnAlert, Subject, never},
     timers::Due,
 };
 use crate::{
@@ -34,8 +32,6 @@ use crate::{
 pub const HEARTBEAT_MISSING: &str = "Heartbeat Missing";
 /// The label that names the heartbeat which an alert is about.
 pub const HEARTBEAT_LABEL: &str = "heartbeat";
-/// A shorter downtime swallows no ping of who tries again, as `curl --retry` does, in milliseconds.
-const DOWNTIME_MS_MIN: u64 = 60_000;
 /// Longest start of a ping's words that a decision shows, in bytes; its alert has all that were kept.
 const SAID_BYTES_MAX: usize = 200;
 
@@ -71,8 +67,7 @@ pub(crate) struct Heartbeat {
 /// How often it is to be heard, and how long a run may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Rhythm {
-    period_ms: u64,
-    grace_ms: u64,
+    patience: Patience,
     max_duration_ms: Option<u64>,
 }
 
@@ -126,12 +121,13 @@ pub struct HeartbeatView<'a> {
 
 impl Rhythm {
     fn of(spec: &config::Heartbeat) -> Rhythm {
-        Rhythm { period_ms: spec.period_ms, grace_ms: spec.grace_ms, max_duration_ms: spec.max_duration_ms }
+        let patience = Patience { period_ms: spec.period_ms, grace_ms: spec.grace_ms };
+        Rhythm { patience, max_duration_ms: spec.max_duration_ms }
     }
 
     /// The longest silence without an alert.
     fn silence_ms(&self) -> u64 {
-        self.period_ms.saturating_add(self.grace_ms)
+        self.patience.silence_ms()
     }
 }
 
@@ -194,6 +190,15 @@ impl Heartbeats {
     /// Makes again what finds rows, after a snapshot was read.
     pub fn rebuild(&mut self) {
         self.by_name = self.rows.iter().map(|(number, row)| (row.name.clone(), number)).collect();
+    }
+
+    /// Nobody listened for a while. A run that was under way may have ended meanwhile.
+    pub(super) fn nobody_listened(&mut self, pause: Pause) {
+        for (_, row) in self.rows.iter_mut().filter(|(_, row)| row.state.is_well()) {
+            if row.started.take().is_some() || row.rhythm.patience.may_have_spoken(row.since, pause) {
+                row.since = pause.until;
+            }
+        }
     }
 
     /// Its alert fires in this row.
@@ -259,7 +264,7 @@ impl Machine {
         } else if !before.is_well() {
             let summary = format!("{name} was heard again: a run ended well");
             self.record_heartbeat(number, HeartbeatChange::Returned, &ping.client, summary.clone());
-            let ended = alert.map(|alert| OwnAlert { output: ping.words.clone(), ..ends(alert, summary) });
+            let ended = alert.map(|alert| OwnAlert { output: ping.words.clone(), ..end_of(alert, summary) });
             self.to_raise.extend(ended);
         }
     }
@@ -323,7 +328,7 @@ impl Machine {
     /// A config took effect, and all alerts are routed by it: one heartbeat after the other goes on as it says.
     pub(super) fn see_to_heartbeat(&mut self, number: u32, left: &mut i64) -> Phase {
         if number >= self.state.heartbeats.bound() {
-            return Phase::Own;
+            return Phase::Clients(0);
         }
         *left -= 1;
         if let Some(row) = self.state.heartbeats.rows.find(number) {
@@ -344,7 +349,7 @@ impl Machine {
         self.record_heartbeat(number, HeartbeatChange::Removed, "", summary.into());
         if let Some(alert) = self.heartbeat_alert(number) {
             *left -= RAISE_COST;
-            self.raise(ends(alert, summary.into()));
+            self.raise(end_of(alert, summary.into()));
         }
         if let Some(row) = self.state.heartbeats.rows.remove(number) {
             self.state.heartbeats.by_name.remove(&row.name);
@@ -376,55 +381,14 @@ impl Machine {
     fn end_alert_of(&mut self, number: u32, summary: String, left: &mut i64) {
         if let Some(alert) = self.heartbeat_alert(number) {
             *left -= RAISE_COST;
-            self.raise(ends(alert, summary));
+            self.raise(end_of(alert, summary));
         }
         self.state.heartbeats.note_alert(number, None);
     }
 
-    /// An alert is its labels: with others it is another, which says the same.
     fn change_labels(&mut self, number: u32, left: &mut i64) {
-        let Some(alert) = self.heartbeat_alert(number) else { return };
-        let wanted = super::own::labels(self.state.config(), &self.own_of_heartbeat(number, String::new()));
-        let row = &self.state.alerts[alert];
-        let strings = &self.state.strings;
-        let known = row.labels.iter().map(|(name, value)| (strings.text(*name), strings.text(*value)));
-        if known.eq(wanted.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
-            return;
-        }
-        let texts: Vec<String> = Text::strings(&row.text).skip(1).map(Into::into).collect();
-        let text = |wanted: &str| {
-            let mut pairs = texts.chunks_exact(2).filter(|pair| pair[0] == wanted);
-            pairs.next().map(|pair| pair[1].clone()).unwrap_or_default()
-        };
-        self.end_alert_of(number, "its labels are others now".into(), left);
-        *left -= RAISE_COST;
-        let own = self.own_of_heartbeat(number, text("summary"));
-        self.raise(OwnAlert { output: text("output"), ..own });
-    }
-
-    /// Nobody listened for so long from this moment on: what may have been said meanwhile is waited for anew, as if it had been
-    /// heard at `again`. What was late before has that long once more only if its grace is not longer.
-    pub(super) fn nobody_listened(&mut self, from: At, downtime_ms: u64, again: At) {
-        if downtime_ms < DOWNTIME_MS_MIN {
-            return;
-        }
-        for (_, row) in self.state.heartbeats.rows.iter_mut().filter(|(_, row)| row.state.is_well()) {
-            let expected = row.since.plus(row.rhythm.period_ms);
-            let was_late = expected <= from && downtime_ms < row.rhythm.grace_ms;
-            if row.started.take().is_some() || expected <= from.plus(downtime_ms) && !was_late {
-                row.since = again;
-            }
-        }
-        self.arm_heartbeats();
-    }
-
-    /// A timer that comes up long after its time shows that the machine was suspended, or that its disk hung: that nobody
-    /// listened since the last record, as far as anybody knows. Once a record.
-    fn look_for_pause(&mut self) {
-        let (is_late, from) = (self.reached.since(self.now) >= DOWNTIME_MS_MIN, self.state.at);
-        if is_late && self.paused_before != self.seq {
-            self.paused_before = self.seq;
-            self.nobody_listened(from, self.reached.since(from), self.reached);
+        if let Some(alert) = self.heartbeat_alert(number) {
+            self.move_own_alert(alert, self.own_of_heartbeat(number, String::new()), left);
         }
     }
 
@@ -445,10 +409,7 @@ impl Machine {
     /// The alert that fires about a heartbeat.
     fn heartbeat_alert(&self, number: u32) -> Option<u32> {
         let row = self.state.heartbeats.rows.find(number)?;
-        let alert = self.state.alerts.find(row.alert?).filter(|alert| alert.firing)?;
-        let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
-        let is_ours = self.state.strings.text(alert.client) == OWN_CLIENT;
-        (is_ours && labels.value(HEARTBEAT_LABEL) == row.name).then_some(row.alert).flatten()
+        row.alert.filter(|alert| self.is_own_about(*alert, HEARTBEAT_LABEL, &row.name))
     }
 
     fn spec_of(&self, number: u32) -> Option<&config::Heartbeat> {
@@ -459,7 +420,7 @@ impl Machine {
     fn own_of_heartbeat(&self, number: u32, summary: String) -> OwnAlert {
         let name = &self.state.heartbeats.rows[number].name;
         let own = own_alert(name, self.spec_of(number), summary);
-        OwnAlert { heartbeat: Some(number), ..own }
+        OwnAlert { subject: Some(Subject::Heartbeat(number)), ..own }
     }
 
     fn record_heartbeat(&mut self, number: u32, change: HeartbeatChange, by: &str, why: String) {
@@ -491,13 +452,9 @@ impl Machine {
     }
 }
 
-/// Units of work that raising an alert takes.
-pub(super) const RAISE_COST: i64 = 4;
-
 /// The end of the alert in this row.
-fn ends(alert: u32, summary: String) -> OwnAlert {
-    let own = OwnAlert::new(HEARTBEAT_MISSING, "", Severity::Major, summary);
-    OwnAlert { resolved: true, ends: Some(alert), ..own }
+fn end_of(alert: u32, summary: String) -> OwnAlert {
+    OwnAlert::end_of(HEARTBEAT_MISSING, alert, summary)
 }
 
 impl<'a> HeartbeatView<'a> {
@@ -534,12 +491,12 @@ impl<'a> HeartbeatView<'a> {
 
     /// How often it is to be heard, in milliseconds.
     pub fn period_ms(&self) -> u64 {
-        self.row.rhythm.period_ms
+        self.row.rhythm.patience.period_ms
     }
 
     /// How much later it may be, in milliseconds.
     pub fn grace_ms(&self) -> u64 {
-        self.row.rhythm.grace_ms
+        self.row.rhythm.patience.grace_ms
     }
 
     /// The longest that a run may take, in milliseconds, if there is a limit.
@@ -578,37 +535,9 @@ fn start_of(words: &str) -> &str {
     &line[..end.unwrap_or(0)]
 }
 
-/// A time in words, `24h 30m`, to its two largest units.
-fn span(ms: u64) -> String {
-    const UNITS: [(u64, &str); 5] =
-        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
-    let mut rest = ms;
-    let parts = UNITS.iter().filter_map(|(unit, word)| {
-        let count = rest / unit;
-        rest %= unit;
-        (count > 0).then(|| format!("{count}{word}"))
-    });
-    let parts: Vec<String> = parts.take(2).collect();
-    if parts.is_empty() { "0s".into() } else { parts.join(" ") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_is_said_in_its_two_largest_units() {
-        for (ms, words) in [
-            (0, "0s"),
-            (250, "250ms"),
-            (90_000, "1m 30s"),
-            (3_600_000, "1h"),
-            (88_200_000, "1d 30m"),
-            (90_061_001, "1d 1h"),
-        ] {
-            assert_eq!(span(ms), words);
-        }
-    }
 
     #[test]
     fn the_start_of_words_is_one_line_and_ends_at_a_character() {

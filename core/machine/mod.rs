@@ -5,7 +5,9 @@
 //! Before a record's own input every timer due by its time fires, in order, at its due time; after it, timers that
 //! it made due fire in the same record.
 
+mod absence;
 mod alerts;
+mod clients;
 mod deliveries;
 mod digests;
 mod far_ends;
@@ -41,12 +43,13 @@ mod edges;
 #[cfg(test)]
 mod tests;
 
+pub use clients::{CLIENT_LABEL, CLIENT_MISSING, CheckInRefused, ClientState, ClientView};
 pub use heartbeats::{HEARTBEAT_LABEL, HEARTBEAT_MISSING, HeartbeatState, HeartbeatView, heartbeat_labels};
 pub use needed::Search;
 pub use own::{OWN_CLIENT, OWN_EVENTS, OWN_LABEL};
 pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf, SilenceView, journal_of};
 pub use snapshot::SnapshotError;
-pub use state::Totals;
+pub use state::{Tally, Totals};
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -118,7 +121,7 @@ pub struct Machine {
     unknown_outcomes: u32,
     /// A start is under way: until attempts of the process before are forgotten, none is made.
     starting: bool,
-    /// The last record before which nobody listened for a while; see [`Machine::look_for_pause`].
+    /// The last record before which nobody listened for a while; see [`absence`].
     paused_before: u64,
 }
 
@@ -185,6 +188,8 @@ enum Phase {
     LineUp(u32),
     /// Heartbeats go on as the config says, from this row on.
     Heartbeats(u32),
+    /// Clients are waited for as the config says, from this row on.
+    Clients(u32),
     /// Own alerts.
     Own,
     /// Timers that the input made due.
@@ -307,7 +312,8 @@ impl Machine {
             + self.state.groups.len()
             + self.state.actions.len()
             + self.state.silences.len()
-            + self.state.heartbeats.len();
+            + self.state.heartbeats.len()
+            + self.state.clients.len();
         self.timers.len() > 2 * rows + 1024
     }
 
@@ -343,6 +349,16 @@ impl Machine {
                     *armed = At::NEVER;
                 }
                 self.arm_heartbeat(number);
+            }
+            return Some(Phase::Thin(before + rows.end as usize));
+        }
+        let before = before + self.state.heartbeats.bound() as usize;
+        if let Some(rows) = pieces::rows_of(item - before, self.state.clients.bound(), left) {
+            for number in rows.clone() {
+                if let Some(armed) = self.state.clients.armed(number) {
+                    *armed = At::NEVER;
+                }
+                self.arm_client(number);
             }
             return Some(Phase::Thin(before + rows.end as usize));
         }
@@ -406,6 +422,7 @@ impl Machine {
             Phase::Clear(action) => Some(self.clear_actions(action, left)),
             Phase::LineUp(group) => Some(self.line_up_groups(group, left)),
             Phase::Heartbeats(row) => Some(self.see_to_heartbeat(row, left)),
+            Phase::Clients(row) => Some(self.see_to_client(row, left)),
             Phase::Own => {
                 // Own alerts have an `id` mostly; a day's rest may have left a million that are over.
                 let raises = !(self.to_raise.is_empty() && self.given_up.is_empty());
@@ -460,6 +477,8 @@ impl Machine {
             Input::Carried(carried) => return self.carried(carried, item, left),
             Input::Silence(order) => self.order_silence(order),
             Input::Ping(ping) => self.ping(ping),
+            Input::CheckIn(check_in) => self.check_in(check_in),
+            Input::ForgetClient(forget) => self.forget_client(forget),
         }
         Phase::Own
     }
@@ -521,8 +540,15 @@ impl Machine {
                 if let Some(armed) = self.state.heartbeats.armed(number) {
                     *armed = At::NEVER;
                 }
-                *left -= heartbeats::RAISE_COST;
+                *left -= own::RAISE_COST;
                 self.heartbeat_due(number);
+            }
+            Due::Client(number) => {
+                if let Some(armed) = self.state.clients.armed(number) {
+                    *armed = At::NEVER;
+                }
+                *left -= own::RAISE_COST;
+                self.client_due(number);
             }
             Due::Silence(row) => {
                 if let Some(armed) = self.state.silences.armed(row) {
@@ -551,6 +577,7 @@ impl Machine {
         match due {
             Due::Alert(row) => self.state.alerts.find(row).map_or(At::NEVER, alerts::due),
             Due::Heartbeat(number) => self.state.heartbeats.due(number),
+            Due::Client(number) => self.state.clients.due(number, &self.check_ins()),
             Due::Silence(row) => self.silence_due_at(row),
             Due::Times => self.state.times_due.unwrap_or(At::NEVER),
             Due::Group(row) => self.state.groups.find(row).map_or(At::NEVER, |group| group.next),
@@ -566,6 +593,7 @@ impl Machine {
         let armed = match due {
             Due::Alert(row) => self.state.alerts.find_mut(row).map(|alert| &mut alert.armed),
             Due::Heartbeat(number) => self.state.heartbeats.armed(number),
+            Due::Client(number) => self.state.clients.armed(number),
             Due::Silence(row) => self.state.silences.armed(row),
             Due::Times => Some(&mut self.times_armed),
             Due::Group(row) => self.state.groups.find_mut(row).map(|group| &mut group.armed),
@@ -601,6 +629,7 @@ impl Machine {
         self.arm_silences();
         self.arm_times();
         self.arm_heartbeats();
+        self.arm_clients();
     }
 
     fn record(&mut self, what: Decided) {

@@ -18,7 +18,7 @@ use super::{
     pending::{Delivery, DeliveryState, LaneRef},
     ready::Ready,
     routing::{Labels, Routing},
-    state::{ActionState, Group, Lane, Member, OwnAlert, never},
+    state::{ActionState, Group, Lane, Member, OwnAlert, Tally, never},
 };
 use crate::{
     At, Severity,
@@ -643,6 +643,7 @@ fn new_action(spec: &ActionSpec) -> ActionState {
         recent: VecDeque::new(),
         pending: 0,
         deliveries: 0,
+        tally: Tally::default(),
         told_half: false,
         far_end: None,
         shed: 0,

@@ -15,11 +15,15 @@ use smol_str::{SmolStr, ToSmolStr};
 
 use super::{
     Machine, Phase,
-    alerts::RowLabels,
+    alerts::{RowLabels, Text},
+    clients::{
+        CLIENT_ENROLLED, CLIENT_MISSING, CLIENT_REMOVED, CLIENT_REPLACED, ROAMING_ADDED, ROAMING_DELETED,
+        TOO_MANY_CLIENTS,
+    },
     deliveries::start_of,
     heartbeats::HEARTBEAT_MISSING,
     routing::Labels,
-    state::{OwnAlert, OwnText},
+    state::{OwnAlert, OwnText, Subject},
 };
 use crate::{
     BatchBuilder, Config, Severity, Wall,
@@ -35,9 +39,12 @@ pub const OWN_CLIENT: &str = "ams2";
 pub const OWN_LABEL: &str = "source";
 
 /// Every kind of own alert: its event, its number in the AMS² event table if it has one there, its severity.
-pub const OWN_EVENTS: [(&str, &str, Severity); 13] = [
+pub const OWN_EVENTS: [(&str, &str, Severity); 20] = [
     ("Access Denied", "33", Severity::Minor),
     (ACTION_FAILING, "", Severity::Major),
+    (CLIENT_ENROLLED, "", Severity::Info),
+    (CLIENT_MISSING, "", Severity::Minor),
+    (CLIENT_REPLACED, "", Severity::Warning),
     ("Clock Jumped", "", Severity::Warning),
     ("Configuration Changed", "12", Severity::Info),
     (CONFIG_REFUSED, "", Severity::Minor),
@@ -47,9 +54,16 @@ pub const OWN_EVENTS: [(&str, &str, Severity); 13] = [
     (HEARTBEAT_MISSING, "", Severity::Major),
     ("Journal Damaged", "", Severity::Critical),
     (LOG_FORWARDING_ERROR, "34", Severity::Major),
+    (CLIENT_REMOVED, "25", Severity::Warning),
+    (ROAMING_ADDED, "28", Severity::Info),
+    (ROAMING_DELETED, "29", Severity::Info),
     (SHUTDOWN, "13", Severity::Minor),
     ("Startup", "14", Severity::Info),
+    (TOO_MANY_CLIENTS, "", Severity::Warning),
 ];
+
+/// Units of work that raising an alert takes.
+pub(super) const RAISE_COST: i64 = 4;
 
 /// The event that lasts while its action fails. The words of Alertmanager's users for it are
 /// `AlertmanagerFailedToSendAlerts`, which they watch for from outside.
@@ -62,6 +76,9 @@ const DELIVERY_FAILED: &str = "Delivery Failed";
 pub(super) const LOG_FORWARDING_ERROR: &str = "Log Forwarding Error";
 /// The event that lasts until the shell says otherwise.
 const DISK_NEARLY_FULL: &str = "Disk Nearly Full";
+/// Events that last until their end is said; the others happened.
+const LASTING: [&str; 5] =
+    [ACTION_FAILING, CLIENT_MISSING, DISK_NEARLY_FULL, HEARTBEAT_MISSING, TOO_MANY_CLIENTS];
 /// The event that a start ends: number 14 clears number 13.
 pub(super) const SHUTDOWN: &str = "Shutdown";
 /// The event that a config ends which is in force.
@@ -89,8 +106,14 @@ impl OwnAlert {
             ends: None,
             output: String::new(),
             happened: false,
-            heartbeat: None,
+            subject: None,
         }
+    }
+
+    /// The end of the alert in this row.
+    pub(super) fn end_of(event: &'static str, alert: u32, summary: String) -> OwnAlert {
+        let own = OwnAlert::new(event, "", Severity::Info, summary);
+        OwnAlert { resolved: true, ends: Some(alert), ..own }
     }
 }
 
@@ -138,12 +161,7 @@ impl Machine {
 
     /// Whether the row is that of an own alert of this event that fires.
     fn is_own(&self, row: u32, event: &str) -> bool {
-        self.state.alerts.find(row).is_some_and(|alert| {
-            let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
-            alert.firing
-                && self.state.strings.text(alert.client) == OWN_CLIENT
-                && labels.value("event") == event
-        })
+        self.is_own_about(row, "event", event)
     }
 
     fn own_alert(&self, event: &OwnEvent) -> OwnAlert {
@@ -197,9 +215,8 @@ impl Machine {
     }
 
     fn end_rows(&mut self, event: &'static str, rows: impl IntoIterator<Item = u32>, summary: &str) {
-        let own = OwnAlert::new(event, "", Severity::Info, summary.into());
-        let own = OwnAlert { resolved: true, ..own };
-        self.to_raise.extend(rows.into_iter().map(|row| OwnAlert { ends: Some(row), ..own.clone() }));
+        let ends = rows.into_iter().map(|row| OwnAlert::end_of(event, row, summary.into()));
+        self.to_raise.extend(ends);
     }
 
     /// Raises what this record gave cause for.
@@ -266,7 +283,7 @@ impl Machine {
             builder.annotation("output", &own.output);
         }
         // What lasts ends when that is said; the rest happened, and has a name of its own.
-        let lasts = [DISK_NEARLY_FULL, ACTION_FAILING, HEARTBEAT_MISSING].contains(&own.event);
+        let lasts = LASTING.contains(&own.event);
         let ends_at = if own.resolved { Some(self.now.wall(self.state.wall_offset())) } else { own.until };
         let id = (!lasts || own.happened).then(|| format!("{position}"));
         let built = builder.finish_alert(AlertTimes { starts_at: None, ends_at }, id.as_deref(), None);
@@ -279,12 +296,42 @@ impl Machine {
         self.state.own_texts.insert(position, OwnText { batch: batch.clone(), uses: 1 });
         if let Some(alert) = batch.alert(0) {
             self.accept(OWN_CLIENT, alert, position, own.about);
-            if let Some(heartbeat) = own.heartbeat {
+            if let Some(subject) = own.subject {
                 let row = self.find_alert(self.identity(alert.labels()), &alert);
-                self.state.heartbeats.note_alert(heartbeat, row);
+                match subject {
+                    Subject::Heartbeat(number) => self.state.heartbeats.note_alert(number, row),
+                    Subject::Client(number) => self.state.clients.note_alert(number, row),
+                }
             }
         }
         self.own_text_uses(position, -1);
+    }
+
+    /// Whether the row is that of an own alert that fires, about what this label names.
+    pub(super) fn is_own_about(&self, row: u32, label: &str, name: &str) -> bool {
+        self.state.alerts.find(row).is_some_and(|alert| {
+            let labels = RowLabels { strings: &self.state.strings, labels: &alert.labels };
+            alert.firing && self.state.strings.text(alert.client) == OWN_CLIENT && labels.value(label) == name
+        })
+    }
+
+    /// An alert is its labels: where it is to have others than in this row, another says the same from now on.
+    pub(super) fn move_own_alert(&mut self, row: u32, wanted: OwnAlert, left: &mut i64) {
+        let labels = labels(self.state.config(), &wanted);
+        let (alert, strings) = (&self.state.alerts[row], &self.state.strings);
+        let known = alert.labels.iter().map(|(name, value)| (strings.text(*name), strings.text(*value)));
+        if known.eq(labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
+            return;
+        }
+        let texts: Vec<String> = Text::strings(&alert.text).skip(1).map(Into::into).collect();
+        let text = |wanted: &str| {
+            let mut pairs = texts.chunks_exact(2).filter(|pair| pair[0] == wanted);
+            pairs.next().map(|pair| pair[1].clone()).unwrap_or_default()
+        };
+        let (summary, output) = (text("summary"), text("output"));
+        *left -= 2 * RAISE_COST;
+        self.raise(OwnAlert::end_of(wanted.event, row, "its labels are others now".into()));
+        self.raise(OwnAlert { summary, output, ..wanted });
     }
 
     fn labels_of(&self, row: u32, builder: &mut BatchBuilder) {

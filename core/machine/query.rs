@@ -9,7 +9,7 @@ use super::{
     alerts::{RowLabels, Text},
     pending::DeliveryState,
     routing::Labels,
-    state::{Alert, Group, Member},
+    state::{Alert, Group, Member, Tally},
 };
 use crate::{
     AlertBatch, At, Config, Fingerprint, Severity, Wall,
@@ -85,6 +85,8 @@ pub struct PendingOf {
     pub in_flight: u32,
     /// Whether its far end fails, so that one delivery at a time probes it.
     pub open: bool,
+    /// What became of the alerts here, where the action leads to another server.
+    pub tally: Tally,
 }
 
 /// One silence, and where it stands.
@@ -241,6 +243,7 @@ impl Machine {
             pending: action.pending,
             in_flight: action.in_flight,
             open: action.open,
+            tally: action.tally,
         };
         self.state.actions.iter().map(of).collect()
     }

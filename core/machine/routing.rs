@@ -45,6 +45,8 @@ pub(crate) struct Routing {
     pub nodes: Vec<RouteNode>,
     severities: Severities,
     pub calendar: Calendar,
+    /// Numbers of the actions that lead to other servers; see [`Routing::number_actions`].
+    pub forwarders: Vec<u32>,
     /// Whether any route is bound to times.
     pub has_times: bool,
     /// Whether any route tells each occurrence.

@@ -74,6 +74,7 @@ impl Machine {
         let Machine { state, alert_table, group_table, delivery_table, .. } = self;
         state.strings.rebuild();
         state.heartbeats.rebuild();
+        state.clients.rebuild();
         state.detached.rebuild(&state.deliveries);
         let State { actions, deliveries, .. } = state;
         for action in actions.iter_mut().filter(|action| action.spec.patient) {

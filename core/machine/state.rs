@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::{
+    clients::Clients,
     heartbeats::Heartbeats,
     ids::Ids,
     interner::{Interner, Sym},
@@ -88,6 +89,7 @@ pub(crate) struct State {
     /// What groups that ended were told, where that is kept.
     pub log: Log,
     pub heartbeats: Heartbeats,
+    pub clients: Clients,
 }
 
 /// Counts since the journal began, for people.
@@ -235,6 +237,8 @@ pub(crate) struct ActionState {
     pub pending: u32,
     /// All of its deliveries, dead letters and digests too.
     pub deliveries: u32,
+    /// What became of the alerts here, where it is patient.
+    pub tally: Tally,
     /// Whether the last attempt told a part of a digest that was refused as a whole: where the limit is one attempt, the next is
     /// another's.
     pub told_half: bool,
@@ -253,6 +257,17 @@ impl ActionState {
     pub fn is_urgent(&self, delivery: &Delivery) -> bool {
         self.spec.patient && delivery.critical
     }
+}
+
+/// Alerts by what became of them on their way to another server, since the action came into the config.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// They were accepted here, and no route leads them there.
+    pub held_back: u64,
+    /// They got there after an attempt that failed.
+    pub delayed: u64,
+    /// They were given up or dropped.
+    pub dropped: u64,
 }
 
 /// The text of an own alert.
@@ -282,8 +297,17 @@ pub(crate) struct OwnAlert {
     pub ends: Option<u32>,
     /// Whether what lasts has happened once more.
     pub happened: bool,
-    /// The heartbeat that it is about.
-    pub heartbeat: Option<u32>,
+    /// What is to know in which row it fires.
+    pub subject: Option<Subject>,
+}
+
+/// What an own alert is about that lasts as long as that is so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Subject {
+    /// The heartbeat in this row.
+    Heartbeat(u32),
+    /// The client in this row.
+    Client(u32),
 }
 
 impl State {

@@ -1,5 +1,6 @@
 //! What the router promises, in virtual time: a machine with its journal, and the tests that run on it by theme.
 
+mod clients;
 mod deliveries;
 mod effort;
 mod forwarded;

@@ -15,6 +15,8 @@ pub(crate) enum Due {
     Alert(u32),
     /// A heartbeat was not heard in time.
     Heartbeat(u32),
+    /// A client did not check in in time, or not for so long that it leaves the list.
+    Client(u32),
     /// The end of a silence, or the end of the time that it is kept.
     Silence(u32),
     /// A time interval of a route that holds something back may begin or end.

@@ -55,6 +55,8 @@ struct ConfigFile {
     heartbeats: Option<Vec<Heartbeat>>,
     /// What this server is to others.
     server: Option<Server>,
+    /// How clients are waited for that check in.
+    check_ins: Option<CheckIns>,
 }
 
 /// What a server is to others.
@@ -64,6 +66,23 @@ struct ConfigFile {
 struct Server {
     /// Its name: letters, digits, `.`, `_`, `-` and `/`; this machine's unless set.
     name: Option<String>,
+}
+
+/// How clients are waited for that check in: who never did is not in the list.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct CheckIns {
+    /// How often a client is to check in; 200m unless set. It is told so.
+    period: Option<units::Duration>,
+    /// How much later it may be; 15m unless set.
+    grace: Option<units::Duration>,
+    /// It leaves the list after more than so long; 30d unless set.
+    remove_after: Option<units::Duration>,
+    /// How many are advised; 5000 unless set. One more is taken, and said.
+    warn_above: Option<u32>,
+    /// Most of them; 50000 unless set. One more is refused.
+    most: Option<u32>,
 }
 
 /// Something that is to be heard of again and again, such as a nightly job, by pings.
@@ -512,6 +531,8 @@ struct Client {
     allow: Option<Vec<String>>,
     /// What it may do; `[send]` unless set.
     may: Option<Vec<Right>>,
+    /// Whether many machines share it: each that checks in is called by this name and its own, such as `boston/ws-042`.
+    enrol: Option<bool>,
 }
 
 #[derive(JsonSchema)]
@@ -709,6 +730,7 @@ mod tests {
             ("InhibitRule", "inhibit_rules: [{qqqqqq: 1}]"),
             ("Silences", "silences: {qqqqqq: 1}"),
             ("Heartbeat", "heartbeats: [{qqqqqq: 1}]"),
+            ("CheckIns", "check_ins: {qqqqqq: 1}"),
         ];
         for (name, text) in rows {
             let object = if name.is_empty() { &schema } else { &schema["definitions"][name] };

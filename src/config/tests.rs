@@ -1,5 +1,6 @@
 //! What the configuration says of each mistake: where, what, and how to mend it.
 
+mod check_ins;
 mod heartbeats;
 mod inbound;
 mod muting;

@@ -51,6 +51,9 @@ pub struct Decision {
     /// The heartbeat concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<String>,
+    /// The client concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
 }
 
 impl Decision {
@@ -186,18 +189,29 @@ impl Decision {
                 ..said("dropped")
             },
             Decided::Heartbeat { name, alert, change, by, why } => Decision {
-                reason: Some(if by.is_empty() { why.clone() } else { format!("{why} (by {by})") }),
+                reason: Some(by_whom(why, by)),
                 alerts: vec![alert.to_string()],
                 heartbeat: Some(name.to_string()),
                 ..said(&format!("heartbeat_{}", change.word()))
             },
+            Decided::Client { name, alert, change, by, why } => Decision {
+                reason: Some(by_whom(why, by)),
+                alerts: vec![alert.to_string()],
+                client: Some(name.to_string()),
+                ..said(&format!("client_{}", change.word()))
+            },
+            Decided::ClientCount { count, advised, is_over } => Decision {
+                reason: Some(format!("{count} check in, {advised} are advised")),
+                ..said(if *is_over { "too_many_clients" } else { "clients_as_advised" })
+            },
         }
     }
 
-    /// Whether it concerns this alert (by fingerprint), delivery (by id), group (by key), silence (by id) or heartbeat (by name).
+    /// Whether it concerns this alert (by fingerprint), delivery (by id), group (by key), silence (by id), or heartbeat or client
+    /// (by name).
     pub fn concerns(&self, what: &str) -> bool {
         let lists = [&self.alerts, &self.deliveries, &self.because_of, &self.silences];
-        let single = [&self.delivery, &self.group, &self.heartbeat];
+        let single = [&self.delivery, &self.group, &self.heartbeat, &self.client];
         lists.into_iter().flatten().chain(single.into_iter().flatten()).any(|known| known == what)
     }
 }
@@ -218,6 +232,11 @@ pub(super) fn with_digests(what: String, records: &[Arc<Record>]) -> Vec<String>
     let mut all: Vec<String> = digests.collect();
     all.push(what);
     all
+}
+
+/// Why, and who said so; nobody where time or a config did.
+fn by_whom(why: &str, by: &str) -> String {
+    if by.is_empty() { why.to_owned() } else { format!("{why} (by {by})") }
 }
 
 /// Why something was held, with who holds it.

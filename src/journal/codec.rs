@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 const KIND_INPUT: u8 = 0;
 const KIND_ALERTS: u8 = 1;
 /// Version of inputs by postcard.
-pub(super) const INPUT_VERSION: u8 = 5;
+pub(super) const INPUT_VERSION: u8 = 6;
 /// The oldest that is read: it lacks kinds of inputs, and has those that it has as they are.
 const INPUT_VERSION_MIN: u8 = 4;
 
@@ -480,7 +480,9 @@ mod tests {
             "Carried",
             "Silence",
             "Ping",
+            "CheckIn",
+            "ForgetClient",
         ];
-        assert_eq!((INPUT_VERSION, variants), (5, &kinds[..]));
+        assert_eq!((INPUT_VERSION, variants), (6, &kinds[..]));
     }
 }

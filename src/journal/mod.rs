@@ -31,7 +31,7 @@
 //! ```
 //! The checksum covers the segment's id, so that frames of a recycled file's earlier life do not pass.
 //!
-//! A **record** is a kind byte and its content. Kind 0: version byte (5; 4 is read, too), varint length, and an [`ams2_core::Input`] by postcard.
+//! A **record** is a kind byte and its content. Kind 0: version byte (6; 4 and 5 are read, too), varint length, and an [`ams2_core::Input`] by postcard.
 //! Kind 1, alerts: client as text, varint count, and for each alert
 //! ```text
 //! flags    1: labels stand earlier  2: text stands earlier  4: starts_at  8: ends_at  16: id  32: key

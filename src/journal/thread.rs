@@ -240,12 +240,15 @@ impl Whose {
     /// Whose an input is that is no client's.
     fn of(input: &Input) -> Whose {
         match input {
-            Input::Acknowledge(_) | Input::Deliveries(_) | Input::Silence(_) | Input::ConfigInstalled(_) => {
-                Whose::Operator
-            }
+            Input::Acknowledge(_)
+            | Input::Deliveries(_)
+            | Input::Silence(_)
+            | Input::ForgetClient(_)
+            | Input::ConfigInstalled(_) => Whose::Operator,
             Input::Carried(_) => Whose::Carrying,
             Input::Alerts(_)
             | Input::Ping(_)
+            | Input::CheckIn(_)
             | Input::Own(_)
             | Input::Outcome(_)
             | Input::Started(_)
@@ -580,6 +583,13 @@ fn memory_bytes(input: &Input) -> usize {
             command.by.len() + which
         }
         Input::Ping(ping) => ping.name.len() + ping.client.len() + ping.words.len(),
+        Input::CheckIn(check_in) => {
+            let said = &check_in.said;
+            let routers = [&said.comes_from, &said.leaves_for].into_iter().flatten();
+            let texts = [&check_in.client, &check_in.address, &said.version, &said.config].into_iter();
+            texts.chain(routers).map(|text| text.len()).sum()
+        }
+        Input::ForgetClient(forget) => forget.name.len() + forget.by.len(),
         Input::Own(OwnEvent::AccessDenied { from, what }) => from.len() + what.len(),
         Input::Own(OwnEvent::ConfigRefused { why }) => why.len(),
         Input::Own(OwnEvent::JournalDamaged { what }) => what.len(),

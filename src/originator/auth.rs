@@ -74,6 +74,8 @@ pub struct KnownClient {
     pub allow: Vec<Compiled>,
     /// What it may do.
     pub may: Vec<Right>,
+    /// Whether many machines share it, so that each that checks in has a name of its own behind this one.
+    pub enrol: bool,
 }
 
 /// Every client of the config.

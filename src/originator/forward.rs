@@ -168,9 +168,15 @@ fn check(batch: Batch, sender: &Sender<'_>, settings: &Settings, now: Wall) -> R
     Ok(Checked { kept: builder.finish(), answer, denied: way.denied })
 }
 
-/// What the last server on an alert's way is called here: what its token says, if it has one of its own.
+/// What the last server on an alert's way is called here: what its token says, if it has one of its own; where many share one,
+/// with what it calls itself behind it.
 pub(super) fn hop_name(sender: &Sender<'_>, said: &str) -> SmolStr {
+    let of_many = sender.known.filter(|client| client.enrol);
+    let of_many = of_many.map(|client| format_smolstr!("{}/{said}", client.name));
     match sender.known {
+        Some(_) if of_many.as_ref().is_some_and(|name| trail::is_server_name(name)) => {
+            of_many.unwrap_or_default()
+        }
         Some(client) if trail::is_server_name(&client.name) => client.name.clone(),
         _ => said.into(),
     }

@@ -235,6 +235,7 @@ mod tests {
             uid: None,
             allow: vec![matcher.compile(&clients.severities).expect("valid")],
             may: vec![Right::Send],
+            enrol: false,
         };
         let refused = |name: &str, known: Option<&KnownClient>| {
             let sender = Sender { name: "boston".into(), known };

@@ -5,6 +5,7 @@
 //!
 //! `AMS2_SEED=N cargo nextest run -p ams2 one_seed` runs one seed; `AMS2_TEST_LONG=1` runs more of them.
 
+mod clients;
 mod far_ends;
 mod heartbeats;
 mod oracle;
@@ -17,7 +18,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use ams2_core::effect::HeartbeatChange;
+use ams2_core::effect::{ClientChange, HeartbeatChange};
 use world::World;
 
 /// Seeds of the normal run, and of the long one.
@@ -86,6 +87,18 @@ fn whatever_may_become_of_a_heartbeat_happens_in_some_world() {
     }
     use HeartbeatChange::{Awaited, Failed, Heard, Missing, Overrun, Removed, Returned};
     for change in [Awaited, Failed, Heard, Missing, Overrun, Removed, Returned] {
+        assert!(changes.contains(&change), "{change:?} is not in {changes:?}");
+    }
+}
+
+#[test]
+fn whatever_may_become_of_a_client_happens_in_some_world() {
+    let mut changes = BTreeSet::new();
+    for seed in 0..200 {
+        changes.extend(check(seed).clients.changes.into_keys());
+    }
+    use ClientChange::{Awaited, Enrolled, Forgotten, Joined, Left, Missing, Removed, Replaced, Returned};
+    for change in [Awaited, Enrolled, Forgotten, Joined, Left, Missing, Removed, Replaced, Returned] {
         assert!(changes.contains(&change), "{change:?} is not in {changes:?}");
     }
 }

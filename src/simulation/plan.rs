@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use ams2_core::{
     Config,
     config::{
-        ActionId, ActionSpec, GiveUp, GroupBy, Heartbeat, InhibitRule, Install, Notify, RULE_VERSION,
-        Receiver, Removed, Route,
+        ActionId, ActionSpec, CheckIns, GiveUp, GroupBy, Heartbeat, InhibitRule, Install, Notify,
+        RULE_VERSION, Receiver, Removed, Route,
     },
     matcher::Matcher,
 };
@@ -314,6 +314,13 @@ impl Plan {
         config.receivers = receivers;
         config.inhibit_rules = self.rules.iter().map(rule).collect();
         config.heartbeats = self.heartbeats().collect();
+        config.check_ins = CheckIns {
+            period_ms: if self.number < 3 { 30 * MINUTE } else { 60 * MINUTE },
+            grace_ms: 5 * MINUTE,
+            remove_after_ms: 3 * HOUR,
+            warn_above: 1,
+            most: None,
+        };
         config.resolve_timeout_ms = 5 * MINUTE;
         config.give_up = GiveUp { after_ms: 2 * HOUR, critical_after_ms: 6 * HOUR };
         config

@@ -5,11 +5,15 @@ use ams2_core::{
     batch::AlertTimes,
     config::ActionId,
     input::{
-        Acknowledge, DeliveryCommand, DeliverySelection, DeliveryVerb, Outcome, Ping, PingKind, Receipt,
+        Acknowledge, CheckIn, ClientReport, DeliveryCommand, DeliverySelection, DeliveryVerb, ForgetClient,
+        Outcome, Ping, PingKind, Receipt,
     },
+    machine::ClientState,
     matcher::Matcher,
     silence::{SetSilence, SilenceId, SilenceOrder},
 };
+
+use smol_str::SmolStr;
 
 use super::{
     plan::{EVENTS, HOUR, JOBS, MINUTE, PLANS, Plan, SECOND},
@@ -24,7 +28,7 @@ const TEN_YEARS: i64 = 10 * 365 * 24 * HOUR as i64;
 impl World {
     /// One thing happens.
     pub fn event(&mut self) {
-        match self.random.below(100) {
+        match self.random.below(102) {
             0..=29 => self.clients_send(),
             30..=33 => self.ask_again(),
             34..=45 => self.time_passes(),
@@ -55,6 +59,7 @@ impl World {
             95 | 96 => self.silence(),
             97 => self.expire(),
             98 => self.ping(),
+            99 | 100 => self.check_in(),
             _ => self.settle(),
         }
         if self.process.is_none() && !self.random.one_in(4) {
@@ -296,6 +301,23 @@ impl World {
         self.keep(Input::Ping(Ping { name, kind, client: "cron".into(), words: String::new() }));
     }
 
+    fn check_in(&mut self) {
+        let client: SmolStr = (*self.random.pick(&["laptop", "desktop"])).into();
+        if self.random.one_in(8) {
+            self.keep(Input::ForgetClient(ForgetClient { name: client, by: "operator".into() }));
+            return;
+        }
+        let elsewhere = |is_said: bool| is_said.then(|| "elsewhere".into());
+        let said = ClientReport {
+            // Now and then it is another one.
+            incarnation: u64::from(self.random.one_in(4)),
+            comes_from: elsewhere(self.random.one_in(4)),
+            leaves_for: elsewhere(self.random.one_in(8)),
+            ..ClientReport::default()
+        };
+        self.keep(Input::CheckIn(CheckIn { client, address: "192.0.2.7".into(), said }));
+    }
+
     /// Everybody who would be missing by then, or is, says that all is well.
     fn ping_all(&mut self, by: u64) {
         let Some(process) = &self.process else { return };
@@ -308,7 +330,28 @@ impl World {
             let words = String::new();
             self.keep(Input::Ping(Ping { name, kind: PingKind::Success, client: "cron".into(), words }));
         }
+        self.missing_clients_check_in();
         self.settle();
+    }
+
+    /// Some of those that are missing come back.
+    fn missing_clients_check_in(&mut self) {
+        let Some(process) = &self.process else { return };
+        let (machine, now) = (&process.live.machine, process.at(self.now));
+        let all = (0..machine.client_bound()).filter_map(|row| machine.client_in(row));
+        let missing = all.filter(|client| client.state(now) == ClientState::Missing);
+        let known: Vec<CheckIn> = missing
+            .map(|client| CheckIn {
+                client: client.name().into(),
+                address: client.address().into(),
+                said: client.said().clone(),
+            })
+            .collect();
+        for check_in in known {
+            if self.random.one_in(8) {
+                self.keep(Input::CheckIn(check_in));
+            }
+        }
     }
 
     fn stops_in_order(&mut self) {

@@ -10,6 +10,7 @@ use ams2_core::{
 };
 
 use super::{
+    clients::Clients,
     far_ends::FarEnds,
     heartbeats::Heartbeats,
     oracle::Oracle,
@@ -46,6 +47,7 @@ pub struct World {
     pub far_ends: FarEnds,
     pub oracle: Oracle,
     pub heartbeats: Heartbeats,
+    pub clients: Clients,
     /// The fold of the whole journal, which no crash touches.
     pub truth: Machine,
     pub log: Vec<JournalRecord>,
@@ -79,6 +81,7 @@ impl World {
             far_ends: FarEnds::default(),
             oracle: Oracle::default(),
             heartbeats: Heartbeats::default(),
+            clients: Clients::default(),
             truth: Machine::new(),
             log: Vec::new(),
             tried: Vec::new(),
@@ -179,6 +182,7 @@ impl World {
         self.oracle.record(&record, &effects);
         self.check_wake(&effects);
         self.heartbeats.check(&record, &effects, &self.truth);
+        self.clients.check(&record, &effects, &self.truth);
         self.log.push(record);
         effects
     }

@@ -1,5 +1,6 @@
 //! What each key means: the whole file, and what is neither receiver, route nor way in.
 
+mod check_ins;
 mod heartbeats;
 mod inbound;
 mod mapping;
@@ -28,6 +29,8 @@ use ams2_core::{
 };
 use ams2_handlers::render::Shared;
 use smol_str::SmolStr;
+
+use routes::Says;
 
 use super::{
     Diagnostic, Gravity, Loaded, Overrides, Place, Sources,
@@ -183,8 +186,15 @@ impl Reader<'_> {
         let heartbeats = heartbeats.map(|node| self.heartbeats(node, &clients, &alert_limits));
         let heartbeats = heartbeats.unwrap_or_default();
         let server_name = self.server_name(fields.take("server"));
+        let check_ins = fields.take("check_ins");
+        // What is never said in this site needs no route.
+        let says = Says {
+            heartbeats: !heartbeats.is_empty(),
+            clients: check_ins.is_some() || clients.known.iter().any(|client| client.enrol),
+        };
+        let check_ins = check_ins.map(|node| self.check_ins(node)).unwrap_or_default();
         if let (Some(node), Some(route)) = (route_node, &route) {
-            self.own_events_without_route(node, route, &own_labels, !heartbeats.is_empty());
+            self.own_events_without_route(node, route, &own_labels, says);
         }
         fields.end(&mut self.found);
         let config = Config {
@@ -200,6 +210,7 @@ impl Reader<'_> {
             silences,
             muting,
             heartbeats,
+            check_ins,
         };
         Some(Loaded {
             core: config,

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use super::Reader;
 use crate::{
     config::{
-        Gravity, Http, Snmp, Syslog,
+        Gravity, Http, Place, Snmp, Syslog,
         tree::{Node, Value},
     },
     originator::{
@@ -31,6 +31,11 @@ pub(super) struct WaysIn {
     pub clients: Clients,
     pub limits: Limits,
     pub inbound: Hooks,
+}
+
+/// Whether many machines share the client of this name.
+fn is_enrolling(clients: &[KnownClient], name: &str) -> bool {
+    clients.iter().any(|client| client.enrol && client.name == name)
 }
 
 impl Reader<'_> {
@@ -233,7 +238,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn clients(&mut self, node: &Node) -> Vec<KnownClient> {
-        let mut clients: Vec<KnownClient> = Vec::new();
+        let (mut clients, mut places): (Vec<KnownClient>, Vec<Place>) = Default::default();
         for item in self.found.list(node) {
             let mut fields = self.found.fields(item);
             let name_node = fields.demand("name", &mut self.found);
@@ -263,6 +268,7 @@ impl Reader<'_> {
                 allow => allow.map(|node| self.matchers(node)).unwrap_or_default(),
             };
             let may = fields.take("may").map(|node| self.rights(node)).unwrap_or_else(|| vec![Right::Send]);
+            let enrol = fields.take("enrol").and_then(|node| self.found.flag(node)).unwrap_or(false);
             let known = ["token_file", "token_sha256", "uid"].map(|name| fields.take(name).is_some());
             fields.end(&mut self.found);
             let (Some(name), Some(name_node)) = (name, name_node) else { continue };
@@ -297,7 +303,15 @@ impl Reader<'_> {
                     self.found.error(item.place, message, "nobody could tell them apart: give each its own");
                 }
             }
-            clients.push(KnownClient { name, token, uid, allow, may });
+            clients.push(KnownClient { name, token, uid, allow, may, enrol });
+            places.push(name_node.place);
+        }
+        for (client, place) in clients.iter().zip(places) {
+            let parts = client.name.match_indices('/').map(|(end, _)| &client.name[..end]);
+            if let Some(many) = parts.into_iter().find(|part| is_enrolling(&clients, part)) {
+                let message = format!("`{}` may be one of the many machines of `{many}`", client.name);
+                self.found.error(place, message, format!("choose a name that does not begin with `{many}/`"));
+            }
         }
         clients
     }

@@ -18,6 +18,23 @@ const OWN_KIND: [&str; 3] = [OWN_LABEL, "event", "event_id"];
 /// Labels of own alerts whose values cannot be known before.
 const OWN_VARIES: [&str; 4] = ["receiver", "action", "client", HEARTBEAT_LABEL];
 
+/// What own alerts may be about in this site.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Says {
+    pub heartbeats: bool,
+    pub clients: bool,
+}
+
+impl Says {
+    /// Whether an own alert may have this event. Those about clients have the word in it, and only those.
+    fn may_be(self, event: &str) -> bool {
+        match event {
+            HEARTBEAT_MISSING => self.heartbeats,
+            _ => self.clients || !event.contains("Client"),
+        }
+    }
+}
+
 impl Reader<'_> {
     pub(super) fn root(
         &mut self,
@@ -90,12 +107,10 @@ impl Reader<'_> {
         node: &Node,
         root: &Route,
         own_labels: &BTreeMap<SmolStr, SmolStr>,
-        has_heartbeats: bool,
+        says: Says,
     ) {
         let (mut is_by_kind, mut left) = (false, Vec::new());
-        let may_be =
-            OWN_EVENTS.into_iter().filter(|(event, ..)| has_heartbeats || *event != HEARTBEAT_MISSING);
-        for (event, event_id, severity) in may_be {
+        for (event, event_id, severity) in OWN_EVENTS.into_iter().filter(|(event, ..)| says.may_be(event)) {
             let mut labels = own_labels.clone();
             let own = [
                 (OWN_LABEL, OWN_CLIENT),

@@ -141,6 +141,7 @@ fn a_client_has_its_own_name_and_sends_what_it_may() {
         uid: None,
         allow: vec![allow.expect("valid")],
         may: vec![Right::Send],
+        enrol: false,
     };
     let sender = Sender { name: laptop.name.clone(), known: Some(&laptop) };
     let relayed = wire::Alert { origin: Some("pda/0000000000000001/5".into()), ..alert("A") };
