@@ -7,6 +7,7 @@
 // The comments of settings are texts of the schema, for editors: an address in them is no link.
 #![allow(rustdoc::bare_urls)]
 
+pub mod check_in;
 mod delivery;
 mod json;
 mod lane;
@@ -30,6 +31,7 @@ pub mod snmp_trap;
 pub mod webhook;
 
 pub use ams2_core::input::{Failure, FailureKind, Receipt, Recipient};
+pub use check_in::{Answer, Report};
 pub use delivery::{Alert, Delivery, Digest, Group, Overview, Server};
 pub use json::notification;
 pub use secret::Secret;
@@ -60,6 +62,13 @@ pub trait Action: fmt::Debug + Send + Sync {
     /// order. Several may tell of one alert, the earlier first: whoever tells one at a time does it in this order. Where an
     /// earlier one fails, a later one is told again whatever it is answered with. Retries are the router's business. Returns by `deadline` and at most [`CLEANUP_MAX`] more.
     async fn deliver(&self, batch: &[Delivery], deadline: Duration) -> Vec<Result<Receipt, Failure>>;
+
+    /// Says to the far end how this server is, giving up at `deadline` (counted from the call); `None` where that is nothing
+    /// that the far end wants to know. An error is in words for the log.
+    async fn check_in(&self, report: &Report, deadline: Duration) -> Option<Result<Answer, String>> {
+        let _ = (report, deadline);
+        None
+    }
 
     /// Asks the far end how it is, without telling anybody anything. `Ok` is its answer in words.
     async fn probe(&self, deadline: Duration) -> Result<String, String>;

@@ -1,5 +1,6 @@
 //! Puts the rooms together and runs them: recovery, start, reload, housekeeping, and an orderly end.
 
+mod check_ins;
 mod housekeeping;
 mod reload;
 mod start;
@@ -295,6 +296,7 @@ pub async fn run(
     }
     let snapshot_thread = snapshot_thread(inner.beside(), inner.covered, tokio::runtime::Handle::current())?;
     let Inner { router, journal, reader, .. } = &inner;
+    let check_ins = tokio::spawn(inner.check_ins().run());
     let keeper = tokio::spawn(keeper(drops, router.clone(), journal.clone(), reader.clone(), stopped));
     // Before anybody is told that we run: what comes first may be the word to stop.
     announce(&ready);
@@ -315,6 +317,7 @@ pub async fn run(
         }
         snapshot_thread.stop();
         keeper.abort();
+        check_ins.abort();
         inner.end(why).await
     };
     tokio::select! {

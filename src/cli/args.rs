@@ -164,6 +164,53 @@ pub struct ClientVerb {
 pub enum ClientDo {
     /// The cache that discovery begins with
     Cache(CacheVerb),
+    /// List the clients that check in at a router: how each stands, and what it last said
+    List {
+        /// Only those that stand so
+        #[arg(long, value_enum)]
+        state: Option<ClientStanding>,
+        /// Most rows
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The server to ask.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show all that is known of one
+    Show {
+        /// Its name, such as boston or boston/ws-042
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The server to ask.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Take one out of the list: its alert ends, and whoever comes under its name next has it
+    Forget {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The server.
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// How a client stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClientStanding {
+    /// It checked in within its period
+    Present,
+    /// Its period is over, and its grace is not
+    Late,
+    /// It did not check in for period and grace
+    Missing,
 }
 
 /// `ams2 client cache`.
@@ -400,8 +447,8 @@ pub enum What {
     Deliveries,
     /// Deliveries that were given up
     DeadLetters,
-    /// The newest decisions with their reasons; of an alert, delivery, group or heartbeat if its fingerprint, id, key or name is
-    /// given
+    /// The newest decisions with their reasons; of an alert, delivery, group, heartbeat or client if its fingerprint, id, key or
+    /// name is given
     Decisions,
     /// Heartbeats: which were heard, and which are missing
     Heartbeats,

@@ -3,6 +3,7 @@
 pub mod args;
 mod bring;
 mod client;
+mod clients;
 mod hosts;
 mod operate;
 mod pages;
@@ -137,6 +138,11 @@ fn run(args: Args) -> Result<Exit, CliError> {
         },
         Verb::Client(client) => match client.verb {
             ClientDo::Cache(cache) => hosts::cache(cache.verb),
+            ClientDo::List { state, limit, json, server } => {
+                block_on(clients::list(state, limit, json, &server))
+            }
+            ClientDo::Show { name, json, server } => block_on(clients::show(&name, json, &server)),
+            ClientDo::Forget { name, server } => block_on(clients::forget(&name, &server)),
         },
         Verb::Export(export) => bring::export(export),
         Verb::Config(config) => match config.verb {

@@ -22,7 +22,7 @@ pub(super) async fn query(query: Query) -> Result<Exit, CliError> {
         if let [about] = query.matchers.as_slice() {
             parameters.push(format!("about={}", percent(about)));
         } else if !query.matchers.is_empty() {
-            let mend = "give one fingerprint, delivery id, group key or heartbeat; `ams2 query alerts --json` shows them";
+            let mend = "give one fingerprint, delivery id, group key, heartbeat or client; `ams2 query alerts --json` shows them";
             return Err(CliError::new(Exit::Usage, "decisions are about one thing", mend));
         }
     } else if !query.matchers.is_empty() {

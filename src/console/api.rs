@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::{
-    Decision,
+    Decision, clients,
     decisions::with_digests,
     done::{Done as Ended, done},
     orders,
@@ -37,9 +37,9 @@ use crate::{
 };
 
 /// Most rows that one answer holds.
-const ROWS_MAX: usize = 100_000;
+pub(super) const ROWS_MAX: usize = 100_000;
 /// Rows that it holds unless `limit` asks for others.
-const ROWS_SHOWN: usize = 1_000;
+pub(super) const ROWS_SHOWN: usize = 1_000;
 /// Deliveries that a filter looks at: each takes the router about a microsecond, and a text from the disk.
 const DELIVERIES_LOOKED: usize = 100_000;
 /// Things whose own texts one question looks for.
@@ -90,6 +90,8 @@ pub struct Api {
     pub router: Router,
     /// Takes commands.
     pub inputs: Inputs,
+    /// Takes what clients say.
+    pub intake: Inputs,
     /// Loads the configuration again.
     pub reload: Reload,
     /// Tests actions.
@@ -118,6 +120,7 @@ pub fn routes(api: Api) -> Routes {
         .route("/api/v1/actions/test", post(orders::test_action))
         .route("/-/reload", post(orders::reload))
         .with_state(api.clone())
+        .merge(clients::routes(api.clone()))
         .merge(silences::routes(api.clone()))
         .merge(alertmanager::routes(api))
 }
@@ -155,7 +158,7 @@ pub(super) fn write(out: &mut Vec<u8>, row: &impl Serialize) {
 }
 
 /// A list of at most `limit` of those that were found.
-fn cut_to(response: Response, limit: usize, found: usize) -> Response {
+pub(super) fn cut_to(response: Response, limit: usize, found: usize) -> Response {
     let shown = found.min(limit);
     truncated(response, shown, More::Rows(found - shown))
 }
@@ -297,7 +300,7 @@ async fn heartbeats(
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionQuery {
-    /// An alert's fingerprint, a delivery's id, a group's key, a silence's id or a heartbeat's name.
+    /// An alert's fingerprint, a delivery's id, a group's key, a silence's id, or a heartbeat's or client's name.
     about: Option<String>,
     /// Most rows.
     limit: Option<usize>,

@@ -2,6 +2,7 @@
 //! appending inputs; it never touches the machine.
 
 mod api;
+mod clients;
 mod decisions;
 mod done;
 mod orders;
@@ -15,6 +16,7 @@ pub use api::{
     Api, Inputs, KNOWN_FROM, NotAppended, Operator, Reload, ReloadOrder, SLOW_PATHS, TRUNCATED, alerts,
     routes,
 };
+pub use clients::Denied;
 pub use decisions::Decision;
 pub use orders::{AcknowledgeOrder, DeliveryOrder, Done, TestAnswer, TestOrder};
 pub(crate) use pieces::{Listing, Quota, Took, Unwritten, json, streamed, walk};

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use ams2_core::machine::HeartbeatState;
+use ams2_core::machine::{ClientState, HeartbeatState};
 use axum::{
     Router as Routes,
     extract::State,
@@ -77,11 +77,13 @@ async fn ready(State(status): State<Status>) -> Response {
 }
 
 async fn metrics(State(status): State<Status>) -> Response {
-    let asked = status.router.ask(|folded| {
+    let now = status.journal.now();
+    let asked = status.router.ask(move |folded| {
         let machine = &folded.machine;
-        (machine.sizes(), machine.totals(), machine.pending(), machine.heartbeats_by_state())
+        let by_state = (machine.heartbeats_by_state(), machine.clients_by_state(now));
+        (machine.sizes(), machine.totals(), machine.pending(), by_state)
     });
-    let Ok(((alerts, groups, deliveries), totals, pending, heartbeats)) = asked.await else {
+    let Ok(((alerts, groups, deliveries), totals, pending, (heartbeats, clients))) = asked.await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the router does not answer\n").into_response();
     };
     let mut text = Text(String::new());
@@ -113,6 +115,7 @@ async fn metrics(State(status): State<Status>) -> Response {
     text.counter("ams2_http_alerts", "Alerts accepted over HTTP and the socket.", load(&came.alerts));
     text.counter("ams2_http_alert_bytes", "Bytes of accepted bodies, decompressed.", load(&came.bytes));
     text.counter("ams2_http_pings", "Pings of heartbeats accepted.", load(&came.pings));
+    text.counter("ams2_http_check_ins", "Check-ins of clients accepted.", load(&came.check_ins));
     text.family("ams2_http_refused", "counter", "Requests refused, by reason and status.");
     for (reason, code, count) in came.refusals() {
         text.sample("ams2_http_refused_total", &[("reason", reason), ("code", &code)], count);
@@ -172,6 +175,10 @@ async fn metrics(State(status): State<Status>) -> Response {
     text.family("ams2_heartbeats", "gauge", "Heartbeats, by how they stand.");
     for (state, count) in HeartbeatState::WORDS.into_iter().zip(heartbeats) {
         text.sample("ams2_heartbeats", &[("state", state)], count);
+    }
+    text.family("ams2_clients", "gauge", "Clients that check in, by how they stand.");
+    for (state, count) in ClientState::WORDS.into_iter().zip(clients) {
+        text.sample("ams2_clients", &[("state", state)], count);
     }
     decisions(&mut text, &status.counts);
     text.0.push_str("# EOF\n");

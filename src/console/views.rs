@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use ams2_core::{
-    Wall,
-    machine::{AlertView, DeliveryStanding, DeliveryView, GroupView, HeartbeatView, SilenceView},
+    At, Wall,
+    machine::{AlertView, ClientView, DeliveryStanding, DeliveryView, GroupView, HeartbeatView, SilenceView},
 };
-use ams2_handlers::units::Duration;
+use ams2_handlers::{check_in::hex, units::Duration};
 use serde::{Deserialize, Serialize};
 
 /// One alert that fires, or that ended and is not told everywhere.
@@ -184,6 +184,71 @@ impl Heartbeat {
             grace: span(view.grace_ms()),
             max_duration: view.max_duration_ms().map(span),
             labels: view.labels().iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
+            alert: view.alert().to_string(),
+        }
+    }
+}
+
+/// One client that checks in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its name.
+    pub name: String,
+    /// `present`, `late` (its period is over, its grace is not) or `missing`.
+    pub state: String,
+    /// When it checked in last, RFC 3339 in UTC.
+    pub heard: String,
+    /// When it came into the list.
+    pub enrolled: String,
+    /// When it is missing if nothing is heard until then; when it leaves the list if it is missing.
+    pub due: String,
+    /// Where its last check-in came from: an address or a user.
+    pub address: String,
+    /// Version of its program.
+    pub version: String,
+    /// A hash of its configuration.
+    pub config: String,
+    /// Names its journal, 16 hex digits.
+    #[serde(with = "hex")]
+    pub incarnation: u64,
+    /// Deliveries that wait there to come here.
+    pub waiting: u64,
+    /// Alerts that it accepted and has no route for to here, since its action came into its configuration; so the next two.
+    pub held_back: u64,
+    /// Alerts that came here only after a failure.
+    pub delayed: u64,
+    /// Alerts that it gave up.
+    pub dropped: u64,
+    /// How far its clock is ahead of this server's, in milliseconds; absent if it did not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ahead_ms: Option<i64>,
+    /// The router that it came from with its last check-in; absent if from none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub comes_from: Option<String>,
+    /// Fingerprint of the alert that fires while it is missing.
+    pub alert: String,
+}
+
+impl Client {
+    /// The client as the API shows it.
+    pub fn of(view: &ClientView<'_>, now: At) -> Client {
+        let said = view.said();
+        Client {
+            name: view.name().into(),
+            state: view.state(now).word().into(),
+            heard: time(view.heard()),
+            enrolled: time(view.enrolled()),
+            due: time(view.due()),
+            address: view.address().into(),
+            version: said.version.to_string(),
+            config: said.config.to_string(),
+            incarnation: said.incarnation,
+            waiting: said.waiting,
+            held_back: said.held_back,
+            delayed: said.delayed,
+            dropped: said.dropped,
+            ahead_ms: said.ahead_ms,
+            comes_from: said.comes_from.as_ref().map(ToString::to_string),
             alert: view.alert().to_string(),
         }
     }

@@ -26,7 +26,7 @@ use ams2_core::{
     input::{Failure, MEMO_BYTES_MAX, Outcome, REPLY_BYTES_MAX, Receipt, Recipient},
 };
 use ams2_handlers::{Action, Delivery};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::pool::Pool;
 
@@ -95,6 +95,8 @@ pub type Outcomes = Arc<dyn Fn(Outcome) + Send + Sync>;
 pub struct Handler {
     workers: RwLock<HashMap<ActionId, Worker>>,
     shared: Arc<Shared>,
+    /// Told of each config that is put in force.
+    installed: watch::Sender<()>,
 }
 
 struct Shared {
@@ -184,7 +186,8 @@ impl Handler {
         text_readers: Pool,
     ) -> Handler {
         let shared = Shared { texts, former, outcomes, site: RwLock::default(), runtime, text_readers };
-        Handler { workers: RwLock::default(), shared: Arc::new(shared) }
+        let installed = watch::Sender::new(());
+        Handler { workers: RwLock::default(), shared: Arc::new(shared), installed }
     }
 
     /// Puts the actions of a config in force. Attempts under way end as they began; workers of actions that are
@@ -204,6 +207,29 @@ impl Handler {
             };
             workers.insert(id, worker);
         }
+        drop(workers);
+        self.installed.send_replace(());
+    }
+
+    /// Marks each config that is put in force from now on.
+    pub fn installed(&self) -> watch::Receiver<()> {
+        self.installed.subscribe()
+    }
+
+    /// What this server is to others, by the config in force.
+    pub fn server(&self) -> ams2_handlers::Server {
+        self.shared.site.read().unwrap_or_else(|e| e.into_inner()).server.clone()
+    }
+
+    /// The actions of the config in force.
+    pub fn actions(&self) -> Vec<ActionId> {
+        self.workers.read().unwrap_or_else(|e| e.into_inner()).keys().cloned().collect()
+    }
+
+    /// An action of the config in force.
+    pub fn ready(&self, id: &ActionId) -> Option<Ready> {
+        let workers = self.workers.read().unwrap_or_else(|e| e.into_inner());
+        workers.get(id).map(|worker| worker.ready.lock().unwrap_or_else(|e| e.into_inner()).clone())
     }
 
     /// Makes an attempt. Its outcome goes to the journal, whatever the action does. There is none if the process ends, or if its

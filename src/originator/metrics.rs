@@ -32,6 +32,8 @@ pub struct OriginatorMetrics {
     pub bytes: AtomicU64,
     /// Pings of heartbeats that were answered 200.
     pub pings: AtomicU64,
+    /// Check-ins that were answered 200.
+    pub check_ins: AtomicU64,
     /// Refused requests, as [`REFUSALS`] stand.
     refused: [AtomicU64; REFUSALS.len()],
     /// Those with another status.

@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod drip;
 mod drops;
+mod enrol;
 mod forward;
 mod http;
 mod ids;
@@ -24,6 +25,7 @@ mod socket;
 pub mod syslog;
 
 pub use auth::{Clients, KnownClient, Right, TokenHash};
+pub use enrol::{Caller, NoName};
 pub use http::{BodyReaders, Listener, Serving, Settings, Tls, serve};
 pub use json::{AlertProblem, BadBody, Limits, Mistakes, parse, parse_v2};
 pub use metrics::OriginatorMetrics;

@@ -1,7 +1,11 @@
-//! Requests: who asks, whether they may, and where it leads. Alerts are taken by `alerts`, pings by `pings`; every other path
-//! goes to the routes that were handed in, after the same questions.
+//! Requests: who asks, whether they may, and where it leads. Alerts are taken by `alerts`, pings by `pings`; every other path,
+//! and with it a check-in, goes to the routes that were handed in, after the same questions.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use ams2_handlers::forward::wire::PATH as FORWARD;
 use axum::body::Body;
@@ -15,6 +19,7 @@ use super::{
     alerts::{BODY_BYTES, Shape, take_alerts},
     auth::{Clients, KnownClient, Right, Sender},
     body::{Largest, read_body},
+    enrol::Caller,
     forward::take_forwarded,
     http::{ANSWER_TIMES, Peer, Serving, Settings},
     inbound,
@@ -23,12 +28,14 @@ use super::{
 };
 use crate::{
     alertmanager,
-    console::{self, Operator},
+    console::{self, Denied, Operator},
     flight::{self, Room},
 };
 
 /// Where alerts are posted; a GET lists them.
 const ALERTS: &str = "/api/v1/alerts";
+/// Where clients say how they are.
+const CHECK_IN: &str = "/api/v1/checkin";
 /// Largest body of anything but alerts, in bytes: orders and silences are small.
 const ORDER_BYTES_MAX: usize = 2 << 20;
 /// Paths that anybody may ask: they say only whether we are well.
@@ -48,8 +55,11 @@ pub(super) async fn answer<I: Intake>(
     // HTTP library drops that one without a word, so this holds for all.
     let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = match route(request, peer, serving).await {
-        Ok(response) => {
+        Ok(mut response) => {
             let status = response.status();
+            if let Some(Denied { client, what }) = response.extensions_mut().remove() {
+                (serving.on_denied)(client, format!("{what} (from {})", peer.name()));
+            }
             if status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE {
                 serving.metrics.refused(status.as_u16());
             }
@@ -137,7 +147,7 @@ async fn answer_path<I: Intake>(
     let is_forwarded = request.method() == Method::POST && path == FORWARD;
     let right = match request.method() {
         _ if is_ping => Right::Send,
-        &Method::POST if path == ALERTS || path == alertmanager::ALERTS || is_forwarded => Right::Send,
+        &Method::POST if [ALERTS, alertmanager::ALERTS, FORWARD, CHECK_IN].contains(&path) => Right::Send,
         method if method.is_safe() => Right::Read,
         _ => Right::Operate,
     };
@@ -154,6 +164,14 @@ async fn answer_path<I: Intake>(
         let from = sender.name.clone();
         let taken = take_forwarded(request, sender, serving, settings, room.flight()).await;
         return taken.inspect_err(|problem| serving.refusals.all(&from, problem));
+    }
+    if right == Right::Send && path == CHECK_IN {
+        let mut request = request;
+        request.extensions_mut().insert(Caller::of(&sender, peer.name()));
+        let response = pass_on(request, Some(sender.name), serving, &settings.limits, room).await?;
+        let accepted = u64::from(response.status().is_success());
+        serving.metrics.check_ins.fetch_add(accepted, Ordering::Relaxed);
+        return Ok(response);
     }
     if right == Right::Send {
         let shape = if path == ALERTS { Shape::Native } else { Shape::Alertmanager };

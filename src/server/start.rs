@@ -16,6 +16,7 @@ use smol_str::SmolStr;
 
 use super::{
     Counts, ServerError, Why,
+    check_ins::CheckIns,
     housekeeping::Beside,
     refuse_orphans,
     reload::{Reloader, settings, within},
@@ -261,6 +262,12 @@ impl Inner {
         }
     }
 
+    /// What says to other servers how this one is.
+    pub fn check_ins(&self) -> CheckIns {
+        let (router, journal) = (self.router.clone(), self.journal.clone());
+        CheckIns::new(router, journal, self.reader.clone(), self.handler.clone())
+    }
+
     /// Ends it, once nobody is let in any more.
     pub async fn end(self, why: Why) -> Result<(), ServerError> {
         match why {
@@ -365,21 +372,19 @@ fn api(
     reloader: &Arc<Reloader>,
     texts: Arc<dyn Texts>,
 ) -> io::Result<Api> {
-    let inputs_to = journal.clone();
+    let (inputs_to, intake_to) = (journal.clone(), journal.clone());
     let reloader = reloader.clone();
     Ok(Api {
         router: router.clone(),
         inputs: Arc::new(move |input| {
             let journal = inputs_to.clone();
+            Box::pin(async move { journal.append(input).await.map_err(not_appended) })
+        }),
+        intake: Arc::new(move |input| {
+            let journal = intake_to.clone();
             Box::pin(async move {
-                journal.append(input).await.map_err(|refused| match refused {
-                    Refused::Busy { retry_after }
-                    | Refused::DiskFull { retry_after }
-                    | Refused::Stalled { retry_after } => NotAppended { retry_after },
-                    Refused::TooLarge { .. } | Refused::Failed | Refused::Stopping => {
-                        NotAppended { retry_after: Duration::from_secs(30) }
-                    }
-                })
+                let kept = journal.accept_other(input).await;
+                kept.map(|accepted| accepted.last).map_err(not_appended)
             })
         }),
         reload: Arc::new(move |order| {
@@ -397,6 +402,17 @@ fn api(
         started: journal.now(),
         text_readers: Arc::new(Pool::new("ams2-console", TEXT_READERS)?),
     })
+}
+
+fn not_appended(refused: Refused) -> NotAppended {
+    match refused {
+        Refused::Busy { retry_after }
+        | Refused::DiskFull { retry_after }
+        | Refused::Stalled { retry_after } => NotAppended { retry_after },
+        Refused::TooLarge { .. } | Refused::Failed | Refused::Stopping => {
+            NotAppended { retry_after: Duration::from_secs(30) }
+        }
+    }
 }
 
 /// The orderly end: a last word to the journal, a little time for attempts under way, and a snapshot, so that the next

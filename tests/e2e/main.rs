@@ -12,6 +12,7 @@ mod authority;
 mod bad_input;
 mod brought_over;
 mod check;
+mod clients;
 mod differential;
 mod disk;
 mod docs;
