@@ -17,8 +17,8 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use tokio::time::Instant;
 
 use crate::{
-    Action, Alert, BuildContext, Delivery, Failure, FailureKind, FileSetting, Kind, Receipt, Secret,
-    SettingsError,
+    Action, Alert, BuildContext, Delivery, Failure, FailureKind, FileSetting, Kind, Receipt, Report, Secret,
+    SettingsError, check_in,
     settings::{Defaults, Warnings, settings},
     text, units,
     webhook::{
@@ -226,6 +226,30 @@ impl Action for Forward {
         results.into_iter().map(|result| result.unwrap_or_else(nothing)).collect()
     }
 
+    async fn check_in(
+        &self,
+        report: &Report,
+        deadline: Duration,
+    ) -> Option<Result<check_in::Answer, String>> {
+        let end = Instant::now() + deadline;
+        let mut failed = None;
+        for parent in self.parents.order() {
+            match self.report(parent, report, end).await {
+                Ok(answer) => {
+                    self.parents.took(parent);
+                    if let Some(before) = self.parents.checked_in(parent) {
+                        // Whether or not it hears it.
+                        let last = Report { leaves_for: Some(answer.router.clone()), ..report.clone() };
+                        drop(self.report(before, &last, end.min(Instant::now() + LOOK_TIME)).await);
+                    }
+                    return Some(Ok(answer));
+                }
+                Err(words) => failed = Some(failed.unwrap_or(words)),
+            }
+        }
+        Some(Err(failed.unwrap_or_default()))
+    }
+
     async fn probe(&self, deadline: Duration) -> Result<String, String> {
         let mut words = Vec::new();
         let mut any = false;
@@ -347,6 +371,26 @@ impl Forward {
             Ok(_) => answered,
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Says to one parent how we are.
+    async fn report(&self, parent: usize, report: &Report, end: Instant) -> Result<check_in::Answer, String> {
+        let mut url = self.parents.urls[parent].clone();
+        url.set_path(&url.path().replace(wire::PATH, wire::CHECK_IN));
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
+        let body = serde_json::to_vec(report).map_err(|error| error.to_string())?;
+        let request = Request { method: Method::POST, url: url.clone(), headers, body };
+        let answered = self.poster.post("check-in", request, end).await;
+        let answered = answered.and_then(|answer| match answer.status {
+            200..=299 => serde_json::from_slice(&answer.body).map_err(|error| {
+                Failure::transient(format!("{}: it answers what no ams2 does: {error}", place_of(&url)))
+            }),
+            _ => Err(Failure::transient(answer::words(&url, &answer))),
+        });
+        let said = answered.as_ref().map(|_| Receipt::Sent).map_err(Clone::clone);
+        self.poster.discreet(&[], said).map_err(|failure| failure.reason)?;
+        answered.map_err(|failure| failure.reason)
     }
 
     /// Asks the others how they are, where that matters, while alerts go their way.

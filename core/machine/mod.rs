@@ -46,7 +46,7 @@ mod tests;
 pub use clients::{CLIENT_LABEL, CLIENT_MISSING, CheckInRefused, ClientState, ClientView};
 pub use heartbeats::{HEARTBEAT_LABEL, HEARTBEAT_MISSING, HeartbeatState, HeartbeatView, heartbeat_labels};
 pub use needed::Search;
-pub use own::{OWN_CLIENT, OWN_EVENTS, OWN_LABEL};
+pub use own::{LOG_FORWARDING_ERROR, OWN_CLIENT, OWN_EVENTS, OWN_LABEL};
 pub use query::{AlertView, DeliveryStanding, DeliveryView, GroupView, PendingOf, SilenceView, journal_of};
 pub use snapshot::SnapshotError;
 pub use state::{Tally, Totals};

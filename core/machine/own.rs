@@ -73,7 +73,7 @@ const FAILING_KEPT_MS: u64 = 600_000;
 /// The event of deliveries that are dead letters. Neither may cause itself or the other.
 const DELIVERY_FAILED: &str = "Delivery Failed";
 /// The event of alerts that did not reach another server of ours.
-pub(super) const LOG_FORWARDING_ERROR: &str = "Log Forwarding Error";
+pub const LOG_FORWARDING_ERROR: &str = "Log Forwarding Error";
 /// The event that lasts until the shell says otherwise.
 const DISK_NEARLY_FULL: &str = "Disk Nearly Full";
 /// Events that last until their end is said; the others happened.

@@ -41,6 +41,8 @@ struct State {
     uncertain: u32,
     /// When the others were asked last.
     looked: Option<Instant>,
+    /// Which one heard of us last.
+    heard: Option<usize>,
     /// Which other was nearer at the last looks, and how often in a row.
     nearer: Option<(usize, u32)>,
 }
@@ -69,6 +71,11 @@ impl Parents {
     pub fn took(&self, parent: usize) {
         let mut state = self.state();
         (state.chosen, state.uncertain) = (parent, 0);
+    }
+
+    /// One of them heard how we are; the one before, if that was another.
+    pub fn checked_in(&self, parent: usize) -> Option<usize> {
+        self.state().heard.replace(parent).filter(|before| *before != parent)
     }
 
     /// The chosen one may have what it was sent: whether it is asked once more before others are.

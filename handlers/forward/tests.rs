@@ -183,3 +183,33 @@ fn settings_that_lead_nowhere_are_named() {
             .expect("settings");
     assert_eq!(clear.warnings().len(), 1);
 }
+
+/// It goes to the parent that takes alerts, and the one before hears where it went.
+#[tokio::test]
+async fn a_check_in_goes_to_the_chosen_parent_and_the_one_before_hears_of_it() {
+    let answered = |router: &str| {
+        let body = format!(
+            r#"{{"router":"{router}","incarnation":"00000000000000bb","client":"c","period_ms":60000}}"#
+        );
+        said(200, &[], &body)
+    };
+    let first = Mock::start(move |number, asked| match asked.json().get("leaves_for") {
+        None if number > 0 => said(503, &[], "later"),
+        _ => answered("first"),
+    })
+    .await;
+    let second = Mock::start(move |_, _| answered("second")).await;
+    let action = action(&format!("{{ to: ['http://{}', 'http://{}/x'] }}", first.address, second.address));
+    let report = Report { server: "laptop".into(), version: "1".into(), waiting: 7, ..Report::default() };
+    for router in ["first", "second"] {
+        let answer = action.check_in(&report, AMPLE).await.expect("it checks in").expect("it is answered");
+        assert_eq!(answer.router, router);
+    }
+    let asked = first.asked();
+    assert_eq!(asked.iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(), ["/api/v1/checkin"; 3]);
+    assert_eq!(
+        (asked[0].json()["waiting"].as_u64(), asked[2].json()["leaves_for"].as_str()),
+        (Some(7), Some("second"))
+    );
+    assert_eq!(second.asked()[0].path, "/x/api/v1/checkin");
+}

@@ -8,6 +8,8 @@ use smol_str::SmolStr;
 
 /// Where a server takes what others forward.
 pub const PATH: &str = "/api/v1/forward";
+/// Where a server hears how others are.
+pub const CHECK_IN: &str = "/api/v1/checkin";
 /// The media type of a batch.
 pub const CONTENT_TYPE: &str = "application/json";
 /// The content coding of a batch (RFC 8878).

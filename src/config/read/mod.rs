@@ -191,6 +191,7 @@ impl Reader<'_> {
         let says = Says {
             heartbeats: !heartbeats.is_empty(),
             clients: check_ins.is_some() || clients.known.iter().any(|client| client.enrol),
+            drops: actions.iter().any(|(_, settings, _)| settings.pending_max().is_some()),
         };
         let check_ins = check_ins.map(|node| self.check_ins(node)).unwrap_or_default();
         if let (Some(node), Some(route)) = (route_node, &route) {

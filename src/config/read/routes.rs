@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ams2_core::{
     Severities, Severity,
     config::{GroupBy, Notify, Route},
-    machine::{HEARTBEAT_LABEL, HEARTBEAT_MISSING, OWN_CLIENT, OWN_EVENTS, OWN_LABEL},
+    machine::{HEARTBEAT_LABEL, HEARTBEAT_MISSING, LOG_FORWARDING_ERROR, OWN_CLIENT, OWN_EVENTS, OWN_LABEL},
     matcher::{Compiled, Matcher, Op},
 };
 use smol_str::SmolStr;
@@ -23,6 +23,8 @@ const OWN_VARIES: [&str; 4] = ["receiver", "action", "client", HEARTBEAT_LABEL];
 pub(super) struct Says {
     pub heartbeats: bool,
     pub clients: bool,
+    /// Alerts that wait for another server may be let go.
+    pub drops: bool,
 }
 
 impl Says {
@@ -30,6 +32,7 @@ impl Says {
     fn may_be(self, event: &str) -> bool {
         match event {
             HEARTBEAT_MISSING => self.heartbeats,
+            LOG_FORWARDING_ERROR => self.clients || self.drops,
             _ => self.clients || !event.contains("Client"),
         }
     }

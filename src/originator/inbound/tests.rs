@@ -216,7 +216,14 @@ fn an_end_by_key_is_a_clients_own_and_no_other_alerts() {
     let matcher =
         ams2_core::matcher::Matcher::parse("site = boston").and_then(|m| m.compile(&Default::default()));
     let allow = vec![matcher.expect("right")];
-    let client = KnownClient { name: "boston".into(), token: None, uid: None, allow, may: vec![Right::Send] };
+    let client = KnownClient {
+        name: "boston".into(),
+        token: None,
+        uid: None,
+        allow,
+        may: vec![Right::Send],
+        enrol: false,
+    };
     let clients = Clients { known: vec![client], ..Clients::default() };
     let settings = Settings { clients: Arc::new(clients), ..settings() };
     let rules =
