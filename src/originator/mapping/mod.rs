@@ -11,6 +11,7 @@ mod fields;
 mod index;
 mod json;
 mod keys;
+mod room;
 mod rule;
 mod text;
 mod times;

@@ -6,12 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use ams2_core::{
-    BatchBuilder, Severities, Wall,
-    batch::AlertTimes,
-    machine::{OWN_CLIENT, OWN_LABEL},
-    matcher::Compiled,
-};
+use ams2_core::{BatchBuilder, Severities, Wall, batch::AlertTimes, matcher::Compiled};
 use ams2_handlers::text::cut;
 use minijinja::Value;
 use regex::Regex;
@@ -21,10 +16,10 @@ use super::{
     Acknowledged, Bounds, Mapped, PARSE_ERROR, Raw,
     fields::{Fields, Path},
     keys::{key_of, short},
+    room::{Kind, Room},
     text::{Seen, Text},
     times::{NEVER, moment},
 };
-use crate::originator::json::{GENERATOR_URL_BYTES_MAX, Limits};
 
 /// Most items of a list that one record may become alerts of.
 const ITEMS_MAX: usize = 10_000;
@@ -36,10 +31,6 @@ const LOOKED_AT_TIMES: usize = 4;
 const ACKNOWLEDGE_BYTES_MAX: usize = 1024;
 /// How long ago what is over by now has ended, in milliseconds.
 const OVER_AGO_MS: i64 = 1000;
-/// Bytes of an alert that what is said of its mistakes may take.
-const PROBLEMS_BYTES_MAX: usize = 512;
-/// Most mistakes of an alert that are said; the rest is counted.
-const PROBLEMS_MAX: usize = 10;
 
 /// What a rule does with what it takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -342,23 +333,6 @@ fn is_resolved(state: &str) -> bool {
     OVER.iter().any(|word| state.trim().eq_ignore_ascii_case(word))
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Label,
-    Annotation,
-}
-
-impl Kind {
-    /// How many there may be, and what they are called.
-    fn most(self, limits: &Limits) -> (usize, &'static str) {
-        match self {
-            Kind::Label => (limits.labels, "label"),
-            // One is left for what is said of mistakes.
-            Kind::Annotation => (limits.annotations.saturating_sub(1), "annotation"),
-        }
-    }
-}
-
 fn named<'s>(names: &'s Names, seen: &Seen<'s>, room: &mut Room<'_>) -> Vec<(SmolStr, Cow<'s, str>)> {
     let mut found = Vec::new();
     add_named(&mut found, names, seen, room, Kind::Annotation);
@@ -385,94 +359,5 @@ fn add_named<'s>(
         if more > 0 {
             room.say(|| format!("{more} more fields of `{path:?}` are no {what}s: there is no room"));
         }
-    }
-}
-
-/// What an alert has room for, and what had none.
-struct Room<'b> {
-    bounds: Bounds<'b>,
-    bytes: usize,
-    problems: Vec<String>,
-    /// Problems that are not said.
-    more: usize,
-}
-
-impl<'b> Room<'b> {
-    fn of(bounds: Bounds<'b>) -> Room<'b> {
-        let bytes = bounds.limits.alert_bytes.saturating_sub(PROBLEMS_BYTES_MAX + PARSE_ERROR.len());
-        Room { bounds, bytes, problems: Vec::new(), more: 0 }
-    }
-
-    fn read<'s>(&mut self, text: &'s Text, seen: &Seen<'s>) -> Cow<'s, str> {
-        text.read(seen).unwrap_or_else(|why| {
-            self.say(|| why);
-            Cow::Borrowed("")
-        })
-    }
-
-    /// Adds a name that is new, as far as there is room.
-    fn add<'s>(
-        &mut self,
-        found: &mut Vec<(SmolStr, Cow<'s, str>)>,
-        name: SmolStr,
-        value: Cow<'s, str>,
-        kind: Kind,
-    ) {
-        let limits = self.bounds.limits;
-        let (most, what) = kind.most(limits);
-        if value.is_empty() || found.iter().any(|(known, _)| *known == name) {
-            return;
-        }
-        let is_own = kind == Kind::Label && name == OWN_LABEL && value == OWN_CLIENT;
-        if name.is_empty() || name.len() > limits.name_bytes || is_own {
-            return self.say(|| format!("the {what} `{}` was left out", cut(&name, 64)));
-        }
-        if found.len() >= most || name.len() >= self.bytes {
-            return self.say(|| format!("no room for the {what} `{}`", cut(&name, 64)));
-        }
-        self.bytes -= name.len();
-        let value = self.fitting(value);
-        found.push((name, value));
-    }
-
-    /// As much of a value as there is room for.
-    fn fitting<'s>(&mut self, value: Cow<'s, str>) -> Cow<'s, str> {
-        if value.len() <= self.bytes {
-            self.bytes -= value.len();
-            return value;
-        }
-        self.say(|| "cut: it was too long".into());
-        let kept = cut(&value, self.bytes).into_owned();
-        self.bytes -= kept.len();
-        Cow::Owned(kept)
-    }
-
-    /// A link, if there is room for all of it: one that is cut leads nowhere.
-    fn link<'s>(&mut self, url: Cow<'s, str>) -> Option<Cow<'s, str>> {
-        if url.len() > GENERATOR_URL_BYTES_MAX.min(self.bytes) {
-            self.say(|| format!("the generator_url was left out: it has {} bytes", url.len()));
-            return None;
-        }
-        self.bytes -= url.len();
-        Some(url).filter(|url| !url.is_empty())
-    }
-
-    fn say(&mut self, problem: impl FnOnce() -> String) {
-        if self.problems.len() >= PROBLEMS_MAX {
-            self.more += 1;
-            return;
-        }
-        let problem = problem();
-        if !self.problems.contains(&problem) {
-            self.problems.push(problem);
-        }
-    }
-
-    /// What is wrong, in words.
-    fn said(&self) -> Option<String> {
-        let more = if self.more > 0 { format!("; and {} more", self.more) } else { String::new() };
-        let said = self.problems.join("; ");
-        let said = cut(&said, PROBLEMS_BYTES_MAX.saturating_sub(more.len()));
-        (!said.is_empty()).then(|| format!("{said}{more}"))
     }
 }

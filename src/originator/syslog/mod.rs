@@ -6,6 +6,7 @@
 
 mod alert;
 mod certificate;
+mod cisco;
 mod clients;
 mod data;
 mod fields;
