@@ -302,6 +302,7 @@ impl World {
     }
 
     fn check_in(&mut self) {
+        self.missing_clients_check_in();
         let client: SmolStr = (*self.random.pick(&["laptop", "desktop"])).into();
         if self.random.one_in(8) {
             self.keep(Input::ForgetClient(ForgetClient { name: client, by: "operator".into() }));
@@ -330,7 +331,6 @@ impl World {
             let words = String::new();
             self.keep(Input::Ping(Ping { name, kind: PingKind::Success, client: "cron".into(), words }));
         }
-        self.missing_clients_check_in();
         self.settle();
     }
 
@@ -348,7 +348,7 @@ impl World {
             })
             .collect();
         for check_in in known {
-            if self.random.one_in(8) {
+            if self.random.one_in(2) {
                 self.keep(Input::CheckIn(check_in));
             }
         }
