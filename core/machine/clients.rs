@@ -10,7 +10,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::{
     Machine, Phase,
     absence::{Patience, Pause, span},
-    own::RAISE_COST,
+    own::{LOG_FORWARDING_ERROR, RAISE_COST},
     slab::Slab,
     state::{OwnAlert, Subject, never},
     timers::Due,
@@ -299,6 +299,9 @@ impl Machine {
         } else if was_missing {
             self.record_client(&name, ClientChange::Returned, &name, words.clone());
         }
+        if !is_another {
+            self.say_forwarding_trouble(&name, &before, &check_in.said);
+        }
         self.to_raise.extend(alert.map(|alert| OwnAlert::end_of(CLIENT_MISSING, alert, words)));
         // One that had no answer says the same once more.
         if let Some(router) = &check_in.said.comes_from
@@ -306,6 +309,24 @@ impl Machine {
         {
             self.client_roams_here(number, router);
         }
+    }
+
+    /// Alerts of a client came late, or were dropped there, since it checked in before.
+    fn say_forwarding_trouble(&mut self, name: &SmolStr, before: &ClientReport, now: &ClientReport) {
+        let delayed = now.delayed.saturating_sub(before.delayed);
+        let dropped = now.dropped.saturating_sub(before.dropped);
+        let own = match (dropped, delayed) {
+            (0, 0) => return,
+            (0, _) => {
+                let words = format!("{delayed} alerts of {name} came late");
+                OwnAlert::new(LOG_FORWARDING_ERROR, "34", Severity::Warning, words)
+            }
+            _ => {
+                let words = format!("{dropped} alerts of {name} were dropped there, and {delayed} came late");
+                OwnAlert::new(LOG_FORWARDING_ERROR, "34", Severity::Major, words)
+            }
+        };
+        self.to_raise.push(about(name, own));
     }
 
     fn client_leaves(&mut self, number: u32, router: &str) {

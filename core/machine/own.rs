@@ -39,7 +39,7 @@ pub const OWN_CLIENT: &str = "ams2";
 pub const OWN_LABEL: &str = "source";
 
 /// Every kind of own alert: its event, its number in the AMS² event table if it has one there, its severity.
-pub const OWN_EVENTS: [(&str, &str, Severity); 20] = [
+pub const OWN_EVENTS: [(&str, &str, Severity); 21] = [
     ("Access Denied", "33", Severity::Minor),
     (ACTION_FAILING, "", Severity::Major),
     (CLIENT_ENROLLED, "", Severity::Info),
@@ -54,6 +54,7 @@ pub const OWN_EVENTS: [(&str, &str, Severity); 20] = [
     (HEARTBEAT_MISSING, "", Severity::Major),
     ("Journal Damaged", "", Severity::Critical),
     (LOG_FORWARDING_ERROR, "34", Severity::Major),
+    (LOG_FORWARDING_ERROR, "34", Severity::Warning),
     (CLIENT_REMOVED, "25", Severity::Warning),
     (ROAMING_ADDED, "28", Severity::Info),
     (ROAMING_DELETED, "29", Severity::Info),

@@ -393,3 +393,26 @@ fn what_is_held_back_late_or_given_up_on_the_way_to_another_server_is_counted() 
     assert_eq!(tally(&world), Tally { held_back: 3, delayed: 1, dropped: 1 });
     assert_eq!(tally(&world.restored()), Tally { held_back: 3, delayed: 1, dropped: 1 });
 }
+
+/// What came late or was dropped at a client is said here once it checks in, once, and of another client nothing.
+#[test]
+fn what_a_client_dropped_or_sent_late_is_said_at_its_router() {
+    let mut world = world();
+    let report = |incarnation, delayed, dropped| ClientReport { delayed, dropped, ..said(incarnation) };
+    let troubles = |world: &World| {
+        let all = world.events().into_iter().filter(|(event, ..)| event == LOG_FORWARDING_ERROR);
+        all.map(|(_, number, words)| (number, words)).collect::<Vec<_>>()
+    };
+    world.says("ws-1", report(1, 5, 1));
+    world.says("ws-1", report(1, 5, 1));
+    assert_eq!(troubles(&world), [], "what was before it came is nobody's business");
+    world.says("ws-1", report(1, 7, 1));
+    assert_eq!(troubles(&world), [("34".into(), "2 alerts of ws-1 came late".into())]);
+    world.says("ws-1", report(1, 8, 4));
+    let words = "3 alerts of ws-1 were dropped there, and 1 came late";
+    assert!(troubles(&world).contains(&("34".into(), words.into())), "{:?}", troubles(&world));
+    world.wait(SILENCE + DAY);
+    let before = troubles(&world).len();
+    world.says("ws-1", report(2, 100, 100));
+    assert_eq!(troubles(&world).len(), before, "another client");
+}
