@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, missing_docs)]
 
 mod api;
+mod forward;
 mod mail;
 mod parts;
 mod snmp;
@@ -23,7 +24,7 @@ const ALERTS: usize = 100_000;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
-    let sections: [(&str, fn()); 14] = [
+    let sections: [(&str, fn()); 15] = [
         ("size", size),
         ("ingest", ingest),
         ("memory", memory),
@@ -38,6 +39,7 @@ fn main() {
         ("mail_outage", mail::outage),
         ("syslog", syslog::syslog),
         ("snmp", snmp::snmp),
+        ("forward", forward::forward),
     ];
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
     if sections[..9].iter().any(|(name, _)| chosen(name)) {
