@@ -102,6 +102,10 @@ fn an_alert_goes_from_client_to_branch_to_primary_once_and_its_trail_names_them(
     eprintln!("{trail}");
     let origin = there["annotations"]["ams2_origin"].as_str().expect("an origin");
     assert!(hops[0].starts_with(origin.rsplit_once('/').expect("three parts").0), "{origin} {trail}");
+    // Each server says to the next how it is.
+    for (site, name) in [(&branch, "laptop-17"), (&primary, "branch")] {
+        until_true("it checks in", || site.client(&["client", "list", "--json"]).stdout.contains(name));
+    }
     // What is minor is at the branch, and not handed on.
     until_alert(&branch, "the minor one is at the branch", |alert| alert["labels"]["computer"] == "ws-2");
     // Its end comes, too.
