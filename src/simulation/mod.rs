@@ -94,7 +94,7 @@ fn whatever_may_become_of_a_heartbeat_happens_in_some_world() {
 #[test]
 fn whatever_may_become_of_a_client_happens_in_some_world() {
     let mut changes = BTreeSet::new();
-    for seed in 0..200 {
+    for seed in 0..1_000 {
         changes.extend(check(seed).clients.changes.into_keys());
     }
     use ClientChange::{Awaited, Enrolled, Forgotten, Joined, Left, Missing, Removed, Replaced, Returned};

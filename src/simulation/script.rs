@@ -347,8 +347,10 @@ impl World {
                 said: client.said().clone(),
             })
             .collect();
-        for check_in in known {
+        for mut check_in in known {
             if self.random.one_in(2) {
+                // Or another one does, by its name.
+                check_in.said.incarnation ^= u64::from(self.random.one_in(4));
                 self.keep(Input::CheckIn(check_in));
             }
         }

@@ -238,7 +238,9 @@ fn the_socket_knows_its_clients_by_their_user() {
 
 #[test]
 fn metrics_are_openmetrics_and_have_the_documented_names() {
-    let site = Site::new(&format!("originator: {{ syslog: {{ udp: '127.0.0.1:0' }} }}\n{EACH}"));
+    let snmp = "snmp: { listen: '127.0.0.1:0', clients: [{ name: switches, community_file: community }] }";
+    let site = Site::new(&format!("originator: {{ syslog: {{ udp: '127.0.0.1:0' }}, {snmp} }}\n{EACH}"));
+    site.secret("community", "example community");
     let server = site.start();
     server.post(&alert("M", "1")).is(200);
     site.until_told(&["1"]);

@@ -320,7 +320,8 @@ fn an_agent_of_net_snmp_is_heard() {
         assert_eq!(alert["labels"]["event"], "Cold Start", "{fence}: {alert}");
         let is = if fence == "snmpd-v3" { Value::from("true") } else { Value::Null };
         assert_eq!(alert["labels"]["authenticated"], is, "{fence}: {alert}");
-        assert_eq!(server.metric("ams2_snmp_informs_total{result=\"answered\"}"), Some(1), "{fence}");
+        let answered = || server.metric("ams2_snmp_informs_total{result=\"answered\"}") == Some(1);
+        until_true(&format!("{fence} has its answer"), answered);
     }
 }
 
